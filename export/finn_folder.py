@@ -1,0 +1,175 @@
+"""The FINN folder: one folder that official FINN and FINN+ build from, with the proof inside it."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import Tensor, from_numpy
+
+from qtrain.errors import UserError
+from qtrain.export.boards import Board
+from qtrain.export.errors import ProofError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PACKAGES = ("torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
+
+_BUILD_PY = '''"""Builds this folder with official FINN: run `python build.py` inside its container."""
+
+from finn.builder.build_dataflow import build_dataflow_cfg
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+
+with open("dataflow_build_config.json") as file:
+    raise SystemExit(build_dataflow_cfg("model.onnx", DataflowBuildConfig.from_json(file.read())))
+'''
+
+_README = """{network} for {board} at {fps} frames/s: {accuracy:.2f} % top-1 on {images} test images, equal in torch and here.
+Official FINN: `python build.py` in its container. FINN+: `finn build build_config.yaml model.onnx` in this folder.
+`qtrain verify .` repeats the proof; `manifest.json` records it.
+"""
+
+
+def build_config(board: Board, target_fps: int, clock_ns: float) -> dict[str, Any]:
+    """FINN's build configuration: a whole build, to the bitfile, checked against the golden pair on the way."""
+    return {
+        "output_dir": "output",
+        "board": board.name,
+        "shell_flow_type": board.shell_flow_type,
+        "synth_clk_period_ns": clock_ns,
+        "target_fps": target_fps,
+        "mvau_wwidth_max": 36,
+        "generate_outputs": [
+            "estimate_reports",
+            "stitched_ip",
+            "rtlsim_performance",
+            "bitfile",
+            "pynq_driver",
+            "deployment_package",
+        ],
+        "verify_steps": ["finn_onnx_python", "initial_python", "streamlined_python"],
+        "verify_input_npy": "input.npy",
+        "verify_expected_output_npy": "expected_output.npy",
+        "enable_build_pdb_debug": False,
+    }
+
+
+def check_destination(out: Path) -> None:
+    """See that ``out`` is free.
+
+    Raises:
+        UserError: it is a file, or a folder that holds anything.
+    """
+    if out.is_file():
+        raise UserError(f"{out} is a file; name a new or empty folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``out`` at the end, whole, or disappears on an error."""
+    check_destination(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        if out.is_dir():
+            out.rmdir()
+        os.replace(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that an export depends on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def write_build_files(folder: Path, board: Board, target_fps: int, clock_ns: float) -> None:
+    """Write what FINN and FINN+ read beside the model."""
+    config = build_config(board, target_fps, clock_ns)
+    (folder / "dataflow_build_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "build_config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "build.py").write_text(_BUILD_PY)
+
+
+def write_readme(folder: Path, network: str, board: Board, target_fps: int, accuracy: float, images: int) -> None:
+    """Three lines for whoever is handed the folder."""
+    text = _README.format(network=network, board=board.name, fps=target_fps, accuracy=accuracy, images=images)
+    (folder / "README.md").write_text(text)
+
+
+def write_golden_pair(folder: Path, pixels: Tensor, classes: Tensor) -> None:
+    """FINN's own check: raw 0..255 images float32 [N, C, H, W] and their classes float32 [N, 1]."""
+    np.save(folder / "input.npy", pixels.float().numpy())
+    np.save(folder / "expected_output.npy", classes.reshape(-1, 1).float().numpy())
+
+
+def write_proof_data(folder: Path, pixels: Tensor, labels: Tensor, logits: Tensor) -> None:
+    """The test set and what torch answered, so that the folder alone can repeat the proof."""
+    proof = folder / "proof"
+    proof.mkdir()
+    np.save(proof / "images.npy", pixels.numpy())
+    np.savez(proof / "expected.npz", labels=labels.numpy(), logits=logits.numpy())
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under ``folder`` but the manifest, by relative path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``facts`` with versions and checksums; the last file written."""
+    manifest = {"format": FORMAT, **facts, "versions": versions(), "files": checksums(folder)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a FINN folder's manifest.
+
+    Raises:
+        UserError: no such folder, not one of ours, or of another format.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is not a FINN folder (no {MANIFEST}); name one that qtrain export wrote") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged ({error}); export the run again") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{folder} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
+    return manifest
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """See that every recorded file is there, unchanged; what a build added later is left alone.
+
+    Raises:
+        ProofError: names the files that are missing or changed.
+    """
+    recorded: dict[str, str] = manifest["files"]
+    present = {name: folder / name for name in recorded if (folder / name).is_file()}
+    missing = sorted(set(recorded) - set(present))
+    changed = [n for n, p in present.items() if hashlib.sha256(p.read_bytes()).hexdigest() != recorded[n]]
+    if missing or changed:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"changed: {', '.join(changed)}"] * bool(changed)
+        raise ProofError(f"{folder} is not what was exported ({'; '.join(parts)}); export the run again")
+
+
+def read_proof_data(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels uint8 [N, C, H, W], labels int64 [N] and expected logits float64 [N, classes]."""
+    expected = np.load(folder / "proof" / "expected.npz", allow_pickle=False)
+    images = np.load(folder / "proof" / "images.npy", allow_pickle=False)
+    return from_numpy(images), from_numpy(expected["labels"]), from_numpy(expected["logits"])

@@ -1,0 +1,56 @@
+"""From the exporter's node names to the module paths of the network, so that errors and folding speak its names."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+_NOISE = {"export_handler", "act_quant"}
+
+
+def readable(node_name: str) -> str:
+    """Turn ``/layer1/layer1.0/conv1/Conv`` into ``layer1_0_conv1_Conv``; a readable name stays as it is."""
+    parts = [p for p in node_name.split("/") if p and p not in _NOISE]
+    # A Sequential's children repeat its name: /layer1/layer1.0.
+    parts = [p for i, p in enumerate(parts) if i + 1 == len(parts) or not parts[i + 1].startswith(p + ".")]
+    return "_".join(parts).replace(".", "_")
+
+
+def layer_tensors(model: ModelWrapper, paths: Iterable[str]) -> dict[str, str]:
+    """Map module paths to the graph tensor that holds the module's output: that of its last node."""
+    names = {path.replace(".", "_"): path for path in paths}
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        name = readable(node.name)
+        while name and name not in names:
+            name = name.rpartition("_")[0]
+        if name:
+            found[names[name]] = node.output[0]
+    return found
+
+
+def rename(model: ModelWrapper) -> ModelWrapper:
+    """Name nodes by their layers (``conv1``, ``act1``, ``norm9_Mul``), tensors by their nodes."""
+    full = [readable(node.name) for node in model.graph.node]
+    scopes = [name.removesuffix(f"_{node.op_type}") for name, node in zip(full, model.graph.node, strict=True)]
+    in_scope = Counter(scopes)
+    taken: Counter[str] = Counter()
+    for node, name, scope in zip(model.graph.node, full, scopes, strict=True):
+        # One operator in its layer: the layer's name says it all.
+        short = scope if in_scope[scope] == 1 else name
+        taken[short] += 1
+        node.name = short if taken[short] == 1 else f"{short}_{taken[short] - 1}"
+    for node in list(model.graph.node):
+        for i, tensor in enumerate(node.input):
+            if model.get_initializer(tensor) is not None:
+                _rename_tensor(model, tensor, f"{node.name}_param{i}")
+        for i, tensor in enumerate(node.output):
+            _rename_tensor(model, tensor, f"{node.name}_out" if i == 0 else f"{node.name}_out{i}")
+    _rename_tensor(model, model.graph.input[0].name, "global_in")
+    _rename_tensor(model, model.graph.output[0].name, "global_out")
+    return model
+
+
+def _rename_tensor(model: ModelWrapper, old: str, new: str) -> None:
+    if old and old != new:
+        model.rename_tensor(old, new)

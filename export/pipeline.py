@@ -1,0 +1,144 @@
+"""``export_finn`` and ``verify``: from a trained module to a proven FINN folder, and the proof again from the folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from torch import Tensor, nn
+
+from qtrain.errors import UserError
+from qtrain.export import finn_folder
+from qtrain.export.boards import get_board
+from qtrain.export.errors import ProofError
+from qtrain.export.execute import top1
+from qtrain.export.passes import PASSES
+from qtrain.export.qonnx import to_qonnx
+from qtrain.export.reference import float64_reference, predict
+from qtrain.export.verify import Proof, StageCheck, check_stage, prove, run_qonnx
+
+STAGE_IMAGES = 16
+GOLDEN_IMAGES = 8
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def run_passes(
+    model: nn.Module, reference: nn.Module, pixels: Tensor, stages: Path, say: Callable[[str], None] = _silent
+) -> tuple[ModelWrapper, list[StageCheck]]:
+    """Export, then apply every pass; save each stage under ``stages`` and compare it with torch on ``pixels``.
+
+    Raises:
+        ProofError: a stage computes something else than torch in float64; its file is there to look at.
+    """
+    stages.mkdir()
+    graph = to_qonnx(model, tuple(pixels.shape[1:]))
+    checks = []
+    for i, (name, apply, takes_pixels) in enumerate(
+        [("exported", lambda g: g, False), *((p.name, p.apply, p.pixels) for p in PASSES)]
+    ):
+        graph = apply(graph)
+        graph.save(str(stages / f"{i}_{name}.onnx"))
+        checks.append(check_stage(name, graph, reference, pixels, takes_pixels))
+        say(f"stage {name}: {checks[-1].nodes} nodes, {checks[-1].tensors} tensors equal to torch in float64")
+    return graph, checks
+
+
+def _golden(graph: ModelWrapper, pixels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """First images that qonnx's float32 executor classifies as float64 does: FINN's checks run in float32 too."""
+    candidates = slice(0, 2 * GOLDEN_IMAGES)
+    agree = torch.from_numpy(run_qonnx(graph, pixels[candidates])) == classes[candidates]
+    chosen = agree.nonzero().flatten()[:GOLDEN_IMAGES]
+    if len(chosen) < min(GOLDEN_IMAGES, len(agree)):
+        raise ProofError(f"qonnx's own executor gives the same class on {len(chosen)} of {len(agree)} images only")
+    return pixels[chosen], classes[chosen]
+
+
+def export_finn(
+    model: nn.Module,
+    out: str | Path,
+    *,
+    pixels: Tensor,
+    labels: Tensor,
+    board: str = "ZCU104",
+    target_fps: int = 1000,
+    clock_ns: float = 10.0,
+    network: str | None = None,
+    source: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = _silent,
+) -> Proof:
+    """Export a trained network to a FINN folder and prove it equal to torch on the whole test set.
+
+    Args:
+        model: trained module of torch and Brevitas layers; takes float images [N, C, H, W] in [0, 1].
+        out: new or empty folder.
+        pixels: the test set, uint8 [N, C, H, W].
+        labels: int64 [N].
+        board: FINN's board name.
+        target_fps: frames a second that FINN shall fold for.
+        clock_ns: clock period in nanoseconds.
+        network: name for the folder's README and manifest; the class name otherwise.
+        source: facts recorded in the manifest (recipe, commit, training result).
+        say: told of each step.
+
+    Raises:
+        UserError: unknown board, a target or clock that is not positive, a destination that is not free.
+        ProofError: the graph differs from torch; names the first tensor.
+    """
+    out, found = Path(out), get_board(board)
+    if target_fps < 1 or not clock_ns > 0:
+        raise UserError(f"target_fps and clock_ns must be above 0, but got {target_fps!r} and {clock_ns!r}")
+    if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) != len(labels) or not len(pixels):
+        raise UserError(f"pixels must be uint8 [N, C, H, W] with N labels, but got {pixels.dtype} {list(pixels.shape)}")
+    pixels, labels = pixels.cpu(), labels.cpu()
+    network = network or type(model).__name__
+    with finn_folder.new_folder(out) as work:
+        reference = float64_reference(model, pixels[:1].float() / 255)
+        graph, stages = run_passes(model, reference, pixels[:STAGE_IMAGES], work / "stages", say)
+        graph.save(str(work / "model.onnx"))
+        say(f"running torch in float64 on {len(pixels)} test images")
+        logits = predict(reference, pixels)
+        single = predict(model.eval(), pixels).argmax(1)
+        differs = int((single != top1(logits).flatten()).sum())
+        proof = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+        finn_folder.write_golden_pair(work, *_golden(graph, pixels, top1(logits).flatten()))
+        finn_folder.write_build_files(work, found, target_fps, clock_ns)
+        finn_folder.write_readme(work, network, found, target_fps, proof.accuracy_graph, proof.images)
+        finn_folder.write_proof_data(work, pixels, labels, logits)
+        facts = {
+            "network": network,
+            "board": found.name,
+            "target_fps": target_fps,
+            "clock_ns": clock_ns,
+            "proof": asdict(proof),
+            "stages": [asdict(stage) for stage in stages],
+            "source": dict(source or {}),
+        }
+        finn_folder.write_manifest(work, facts)
+    return proof
+
+
+def verify(folder: str | Path, *, say: Callable[[str], None] = _silent) -> Proof:
+    """Repeat the proof from the folder alone: files unchanged, every test image, the golden pair.
+
+    Raises:
+        UserError: not a FINN folder of this version.
+        ProofError: a file changed, or the graph answers otherwise than torch did.
+    """
+    folder = Path(folder)
+    manifest = finn_folder.read_manifest(folder)
+    finn_folder.check_files(folder, manifest)
+    graph = ModelWrapper(str(folder / "model.onnx"))
+    pixels, labels, logits = finn_folder.read_proof_data(folder)
+    differs = manifest["proof"]["float32_torch_differs"]
+    proof = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+    golden = torch.from_numpy(np.load(folder / "input.npy"))
+    expected = np.load(folder / "expected_output.npy").reshape(-1)
+    if (run_qonnx(graph, golden) != expected).any():
+        raise ProofError("the golden pair (input.npy, expected_output.npy) does not hold")
+    return proof

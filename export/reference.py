@@ -1,0 +1,78 @@
+"""The trained network in float64: what every exported graph is compared with.
+
+In float32 a network disagrees with itself wherever a sum lands within rounding of a quantizer's boundary: the order
+of a summation decides. In float64 that noise is 1e9 times smaller. The constants stay those of the float32 network,
+quantizer scales included, because they are what the exporter writes.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+# Brevitas computes a scale on every forward; computed in float64 it would not be the exported one.
+_SCALE = "scaling_impl"
+
+
+def layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the (path, module) of each layer: torch's and Brevitas' own modules, not what they are made of."""
+    for path, module in model.named_modules():
+        library = type(module).__module__.startswith(("brevitas.nn", "torch.nn"))
+        leaf = not any(True for _ in module.children())
+        quantizer_part = type(module).__module__.startswith(("brevitas.core", "brevitas.proxy"))
+        if path and not quantizer_part and (leaf or library) and not isinstance(module, nn.Sequential | nn.ModuleList):
+            yield path, module
+
+
+def _value(output: object) -> Tensor:
+    return output.value if hasattr(output, "value") else output  # type: ignore[return-value]  # a QuantTensor
+
+
+@torch.no_grad()
+def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
+    """Copy ``model`` in evaluation mode, in float64 on the CPU, with the float32 network's quantizer scales.
+
+    Args:
+        model: any torch module with Brevitas layers.
+        example: float32 input of one image or more, for reading the scales once.
+    """
+    single = copy.deepcopy(model).cpu().float().eval()
+    scales: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for path, module in single.named_modules():
+            if path.rpartition(".")[2] == _SCALE:
+                handle = module.register_forward_hook(
+                    lambda _module, _args, out, path=path: scales.__setitem__(path, out.detach().clone())
+                )
+                stack.callback(handle.remove)
+        single(example)
+    double = copy.deepcopy(single).double()
+    for path, module in double.named_modules():
+        if path in scales:
+            module.register_forward_hook(lambda _module, _args, _out, value=scales[path].double(): value)
+    return double
+
+
+@torch.no_grad()
+def layer_outputs(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run ``model``; return its logits and every layer's output, in order of execution."""
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for path, module in layers(model):
+            handle = module.register_forward_hook(
+                lambda _module, _args, out, path=path: outputs.__setitem__(path, _value(out))
+            )
+            stack.callback(handle.remove)
+        logits = _value(model(images))
+    return logits, outputs
+
+
+@torch.no_grad()
+def predict(model: nn.Module, pixels: Tensor, batch_size: int = 100) -> Tensor:
+    """Logits [N, classes] of uint8 ``pixels`` [N, C, H, W], divided by 255 in the model's own precision."""
+    dtype = next(model.parameters()).dtype
+    device = next(model.parameters()).device
+    batches = (_value(model(batch.to(device, dtype) / 255)).cpu() for batch in pixels.split(batch_size))
+    return torch.cat(list(batches))

@@ -1,0 +1,190 @@
+"""The proof: the exported graph computes what the trained network computes, tensor by tensor and image by image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from torch import Tensor, nn
+
+from qtrain.export.errors import ProofError
+from qtrain.export.execute import Executor, tied, top1
+from qtrain.export.naming import layer_tensors
+from qtrain.export.reference import layer_outputs
+
+# A flipped quantizer moves its tensor by a whole step (at 8 bits 0.8 % of the range); what remains of float32 is the
+# constants that the exporter folded, 6e-8 each.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class StageCheck:
+    """One exporter stage against the torch module in float64.
+
+    Attributes:
+        stage: name of the pass.
+        nodes: in the stage's graph.
+        images: executed.
+        tensors: compared, the output included.
+        largest_difference: over all of them, relative to each tensor's largest magnitude (at least 1).
+    """
+
+    stage: str
+    nodes: int
+    images: int
+    tensors: int
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The whole test set through the exported graph and through torch, image by image.
+
+    Attributes:
+        images: in the test set.
+        equal: images where both give the same class.
+        accuracy_torch: of the float64 reference, in percent.
+        accuracy_graph: of the exported graph, in percent.
+        largest_logit_difference: graph against torch, both float64.
+        ties: images where two classes have exactly the same largest logit; the lower index wins, as in hardware.
+        float32_torch_differs: images where torch in float32 (what training measured) gives another class than torch in
+            float64; None where the network was not at hand.
+        qonnx_images: images also run by qonnx's own float32 executor.
+        qonnx_equal: of those, images with the same class.
+    """
+
+    images: int
+    equal: int
+    accuracy_torch: float
+    accuracy_graph: float
+    largest_logit_difference: float
+    ties: int
+    float32_torch_differs: int | None
+    qonnx_images: int
+    qonnx_equal: int
+
+
+def _difference(name: str, got: Tensor, expected: Tensor) -> float:
+    """Largest difference relative to the largest magnitude; raises where it is above the tolerance."""
+    if got.shape != expected.shape:
+        raise ProofError(f"tensor {name!r} has shape {tuple(got.shape)} in the graph, {tuple(expected.shape)} in torch")
+    scale = max(1.0, expected.abs().max().item())
+    error = (got - expected).abs() / scale
+    largest = error.max().item()
+    if not largest <= TOLERANCE:
+        count = int((~(error <= TOLERANCE)).sum())
+        raise ProofError(
+            f"tensor {name!r} is the first that differs from torch in float64: {count} of {error.numel()} values, "
+            f"largest difference {largest * scale:.3g} (allowed {TOLERANCE * scale:.1g})"
+        )
+    return largest
+
+
+def check_stage(
+    stage: str, model: ModelWrapper, reference: nn.Module, pixels: Tensor, takes_pixels: bool
+) -> StageCheck:
+    """Execute a stage's graph on real images and compare every layer's tensor with torch's.
+
+    Args:
+        stage: name for the record and the error.
+        model: the stage's graph.
+        reference: from ``float64_reference``.
+        pixels: uint8 [N, C, H, W].
+        takes_pixels: whether the graph takes 0..255, else images in [0, 1].
+
+    Raises:
+        ProofError: names the first tensor that differs, how many of its values do, and the largest difference.
+    """
+    images = pixels.double() / 255
+    logits, layers = layer_outputs(reference, images)
+    tensors = {path: name for path, name in layer_tensors(model, layers).items() if path in layers}
+    executor = Executor(model)
+    values = executor(pixels if takes_pixels else images, keep=tensors.values())
+    try:
+        differences = [_difference(name, values[name], layers[path]) for path, name in tensors.items()]
+        output = values[executor.output]
+        if output.dtype == torch.int64:
+            _equal_classes(output.flatten(), top1(logits).flatten())
+        else:
+            differences.append(_difference(executor.output, output, logits))
+    except ProofError as error:
+        raise ProofError(f"stage {stage!r}: {error}") from None
+    return StageCheck(stage, len(model.graph.node), len(pixels), len(tensors) + 1, max(differences, default=0.0))
+
+
+def _equal_classes(got: Tensor, expected: Tensor) -> None:
+    wrong = (got != expected).nonzero().flatten().tolist()
+    if wrong:
+        raise ProofError(
+            f"top-1 differs on {len(wrong)} of {len(got)} images; the first is image {wrong[0]}: "
+            f"class {int(got[wrong[0]])} in the graph, {int(expected[wrong[0]])} in torch"
+        )
+
+
+def run_graph(model: ModelWrapper, pixels: Tensor, batch_size: int = 100) -> tuple[Tensor, Tensor]:
+    """Execute the final graph on uint8 ``pixels``; return its classes int64 [N] and its logits float64 [N, classes]."""
+    executor = Executor(model)
+    logits_name = model.graph.node[-1].input[0]  # TopK's input
+    classes, logits = [], []
+    for batch in pixels.split(batch_size):
+        out = executor(batch, keep=[logits_name])
+        classes.append(out[executor.output].flatten())
+        logits.append(out[logits_name])
+    return torch.cat(classes), torch.cat(logits)
+
+
+def run_qonnx(model: ModelWrapper, pixels: Tensor) -> np.ndarray:
+    """Classes int64 [N] from qonnx's own executor, one image at a time, in float32: what FINN's checks run."""
+    inp, out = model.graph.input[0].name, model.graph.output[0].name
+    feeds = pixels.float().numpy()
+    return np.concatenate([execute_onnx(model, {inp: feeds[i : i + 1]})[out].reshape(1) for i in range(len(feeds))])
+
+
+def prove(
+    model: ModelWrapper,
+    pixels: Tensor,
+    labels: Tensor,
+    expected: Tensor,
+    *,
+    float32_torch_differs: int | None = None,
+    qonnx_images: int = 8,
+    say: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Run the final graph on the whole test set and compare with torch's logits, image by image.
+
+    Args:
+        model: the exported graph, pixels in, class out.
+        pixels: uint8 [N, C, H, W].
+        labels: int64 [N].
+        expected: float64 logits [N, classes] of the torch reference.
+        float32_torch_differs: for the record.
+        qonnx_images: how many images qonnx's own executor runs as well.
+        say: told what is being done.
+
+    Raises:
+        ProofError: any image gets another class, or logits beyond the tolerance.
+    """
+    say(f"executing the exported graph on {len(pixels)} test images")
+    classes, logits = run_graph(model, pixels)
+    reference = top1(expected).flatten()
+    _equal_classes(classes, reference)
+    _difference(model.graph.node[-1].input[0], logits, expected)
+    sample = pixels[:qonnx_images]
+    say(f"executing it on {len(sample)} of them with qonnx's own executor")
+    qonnx_equal = int((torch.from_numpy(run_qonnx(model, sample)) == reference[: len(sample)]).sum())
+    # One flip at a quantizer's boundary is float32's own noise; more is a wrong graph.
+    if qonnx_equal < len(sample) - max(1, len(sample) // 8):
+        raise ProofError(f"qonnx's own executor gives the same class on {qonnx_equal} of {len(sample)} images only")
+    return Proof(
+        images=len(pixels),
+        equal=int((classes == reference).sum()),
+        accuracy_torch=100 * (reference == labels).double().mean().item(),
+        accuracy_graph=100 * (classes == labels).double().mean().item(),
+        largest_logit_difference=(logits - expected).abs().max().item(),
+        ties=int((tied(expected).sum(1) > 1).sum()),
+        float32_torch_differs=float32_torch_differs,
+        qonnx_images=len(sample),
+        qonnx_equal=qonnx_equal,
+    )

@@ -1,0 +1,190 @@
+"""Mini-batches: pad, random crop and horizontal flip of a whole batch at once, on the device that holds the images.
+
+All random numbers of an epoch are drawn at its start from (seed, epoch) alone, on the CPU. So a run can continue at
+any step, and every device sees the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qtrain.data.dataset import Split
+from qtrain.errors import UserError
+
+_STREAM = 0x41554731  # keeps these draws apart from any other use of the same seed
+
+
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """The random numbers of one epoch over N images; row i belongs to the i-th image shown.
+
+    Attributes:
+        order: int64 [N], a permutation of the images.
+        offsets: int64 [N, 2], row and column of the crop in the padded image, 0 to 2 * pad.
+        flips: bool [N], whether the crop is mirrored.
+    """
+
+    order: Tensor
+    offsets: Tensor
+    flips: Tensor
+
+    def to(self, device: torch.device | str) -> EpochPlan:
+        """Return the plan on `device`."""
+        return EpochPlan(self.order.to(device), self.offsets.to(device), self.flips.to(device))
+
+
+def draw_epoch(size: int, *, seed: int, epoch: int, pad: int = 4, flip: bool = True) -> EpochPlan:
+    """Draw the plan of one epoch from (seed, epoch); the order depends on neither `pad` nor `flip`.
+
+    Args:
+        size: N, number of images.
+        seed: of the run, 0 or more.
+        epoch: 0 or more.
+        pad: pixels of padding on each side.
+        flip: whether half of the images are mirrored; False mirrors none.
+    """
+    rng = np.random.default_rng((_STREAM, seed, epoch))
+    order = rng.permutation(size)
+    offsets = rng.integers(0, 2 * pad + 1, (size, 2))
+    flips = (rng.random(size) < 0.5) & flip
+    return EpochPlan(torch.from_numpy(order), torch.from_numpy(offsets), torch.from_numpy(flips))
+
+
+def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
+    """Crop and mirror image by image; the reference, and the fastest way on a CPU.
+
+    Args:
+        padded: uint8 [N, C, H + 2 pad, W + 2 pad], on the CPU.
+        index: int64 [B], which images.
+        offsets: int64 [B, 2], row and column of each crop.
+        flips: bool [B], which crops are mirrored.
+        pad: pixels of padding on each side.
+
+    Returns:
+        uint8 [B, C, H, W].
+    """
+    images = padded.numpy()
+    height, width = images.shape[2] - 2 * pad, images.shape[3] - 2 * pad
+    crops = np.empty((len(index), images.shape[1], height, width), np.uint8)
+    rows = zip(index.tolist(), offsets.tolist(), flips.tolist(), strict=True)
+    for crop, (i, (y, x), mirrored) in zip(crops, rows, strict=True):
+        window = images[i, :, y : y + height, x : x + width]
+        crop[...] = window[:, :, ::-1] if mirrored else window
+    return torch.from_numpy(crops)
+
+
+def crop_flip_gather(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
+    """Do what `crop_flip_slices` does in one gather without a loop, on any device."""
+    channels, height, width = padded.shape[1], padded.shape[2] - 2 * pad, padded.shape[3] - 2 * pad
+    column = torch.arange(width, device=padded.device)
+    y = offsets[:, :1] + torch.arange(height, device=padded.device)
+    x = offsets[:, 1:] + torch.where(flips[:, None], column.flip(0), column)
+    channel = torch.arange(channels, device=padded.device)
+    return padded[index[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None, :]]
+
+
+class Batches:
+    """The mini-batches of a training split, epoch by epoch.
+
+    BatchNorm cannot train on one image, so a last batch of a single image is merged into the one before it, which
+    then holds `batch_size + 1`. With `drop_last` every batch has `batch_size` images.
+
+    Args:
+        split: images on the device that is to do the work; a padded copy of them is made once.
+        batch_size: images a step, 2 or more.
+        seed: of the order, the crops and the flips, 0 or more.
+        augment: crop and flip; False only shuffles.
+        flip: whether a mirrored image keeps its label (`DataSet.flip`); without it augmentation only crops.
+        pad: zeros added on each side before the crop, in pixels.
+        drop_last: leave the images out that don't fill a batch (others in each epoch).
+
+    Raises:
+        UserError: the batch size, the padding or the seed is out of range, or the split holds less than a batch.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int,
+        augment: bool,
+        flip: bool,
+        pad: int = 4,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 2:
+            raise UserError(f"batch_size {batch_size} is too small for BatchNorm; choose 2 or more")
+        if len(split) < (batch_size if drop_last else 2):
+            raise UserError(
+                f"{len(split)} training images are too few for batch_size {batch_size}; "
+                "choose a smaller batch size or more images"
+            )
+        if pad < 0 or seed < 0:
+            raise UserError(f"pad {pad} and seed {seed} cannot be negative; choose 0 or more")
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.pad = pad if augment else 0
+        self.flip = flip and augment
+        self.drop_last = drop_last
+        self._padded = F.pad(split.images, (self.pad,) * 4) if self.pad else split.images
+        self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        full, left = divmod(len(self.split), self.batch_size)
+        return full + (left > 1 and not self.drop_last)
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Return what is drawn for an epoch, on the split's device."""
+        plan = draw_epoch(len(self.split), seed=self.seed, epoch=epoch, pad=self.pad, flip=self.flip)
+        return plan.to(self.split.device)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the mini-batches of an epoch from step `start` on, the same bits as an epoch that began at step 0.
+
+        Args:
+            epoch: number of the epoch, 0 or more.
+            start: first step to yield, 0 to `len(self)`.
+
+        Yields:
+            Images, float32 [B, C, H, W] in [0, 1], and labels, int64 [B].
+
+        Raises:
+            ValueError: `start` or `epoch` is out of range.
+        """
+        if not 0 <= start <= len(self) or epoch < 0:
+            raise ValueError(f"epoch {epoch} has no step {start}; an epoch has {len(self)} steps")
+        return self._steps(self.plan(epoch), start)
+
+    def _steps(self, plan: EpochPlan, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        steps = len(self)
+        for step in range(start, steps):
+            is_end = step == steps - 1 and not self.drop_last
+            at = slice(step * self.batch_size, None if is_end else (step + 1) * self.batch_size)
+            index = plan.order[at]
+            if self.pad or self.flip:
+                images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pad)
+            else:
+                images = self._padded[index]
+            yield to_unit(images), self.split.labels[index]
+
+
+def ordered_batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every image once, in order and unchanged, as an evaluation needs; the same types as `Batches.epoch`."""
+    if batch_size < 1:
+        raise UserError(f"batch_size {batch_size} is too small; choose 1 or more")
+    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+        yield to_unit(images), labels
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [0, 1]."""
+    return images.float().div_(255)

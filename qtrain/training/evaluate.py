@@ -1,0 +1,44 @@
+"""Loss and accuracy of a network on a split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qtrain.data import Split, ordered_batches
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of one split.
+
+    Attributes:
+        loss: mean over the images.
+        accuracy: top-1, in percent.
+    """
+
+    loss: float
+    accuracy: float
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batch_size: int = EVALUATION_BATCH,
+) -> Evaluation:
+    """Run ``model`` in evaluation mode on every image once; the mode it was in is restored."""
+    was_training = model.training
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=split.device)
+    correct = torch.zeros((), dtype=torch.int64, device=split.device)
+    for images, labels in ordered_batches(split, batch_size):
+        logits = model(images)
+        total += loss(logits, labels) * len(labels)
+        correct += (logits.argmax(1) == labels).sum()
+    model.train(was_training)
+    return Evaluation(total.item() / len(split), 100 * correct.item() / len(split))

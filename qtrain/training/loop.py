@@ -1,0 +1,286 @@
+"""The training loop, in one visible function, and the state that a run needs to go on bit for bit."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qtrain.data import Batches, DataSet, load_data
+from qtrain.errors import UserError
+from qtrain.recipe import Recipe, dump_recipe
+from qtrain.schedulers.aslr import ASLR, layer_groups
+from qtrain.schedulers.schedules import constant, cosine, multistep
+from qtrain.training import checkpoint
+from qtrain.training.evaluate import evaluate
+from qtrain.training.interrupt import Interrupted, stop_on_interrupt
+from qtrain.training.losses import LOSSES
+from qtrain.training.progress import Silent, Watcher
+from qtrain.training.records import RecordWriter, machine, read_records
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass
+class Position:
+    """Where a run is: what comes next, and what it has found so far."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a finished run; accuracies in percent, times in seconds."""
+
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+@dataclass
+class Session:
+    """Everything that changes while a run trains."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    aslr: ASLR | None
+    at: Position
+
+    def state(self, recipe: Recipe) -> dict[str, Any]:
+        """What ``restore`` needs; tensors and plain values."""
+        return {
+            "recipe": recipe.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "aslr": self.aslr.state_dict() if self.aslr else None,
+            "position": asdict(self.at),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
+        """Continue where the checkpoint was written."""
+        state = checkpoint.load(path, device)
+        if state["recipe"] != recipe.to_dict():
+            raise UserError(f"{path} belongs to another recipe than the one given; resume with the folder's own")
+        checkpoint.load_weights(self.model, state["model"], path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.aslr:
+            self.aslr.load_state_dict(state["aslr"])
+        self.at = Position(**state["position"])
+        torch.set_rng_state(state["rng"].cpu())
+        if device.type == "cuda" and state["cuda_rng"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N") from None
+    return device
+
+
+def make_session(model: nn.Module, recipe: Recipe) -> Session:
+    """Optimizer with one parameter group a layer, and ASLR where the recipe asks for it."""
+    groups = layer_groups(model)
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay)
+    aslr = ASLR(optimizer, seed=recipe.seed) if recipe.scheduler == "aslr" else None
+    return Session(model, optimizer, aslr, Position())
+
+
+def scheduled_rate(recipe: Recipe, epoch: int) -> float:
+    """Learning rate of an epoch (from 0) under the schedules that are functions of time."""
+    if recipe.scheduler == "multistep":
+        return multistep(epoch, recipe.epochs, recipe.lr, recipe.milestones, recipe.gamma)
+    return {"cosine": cosine, "constant": constant}[recipe.scheduler](epoch, recipe.epochs, recipe.lr)
+
+
+@contextmanager
+def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
+    """Make the run's folder, or see that it holds a run; a run that fails before its first checkpoint leaves nothing.
+
+    Raises:
+        UserError: the folder holds other things, or nothing to resume.
+    """
+    if resume:
+        yield
+        return
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} holds other things already; name a new folder, or continue a run with --resume {out}")
+    existed = out.is_dir()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        (out / RECIPE).write_text(dump_recipe(recipe))
+        yield
+    except BaseException:
+        if not (out / checkpoint.LAST).exists():
+            shutil.rmtree(out)
+            if existed:
+                out.mkdir()
+        raise
+
+
+def train(
+    model: nn.Module,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    data: DataSet | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Watcher | None = None,
+) -> Result:
+    """Train ``model`` by ``recipe`` and write the run folder ``out``.
+
+    The folder holds ``recipe.yaml``, ``records.jsonl``, ``checkpoint.pt`` (the last state), ``best.pt`` (the weights
+    with the best validation accuracy) and TensorBoard's events. Afterwards the model has the best weights; the test
+    set is read once, with them.
+
+    Args:
+        model: takes float images [N, C, H, W] in [0, 1], gives logits [N, classes]. ``model.clip_weights()``, where it
+            exists, is called after each step.
+        recipe: decides everything else.
+        out: new or empty folder, or with ``resume`` the folder of the run.
+        data: instead of loading what the recipe names.
+        data_root: where to look for the data; else QTRAIN_DATA, else the user's cache.
+        device: auto, cpu, cuda or cuda:N.
+        resume: continue the run in ``out``; on the CPU bit for bit.
+        stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
+        watch: told where the run is.
+
+    Raises:
+        UserError: data, device or folder are not as needed, or the loss is not finite.
+        Interrupted: Ctrl-C or ``stop``; the state is saved.
+    """
+    out, where, watch = Path(out), choose_device(device), watch or Silent()
+    if data is None:
+        data = load_data(
+            recipe.data,
+            root=data_root,
+            seed=recipe.seed,
+            validation_size=recipe.validation_size,
+            protocol=recipe.protocol,
+        )
+    if recipe.train_size is not None:
+        data = data.subset(recipe.train_size, seed=recipe.seed)
+    data = data.to(where)
+    batches = Batches(data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip)
+    torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
+    session = make_session(model.to(where), recipe)
+    if resume:
+        finished = [r for r in read_records(out) if r["type"] == "result"]
+        if finished:
+            weights = checkpoint.load(out / checkpoint.BEST, where)["model"]
+            checkpoint.load_weights(model, weights, out / checkpoint.BEST)
+            return Result(**{name: finished[-1][name] for name in Result.__dataclass_fields__})
+        session.restore(out / checkpoint.LAST, recipe, where)
+    loss_function, at = LOSSES[recipe.loss], session.at
+    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
+    facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
+
+    with run_folder(out, recipe, resume), stop_on_interrupt() as interrupted:
+        records = RecordWriter(out, at.epoch)
+        if not resume:
+            run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **machine(where)}
+            records.write({**run, "recipe": recipe.to_dict()})
+        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
+        watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
+        try:
+            for epoch in range(at.epoch, recipe.epochs):
+                started, loss_sum = time.perf_counter(), torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
+                model.train()
+                if session.aslr is None:
+                    for group in session.optimizer.param_groups:
+                        group["lr"] = scheduled_rate(recipe, epoch)
+                lr = session.optimizer.param_groups[0]["lr"] if session.aslr is None else session.aslr.lr
+                for images, labels in batches.epoch(epoch, start=at.step):
+                    loss = loss_function(model(images), labels)
+                    session.optimizer.zero_grad()
+                    loss.backward()
+                    session.optimizer.step()  # ASLR draws each layer's rate just before
+                    clip_weights()
+                    loss_sum += loss.detach() * len(labels)
+                    at.step += 1
+                    watch.step(len(labels))
+                    if epoch == 0 and at.step == 1:
+                        _check_finite(loss.item(), recipe, "at the first step")
+                    if stop() or interrupted():
+                        at.loss_sum = loss_sum.item()
+                        at.seconds += time.perf_counter() - started
+                        checkpoint.save(out / checkpoint.LAST, session.state(recipe))
+                        raise Interrupted(f"stopped after epoch {epoch}, step {at.step}")
+                mean_loss = loss_sum.item() / len(data.train)
+                _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
+                trained = time.perf_counter()
+                validation = evaluate(model, data.validation, loss_function)
+                if session.aslr is not None:
+                    session.aslr.step(1 - validation.accuracy / 100)
+                at.seconds += time.perf_counter() - started
+                record = {
+                    "type": "epoch",
+                    "epoch": epoch + 1,
+                    "lr": lr,
+                    "loss": mean_loss,
+                    "validation_loss": validation.loss,
+                    "validation_accuracy": validation.accuracy,
+                    "images_per_second": len(data.train) / (trained - started),
+                    "seconds": at.seconds,
+                    "draws": {g["name"]: float(g["lr"]) for g in session.optimizer.param_groups}
+                    if session.aslr is None
+                    else dict(zip(_names(session), session.aslr.last_draws, strict=True)),
+                    **facts,
+                }
+                at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
+                if validation.accuracy > at.best_accuracy:
+                    at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
+                    best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
+                    checkpoint.save(out / checkpoint.BEST, best)
+                records.write(record)
+                checkpoint.save(out / checkpoint.LAST, session.state(recipe))
+                watch.epoch(record, recipe.epochs)
+            path = out / checkpoint.BEST
+            checkpoint.load_weights(model, checkpoint.load(path, where)["model"], path)
+            test = evaluate(model, data.test, loss_function)
+            result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
+            records.write({"type": "result", **asdict(result), "test_loss": test.loss, **facts, **machine(where)})
+            return result
+        finally:
+            watch.finish()
+            records.close()
+
+
+def _names(session: Session) -> list[str]:
+    return [group["name"] for group in session.optimizer.param_groups]
+
+
+def _check_finite(loss: float, recipe: Recipe, when: str) -> None:
+    if not torch.isfinite(torch.tensor(loss)):
+        raise UserError(f"the loss is {loss} {when}; lower --lr (it is {recipe.lr:g}) or look at the data")
