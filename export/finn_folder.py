@@ -32,7 +32,7 @@ with open("dataflow_build_config.json") as file:
     raise SystemExit(build_dataflow_cfg("model.onnx", DataflowBuildConfig.from_json(file.read())))
 '''
 
-_README = """{network} for {board} at {fps} frames/s: {accuracy:.2f} % top-1 on {images} test images, equal in torch and here.
+_README = """{network} for {board}, {fps} frames/s: {accuracy:.2f} % top-1 on {images} images, torch and graph equal.
 Official FINN: `python build.py` in its container. FINN+: `finn build build_config.yaml model.onnx` in this folder.
 `qtrain verify .` repeats the proof; `manifest.json` records it.
 """

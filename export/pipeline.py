@@ -1,4 +1,4 @@
-"""``export_finn`` and ``verify``: from a trained module to a proven FINN folder, and the proof again from the folder."""
+"""``export_finn``: a trained module becomes a proven FINN folder; ``verify``: the proof again, from the folder alone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict

@@ -6,7 +6,7 @@ quantizer scales included, because they are what the exporter writes.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import torch
@@ -30,6 +30,10 @@ def _value(output: object) -> Tensor:
     return output.value if hasattr(output, "value") else output  # type: ignore[return-value]  # a QuantTensor
 
 
+def _answer_with(value: Tensor) -> Callable[..., Tensor]:
+    return lambda _module, _args, _out: value
+
+
 @torch.no_grad()
 def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
     """Copy ``model`` in evaluation mode, in float64 on the CPU, with the float32 network's quantizer scales.
@@ -51,7 +55,7 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
     double = copy.deepcopy(single).double()
     for path, module in double.named_modules():
         if path in scales:
-            module.register_forward_hook(lambda _module, _args, _out, value=scales[path].double(): value)
+            module.register_forward_hook(_answer_with(scales[path].double()))
     return double
 
 

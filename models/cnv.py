@@ -70,12 +70,12 @@ class CNV(nn.Sequential):
         last = len(HIDDEN) + 1
         self.add_module(f"fc{last}", QuantLinear(features, num_classes, bias=False, **weights))
         self.add_module(f"norm{len(CONVOLUTIONS) + last}", ScalarNorm())
-        for layer in self.quantized_layers():
-            nn.init.uniform_(layer.weight, -1, 1)
+        for weight in self.weights():
+            nn.init.uniform_(weight, -1, 1)
 
-    def quantized_layers(self) -> list[nn.Module]:
-        """Convolutions and linear layers, in order."""
-        return [m for m in self if isinstance(m, QuantConv2d | QuantLinear)]
+    def weights(self) -> list[Tensor]:
+        """Of the convolutions and linear layers, in order."""
+        return [m.weight for m in self if isinstance(m, nn.Conv2d | nn.Linear)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, num_classes] of images [N, in_channels, 32, 32] in [0, 1]."""
@@ -85,5 +85,5 @@ class CNV(nn.Sequential):
     def clip_weights(self) -> None:
         """Bring the float weights back into [-1, 1], the range of a constant scale; called after each step."""
         if self.clips_weights:
-            torch._foreach_clamp_min_(weights := [m.weight for m in self.quantized_layers()], -1.0)
-            torch._foreach_clamp_max_(weights, 1.0)
+            for weight in self.weights():
+                weight.clamp_(-1.0, 1.0)

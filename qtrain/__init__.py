@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qtrain.schedulers.aslr import ASLR, layer_groups
+    from qtrain.schedulers import ASLR, layer_groups
 
 __version__ = "0.1.0"
 __all__ = ["ASLR", "__version__", "layer_groups"]
@@ -17,7 +17,7 @@ if not (_here / "models").is_dir():  # a checkout: qtrain.models and qtrain.expo
 def __getattr__(name: str) -> Any:
     # Loaded on first use: the command line sets OpenMP's variables before torch is imported.
     if name in ("ASLR", "layer_groups"):
-        from qtrain.schedulers import aslr
+        from qtrain import schedulers
 
-        return getattr(aslr, name)
+        return getattr(schedulers, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,8 +25,8 @@ _RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 class _Parser(ArgumentParser):
     """Options are written with dashes; an error is one line."""
 
-    def format_help(self) -> str:
-        return re.sub(r"--[a-z][a-z_]*", lambda m: m[0].replace("_", "-"), super().format_help())
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return re.sub(r"--[a-z][a-z_]*", lambda m: m[0].replace("_", "-"), super().format_help(*args, **kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         _fail(" ".join(str(message).split()), WRONG_INPUT)
@@ -112,7 +112,7 @@ def _recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]
 
     check_network(options.network)
     defaults = default_recipe(options.network, options.data).to_dict()
-    command = parser._subcommands_action._name_parser_map[first.command]  # type: ignore[attr-defined]
+    command = parser._subcommands_action._name_parser_map[first.command]  # type: ignore[union-attr]
     command.set_defaults({name: value for name, value in defaults.items() if name != "network"})
     second = parser.parse_args(argv)[first.command]
     return second, recipe_from_dict({name: second[name] for name in _RECIPE_FIELDS}, "the command line")

@@ -94,7 +94,9 @@ def check_schedulers(schedulers: Sequence[str]) -> None:
         UserError: it is not.
     """
     if CHALLENGER not in schedulers or len(schedulers) < 2 or len(set(schedulers)) < len(schedulers):
-        raise UserError(f"schedulers must be {CHALLENGER} and at least one other, each once, but got {list(schedulers)}")
+        raise UserError(
+            f"schedulers must be {CHALLENGER} and at least one other, each once, but got {list(schedulers)}"
+        )
 
 
 def compare(

@@ -49,9 +49,7 @@ def resume_run(
         UserError: the folder is not a run's, or damaged.
     """
     recipe = run_recipe(folder)
-    return train(
-        model_of(recipe), recipe, folder, data_root=data_root, device=device, resume=True, watch=watch
-    )
+    return train(model_of(recipe), recipe, folder, data_root=data_root, device=device, resume=True, watch=watch)
 
 
 def run_recipe(folder: Path) -> Recipe:

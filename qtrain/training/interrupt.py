@@ -23,7 +23,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 
     def handler(number: int, _frame: FrameType | None) -> None:
         asked.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in numbers:
         signal.signal(number, handler)

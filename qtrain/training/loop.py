@@ -15,7 +15,7 @@ from torch import nn
 from qtrain.data import Batches, DataSet, load_data
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, dump_recipe
-from qtrain.schedulers.aslr import ASLR, layer_groups
+from qtrain.schedulers import ASLR, layer_groups
 from qtrain.schedulers.schedules import constant, cosine, multistep
 from qtrain.training import checkpoint
 from qtrain.training.evaluate import evaluate
@@ -194,7 +194,8 @@ def train(
     data = data.to(where)
     batches = Batches(data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip)
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
-    session = make_session(model.to(where), recipe)
+    model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
+    session = make_session(model, recipe)
     if resume:
         finished = [r for r in read_records(out) if r["type"] == "result"]
         if finished:

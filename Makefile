@@ -1,0 +1,42 @@
+# make demo | test | check | finn; PYTHON=python3.12 names another interpreter for the environment in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check finn format help
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+.venv/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f"qtrain needs Python 3.11 or newer, {v} was found: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || { echo "installing into .venv (some minutes, once)"; $(PYTHON) -m venv .venv; }
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.dev: .venv/.base
+	$(INSTALL) -e ".[dev,lightning]"
+	@touch $@
+
+#: make demo    train CNV_1W1A on the embedded digits with ASLR and multi-step, prove both exports, write the report
+demo: .venv/.base
+	$(BIN)/qtrain compare CNV_1W1A --data digits --seeds 1 --tolerance 5 --board ZCU104 --out demo
+
+#: make test    run the tests (those that need CIFAR run where QTRAIN_DATA names its folder)
+test: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --durations 10
+
+#: make check   format, lint and type check
+check: .venv/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+#: make format  put the code into the form that make check asks for
+format: .venv/.dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+#: make finn    install the FINN compiler (finn-plus) beside the training environment, for estimate-only builds
+finn: .venv/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt

@@ -1,0 +1,152 @@
+"""The script inside the compiler's own process: it imports finn-plus and builds one network.
+
+:mod:`qtrain.export.compiler` starts it as a file with the path of a JSON request. It imports nothing of qtrain, so any
+interpreter that has finn-plus can run it. It leaves ``answer.json`` beside the request; without one it has failed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+REPORTED = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy", "protobuf", "brevitas", "torch")
+OLDEST = (1, 6)  # what came before has other steps and pins, and starts from a repository instead of a package
+
+
+def end_with_parent() -> None:
+    """End the whole process group when the caller dies: the system then closes its end of standard input."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def refuse_network(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: an estimate needs no network, so a connection to a host is an error; local sockets pass."""
+    if event == "socket.connect" and isinstance(args[1], tuple):
+        raise ConnectionRefusedError(f"the compiler runs without a network but wanted {args[1]}")
+
+
+def stand_in_for_simulator() -> None:
+    """Fill the names that ``finn.xsi`` would build against Vivado's simulator: estimates never call them."""
+    import finn.xsi
+
+    for name in finn.xsi._LAZY_NAMES:
+        setattr(finn.xsi, name, type(name, (), {}))
+    finn.xsi.ensure_available = lambda: True
+
+
+class FailureCatcher(logging.Handler):
+    """Keeps the exception FINN's builder caught: it logs only the text, and an assertion often has none."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.failure: dict[str, str] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take the exception at hand when the builder reports that the build failed."""
+        error = sys.exc_info()[1]
+        if error is None or not record.getMessage().startswith("FINN "):
+            return
+        frames = traceback.extract_tb(error.__traceback__)
+        steps = [frame.name for frame in frames if frame.name.startswith("step_")]
+        last = frames[-1]
+        text = str(error) or f"{last.line} ({Path(last.filename).name}, line {last.lineno})"
+        self.failure = {"step": steps[0] if steps else "", "type": type(error).__name__, "message": text}
+
+
+def build(request: dict[str, Any]) -> dict[str, Any]:
+    """Run FINN's builder and say how it ended; what the result is worth is for the caller to judge."""
+    from finn.builder.build_dataflow import build_dataflow_cfg
+    from finn.builder.build_dataflow_config import DataflowBuildConfig, estimate_only_dataflow_steps
+
+    steps = request["config"]["steps"] or list(estimate_only_dataflow_steps)
+    verify_steps = [kind for step, kind in request["verification"].items() if step in steps]
+    config = {**request["config"], "steps": steps, "verify_steps": verify_steps or None}
+    catcher = FailureCatcher()
+    logging.getLogger("build_dataflow").addHandler(catcher)
+    code = build_dataflow_cfg(Path(request["folder"]) / "model.onnx", DataflowBuildConfig.from_dict(config))
+    answer = {"exit_code": code, "failure": catcher.failure, "steps": steps, "verify_steps": verify_steps}
+    if code == 0 and request["verification"]:
+        answer["hardware"] = execute_hardware(config, steps[-1].rpartition(".")[2])
+    return answer
+
+
+def execute_hardware(config: dict[str, Any], last_step: str) -> dict[str, Any] | None:
+    """Execute the finished dataflow graph image by image, each layer by FINN's Python model of the hardware.
+
+    FINN's own flow compares this graph only in simulations that need Vitis or Vivado. None where there is no graph.
+    """
+    import numpy as np
+    from finn.util.execution import execute_parent
+    from finn.util.verification import despecialize_model
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    models = Path(config["output_dir"]) / "intermediate_models"
+    parent, child = models / "dataflow_parent.onnx", models / "hardware_python.onnx"
+    if not parent.exists():
+        return None
+    images, expected = np.load(config["verify_input_npy"]), np.load(config["verify_expected_output_npy"])
+    try:
+        despecialize_model(ModelWrapper(str(models / f"{last_step}.onnx"))).save(str(child))
+        results = [execute_parent(parent, child, image[None]).ravel() for image in images]
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}", "equal": []}
+    equal = [bool(np.array_equal(result, right.ravel())) for result, right in zip(results, expected, strict=True)]
+    return {"error": None, "equal": equal}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what takes part, as this interpreter has them."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in REPORTED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def unusable(found: dict[str, str]) -> str | None:
+    """Import the builder without Vivado; return what is missing, None if nothing is."""
+    if "finn-plus" not in found:
+        return "finn-plus is not installed"
+    if tuple(map(int, re.findall(r"\d+", found["finn-plus"])[:2])) < OLDEST:
+        return f"finn-plus {found['finn-plus']} is too old"
+    try:
+        stand_in_for_simulator()
+        import finn.builder.build_dataflow  # noqa: F401
+    except ImportError as error:
+        return f"finn-plus {found['finn-plus']} cannot be imported ({error})"
+    return None
+
+
+def main() -> None:
+    """Read the request, build, write the answer."""
+    request_path = Path(sys.argv[1])
+    request = json.loads(request_path.read_text())
+    end_with_parent()
+    sys.addaudithook(refuse_network)
+    sys.path.append(request["folder"])  # custom steps are importable as custom_steps.step_x
+    found = versions()
+    answer: dict[str, Any] = {"versions": found, "unusable": unusable(found)}
+    if answer["unusable"] is None:
+        answer |= build(request)
+    request_path.with_name("answer.json").write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The boards FINN knows: their FPGA, the shell flow that makes a bitfile for them, and what the FPGA holds.
+
+Names and parts are those of finn-plus 1.6.1 (``finn.util.basic``: ``pynq_part_map``, ``alveo_part_map``, ``part_map``);
+a test compares them where finn-plus is installed. ``retired`` follows Xilinx/finn pull request 1659 (August 2026):
+Pynq-Z1 and Pynq-Z2 need an opt-in there, U280 gave way to U55C; finn-plus still builds for all three.
+
+Resources are those of the whole device, after AMD's product tables (DS190 Zynq-7000, DS891 Zynq UltraScale+, DS889
+RFSoC, DS987 Kria K26, DS962/DS963/DS965/DS978 Alveo, DS950 Versal, DS1013 Alveo V80). A data-center card's shell takes
+up to a fifth of them, so what fits by this table can still be too large; FINN's own figures for the part left to the
+user (``finn.util.platforms``) lie between 80 % and 101 % of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from qtrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as FINN names it.
+
+    Attributes:
+        name: FINN's board string.
+        part: FPGA part number.
+        shell_flow_type: ``vivado_zynq``, ``vitis_alveo``, or None where FINN has no flow to a bitfile.
+        lut: look-up tables of the device.
+        bram_18k: block RAMs of 18 Kb (half a 36 Kb block).
+        uram: UltraRAMs of 288 Kb.
+        dsp: DSP slices.
+        retired: whether official FINN no longer supports it by default.
+    """
+
+    name: str
+    part: str
+    shell_flow_type: str | None
+    lut: int
+    bram_18k: int
+    uram: int
+    dsp: int
+    retired: bool = False
+
+
+ZYNQ, ALVEO = "vivado_zynq", "vitis_alveo"
+
+# fmt: off
+_ALL = (
+    #     name           part                         flow   lut        bram  uram  dsp
+    Board("Ultra96",     "xczu3eg-sbva484-1-e",       ZYNQ,  70_560,    432,  0,    360),
+    Board("Ultra96-V2",  "xczu3eg-sbva484-1-i",       ZYNQ,  70_560,    432,  0,    360),
+    Board("Pynq-Z1",     "xc7z020clg400-1",           ZYNQ,  53_200,    280,  0,    220, retired=True),
+    Board("Pynq-Z2",     "xc7z020clg400-1",           ZYNQ,  53_200,    280,  0,    220, retired=True),
+    Board("ZCU102",      "xczu9eg-ffvb1156-2-e",      ZYNQ,  274_080,   1824, 0,    2520),
+    Board("ZCU104",      "xczu7ev-ffvc1156-2-e",      ZYNQ,  230_400,   624,  96,   1728),
+    Board("ZCU111",      "xczu28dr-ffvg1517-2-e",     ZYNQ,  425_280,   2160, 80,   4272),
+    Board("RFSoC2x2",    "xczu28dr-ffvg1517-2-e",     ZYNQ,  425_280,   2160, 80,   4272),
+    Board("RFSoC4x2",    "xczu48dr-ffvg1517-2-e",     ZYNQ,  425_280,   2160, 80,   4272),
+    Board("KV260_SOM",   "xck26-sfvc784-2LV-c",       ZYNQ,  117_120,   288,  64,   1248),
+    Board("AUP-ZU3_8GB", "xczu3eg-sfvc784-2-e",       ZYNQ,  70_560,    432,  0,    360),
+    Board("U50",         "xcu50-fsvh2104-2L-e",       ALVEO, 871_680,   2688, 640,  5952),
+    Board("U200",        "xcu200-fsgd2104-2-e",       ALVEO, 1_182_240, 4320, 960,  6840),
+    Board("U250",        "xcu250-figd2104-2L-e",      ALVEO, 1_728_000, 5376, 1280, 12_288),
+    Board("U280",        "xcu280-fsvh2892-2L-e",      ALVEO, 1_303_680, 4032, 960,  9024, retired=True),
+    Board("U55C",        "xcu55c-fsvh2892-2L-e",      ALVEO, 1_303_680, 4032, 960,  9024),
+    Board("VEK280",      "xcve2802-vsvh1760-2MP-e-S", None,  520_704,   1200, 264,  1312),
+    Board("VCK190",      "xcvc1902-vsva2197-2MP-e-S", None,  899_840,   1934, 463,  1968),
+    Board("V80",         "xcv80-lsva4737-2MHP-e-s",   None,  2_574_208, 7482, 1925, 10_848),
+)
+# fmt: on
+
+BOARDS: dict[str, Board] = {board.name: board for board in _ALL}
+
+
+def get_board(name: str) -> Board:
+    """Return the board of this name.
+
+    Args:
+        name: FINN's board string; case counts, as it does in FINN.
+
+    Raises:
+        UserError: FINN has no such board; the message lists the names, and the closest one first.
+    """
+    if name in BOARDS:
+        return BOARDS[name]
+    lowered = {known.lower(): known for known in BOARDS}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1)
+    hint = f"; did you mean {lowered[close[0]]}?" if close else ""
+    raise UserError(f"unknown board {name!r}: FINN knows {', '.join(BOARDS)}{hint}")
