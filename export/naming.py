@@ -25,6 +25,7 @@ def layer_tensors(model: ModelWrapper, paths: Iterable[str]) -> dict[str, str]:
         while name and name not in names:
             name = name.rpartition("_")[0]
         if name:
+            found.pop(names[name], None)  # in the order of the last nodes: a layer's first one quantizes its weights
             found[names[name]] = node.output[0]
     return found
 

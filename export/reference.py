@@ -16,14 +16,14 @@ from torch import Tensor, nn
 _SCALE = "scaling_impl"
 
 
-def layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the (path, module) of each layer: torch's and Brevitas' own modules, not what they are made of."""
-    for path, module in model.named_modules():
-        library = type(module).__module__.startswith(("brevitas.nn", "torch.nn"))
-        leaf = not any(True for _ in module.children())
-        quantizer_part = type(module).__module__.startswith(("brevitas.core", "brevitas.proxy"))
-        if path and not quantizer_part and (leaf or library) and not isinstance(module, nn.Sequential | nn.ModuleList):
-            yield path, module
+def layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the (path, module) of each layer: a module without children, or one of Brevitas' own, taken whole."""
+    for name, child in model.named_children():
+        path = f"{prefix}{name}"
+        if type(child).__module__.startswith("brevitas.") or not any(True for _ in child.children()):
+            yield path, child
+        else:
+            yield from layers(child, f"{path}.")
 
 
 def _value(output: object) -> Tensor:

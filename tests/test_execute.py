@@ -1,0 +1,126 @@
+"""Our float64 executor agrees with qonnx's own, operator by operator."""
+
+import numpy as np
+import onnx.helper as oh
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.util.basic import qonnx_make_model
+
+from qtrain.export.errors import ProofError
+from qtrain.export.execute import TIE, Executor, top1
+
+
+def one_node(op: str, shape: tuple[int, ...], parameters: dict[str, np.ndarray], domain: str = "", **attributes):
+    node = oh.make_node(op, ["x", *parameters], ["y"], name=op, domain=domain, **attributes)
+    graph = oh.make_graph(
+        [node],
+        "g",
+        [oh.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [oh.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = ModelWrapper(qonnx_make_model(graph, opset_imports=[oh.make_opsetid("", 13)]))
+    for name, value in parameters.items():
+        model.set_initializer(name, np.asarray(value, dtype=np.float32))
+    return model
+
+
+def both(model: ModelWrapper, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    ours = Executor(model)(torch.from_numpy(x))["y"].numpy()
+    theirs = execute_onnx(model, {"x": x})["y"]
+    return ours, theirs
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    bits=st.integers(1, 8),
+    signed=st.booleans(),
+    narrow=st.booleans(),
+    exponent=st.integers(-6, 1),
+    zero_point=st.integers(-3, 3),
+    mode=st.sampled_from(["ROUND", "FLOOR", "CEIL", "DOWN", "HALF_EVEN"]),
+    seed=st.integers(0, 1000),
+)
+def test_quant_equals_qonnx(bits, signed, narrow, exponent, zero_point, mode, seed) -> None:
+    parameters = {"scale": 2.0**exponent, "zero": float(zero_point), "bits": float(bits)}
+    model = one_node(
+        "Quant",
+        (1, 50),
+        parameters,
+        "qonnx.custom_op.general",
+        signed=int(signed),
+        narrow=int(narrow),
+        rounding_mode=mode,
+    )
+    # Multiples of a quarter step: ties and boundaries are hit, and float32 is exact.
+    steps = np.random.default_rng(seed).integers(-1200, 1200, (1, 50)) / 4
+    ours, theirs = both(model, (steps * 2.0**exponent).astype(np.float32))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bipolar_quant_equals_qonnx_at_zero_too() -> None:
+    x = np.array([[-1.5, -0.0, 0.0, 2.0]], dtype=np.float32)
+    ours, theirs = both(one_node("BipolarQuant", (1, 4), {"scale": 0.5}, "qonnx.custom_op.general"), x)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"pads": [1, 1, 1, 1]},
+        {"pads": [0, 1, 2, 1]},
+        {"strides": [2, 1]},
+        {"dilations": [2, 2]},
+        {"group": 2},
+    ],
+)
+def test_convolution_equals_qonnx(attributes: dict) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-3, 4, (4, 4 // attributes.get("group", 1), 3, 3))
+    model = one_node("Conv", (1, 4, 9, 8), {"w": weight, "b": np.arange(4)}, **attributes)
+    ours, theirs = both(model, rng.integers(-9, 9, (1, 4, 9, 8)).astype(np.float32))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"strides": [2, 2]}, {"strides": [1, 2], "pads": [1, 0, 0, 1]}, {"strides": [2, 2], "ceil_mode": 1}]
+)
+def test_max_pool_equals_qonnx(attributes: dict) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 3, 9, 9)).astype(np.float32)
+    ours, theirs = both(one_node("MaxPool", x.shape, {}, kernel_shape=[2, 2], **attributes), x)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_batch_norm_and_gemm_equal_qonnx() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 5)).astype(np.float32)
+    vectors = {n: rng.standard_normal(5) for n in ("scale", "bias", "mean")} | {"var": rng.random(5) + 0.1}
+    np.testing.assert_allclose(*both(one_node("BatchNormalization", (1, 5), vectors, epsilon=1e-3), x), rtol=1e-5)
+    gemm = {"w": rng.standard_normal((4, 5)), "c": rng.standard_normal(4)}
+    model = one_node("Gemm", (1, 5), gemm, transB=1, alpha=0.5, beta=2.0)
+    np.testing.assert_allclose(*both(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_gives_what_single_images_give() -> None:
+    rng = np.random.default_rng(0)
+    model = one_node("Conv", (1, 2, 5, 5), {"w": rng.standard_normal((3, 2, 3, 3))})
+    x = torch.from_numpy(rng.standard_normal((6, 2, 5, 5)))
+    run = Executor(model)
+    torch.testing.assert_close(run(x)["y"], torch.cat([run(x[i : i + 1])["y"] for i in range(6)]), rtol=0, atol=1e-14)
+
+
+def test_equal_logits_give_the_lower_class_even_with_rounding_noise() -> None:
+    third = 1 / 3
+    rows = [[0.0, 3 * third, 1.0 + 1e-15], [2.0, 1.0, 2.0 + 10 * TIE], [5.0, 5.0, 4.0]]
+    logits = torch.tensor(rows, dtype=torch.float64)
+    assert top1(logits).flatten().tolist() == [1, 2, 0]
+
+
+def test_an_operator_it_cannot_execute_is_named() -> None:
+    with pytest.raises(ProofError, match="'Softsign': cannot execute operator 'Softsign'"):
+        Executor(one_node("Softsign", (1, 3), {}))
