@@ -10,14 +10,12 @@ Usage: python benchmarks/aslr_overhead.py [--rounds 7] [--steps 4] [--batch-size
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from common import RESULTS, append, show, spread
 
 from qtrain import ASLR, layer_groups
 from qtrain.models import build_model
@@ -58,24 +56,13 @@ class Trainer:
         return (time.process_time() - start) / LONE_DRAWS
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def spread(values: list[float], digits: int) -> dict[str, float]:
-    found = statistics.median(values), min(values), max(values)
-    return dict(zip(("median", "min", "max"), (round(value, digits) for value in found), strict=True))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="training steps a round")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     trainer = Trainer(arguments.batch_size, arguments.width)
@@ -92,13 +79,7 @@ def main() -> None:
         "draw alone, us": spread([1e6 * t for t in lone], 1),
         "draw in the step, % of a step": spread([100 * d / s for d, s in zip(draws, steps, strict=True)], 4),
     }
-    record = {
-        "benchmark": "aslr_overhead",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
+    numbers = {
         "network": "CNV_1W1A",
         "width": arguments.width,
         "batch_size": arguments.batch_size,
@@ -107,11 +88,9 @@ def main() -> None:
         "steps_a_round": arguments.steps,
         "cpu_time": rows,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    append("aslr_overhead", numbers, arguments.out)
     for name, found in rows.items():
-        print(f"{name:32} {found['median']:>10} [{found['min']}..{found['max']}]")
+        print(show(name, found))
 
 
 if __name__ == "__main__":

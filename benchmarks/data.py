@@ -10,17 +10,13 @@ Usage: python benchmarks/data.py [--rounds 5] [--batch-size 100] [--out results/
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from common import RESULTS, append, show, spread
 from torch import Tensor
 
 from qtrain.data import Batches, Split
@@ -50,17 +46,11 @@ def rate(batches: Iterator[tuple[Tensor, Tensor]]) -> float:
     return shown / (time.process_time() - start)
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     split = Split(torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8), torch.arange(IMAGES) % 10)
@@ -78,31 +68,17 @@ def main() -> None:
             found = rate(epoch(round_ + 1))
             if round_ >= 0:
                 rates[name].append(found)
-    record = {
-        "benchmark": "data",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "cpu": cpu_name(),
-        "threads": 1,
+    numbers = {
         "batch_size": arguments.batch_size,
         "rounds": arguments.rounds,
-        "images_per_s": {
-            name: {"median": round(statistics.median(r)), "min": round(min(r)), "max": round(max(r))}
-            for name, r in rates.items()
-        },
+        "images_per_s": {name: spread(r, 0) for name, r in rates.items()},
         "ratio_to_per_sample": {
-            name: round(statistics.median(a / b for a, b in zip(r, rates["per_sample"], strict=True)), 2)
-            for name, r in rates.items()
+            name: spread([a / b for a, b in zip(r, rates["per_sample"], strict=True)], 2) for name, r in rates.items()
         },
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    for name, found in record["images_per_s"].items():
-        ratio = record["ratio_to_per_sample"][name]
-        print(f"{name:15} {found['median']:>8,} [{found['min']:,}..{found['max']:,}] images/s, {ratio} x")
+    append("data", numbers, arguments.out)
+    for name, found in numbers["images_per_s"].items():
+        print(show(name, found, f"images/s, {numbers['ratio_to_per_sample'][name]['median']} x"))
 
 
 if __name__ == "__main__":
