@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qtrain.export.errors import ProofError
+from qtrain.export.grid import Grid, grid_of, on_the_grid
 
 Attributes = Mapping[str, Any]
+Operator = Callable[..., Tensor | tuple[Tensor, ...]]
 TIE = 1e-9
 _ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {
     "ROUND": torch.round,  # half to even, as numpy's and Brevitas'
@@ -113,7 +115,7 @@ def _reshape(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
     return x.reshape([x.shape[0], *shape.tolist()[1:]])  # graphs are exported for one image
 
 
-OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+OPERATORS: dict[str, Operator] = {
     "Add": lambda _, x, y: x + y,
     "Sub": lambda _, x, y: x - y,
     "Mul": lambda _, x, y: x * y,
@@ -141,6 +143,13 @@ def _constant(array: np.ndarray) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
+def _run(
+    node: NodeProto, attributes: Attributes, operator: Operator, values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    out = operator(attributes, *(values[name] if name else None for name in node.input))
+    return dict(zip(node.output, out if isinstance(out, tuple) else (out,), strict=False))
+
+
 class Executor:
     """A QONNX graph, ready to run in float64.
 
@@ -156,29 +165,29 @@ class Executor:
         self.output: str = model.graph.output[0].name
         initializers = [init.name for init in model.graph.initializer]
         self._constants = {name: _constant(model.get_initializer(name)) for name in initializers}
-        self._nodes: list[tuple[NodeProto, Attributes]] = []
+        self._nodes: list[tuple[NodeProto, Attributes, Operator]] = []
+        grids: dict[str, Grid] = {}
         for node in model.graph.node:
             if node.op_type not in OPERATORS:
                 raise ProofError(f"node {node.name!r}: cannot execute operator {node.op_type!r}")
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            operator = OPERATORS[node.op_type]
+            if grid := grid_of(node, attributes, grids, self._constants):
+                grids[node.output[0]] = grid
             if all(name in self._constants for name in node.input if name):
-                self._constants.update(self._run(node, attributes, self._constants))  # quantized weights, once
+                self._constants.update(_run(node, attributes, operator, self._constants))  # quantized weights, once
             else:
-                self._nodes.append((node, attributes))
-
-    @staticmethod
-    def _run(node: NodeProto, attributes: Attributes, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        out = OPERATORS[node.op_type](attributes, *(values[name] if name else None for name in node.input))
-        return dict(zip(node.output, out if isinstance(out, tuple) else (out,), strict=False))
+                operator = on_the_grid(node, operator, grids, self._constants)
+                self._nodes.append((node, attributes, operator))
 
     @torch.no_grad()
     def __call__(self, x: Tensor, keep: Collection[str] = ()) -> dict[str, Tensor]:
         """Execute on ``x`` [N, C, H, W]; return the graph's output and the tensors named in ``keep``."""
         wanted = {self.output, *keep}
-        last_use = {name: i for i, (node, _) in enumerate(self._nodes) for name in node.input}
+        last_use = {name: i for i, (node, _, _) in enumerate(self._nodes) for name in node.input}
         values = {**self._constants, self.input: x.double()}
-        for i, (node, attributes) in enumerate(self._nodes):
-            values.update(self._run(node, attributes, values))
+        for i, (node, attributes, operator) in enumerate(self._nodes):
+            values.update(_run(node, attributes, operator, values))
             for name in node.input:
                 if last_use[name] == i and name not in wanted:
                     values.pop(name, None)
