@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check finn format help
+.PHONY: demo test check finn format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -40,3 +40,7 @@ format: .venv/.dev
 #: make finn    install the FINN compiler (finn-plus) beside the training environment, for estimate-only builds
 finn: .venv/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt
+
+#: make results render results/README.md from the recorded runs
+results: .venv/.base
+	$(BIN)/python benchmarks/render.py

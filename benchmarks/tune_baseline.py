@@ -1,4 +1,4 @@
-"""Tune the multi-step baseline of a shipped recipe by hand's usual means, a grid; append what every point cost and gave.
+"""Tune the multi-step baseline of a shipped recipe by the usual means, a grid; append what every point cost and gave.
 
 Usage: python benchmarks/tune_baseline.py CNV_1W1A digits [--lrs 0.02 0.05 0.1] [--seeds 100 101]
 

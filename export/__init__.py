@@ -2,7 +2,7 @@
 
 from qtrain.export.boards import get_board
 from qtrain.export.errors import ProofError
-from qtrain.export.pipeline import export_finn, verify
+from qtrain.export.pipeline import check_target, export_finn, verify
 from qtrain.export.verify import Proof, StageCheck
 
-__all__ = ["Proof", "ProofError", "StageCheck", "export_finn", "get_board", "verify"]
+__all__ = ["Proof", "ProofError", "StageCheck", "check_target", "export_finn", "get_board", "verify"]

@@ -78,16 +78,25 @@ def check_destination(out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``out`` at the end, whole, or disappears on an error."""
     check_destination(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    made = [folder for folder in out.parents if not folder.exists()]
     try:
-        yield work
-        work.chmod(0o755)
-        if out.is_dir():
-            out.rmdir()
-        os.replace(work, out)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        except OSError as error:
+            raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
+        try:
+            yield work
+            work.chmod(0o755)
+            if out.is_dir():
+                out.rmdir()
+            os.replace(work, out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def versions() -> dict[str, str]:
@@ -150,6 +159,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise UserError(f"{folder} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
+    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("proof"), dict):
+        raise UserError(f"{folder / MANIFEST} is damaged (no files or no proof in it); export the run again")
     return manifest
 
 

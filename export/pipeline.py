@@ -1,5 +1,6 @@
-"""``export_finn``: a trained module becomes a proven FINN folder; ``verify``: the proof again, from the folder alone."""
+"""``export_finn``: a trained module to a proven FINN folder; ``verify``: the proof again, from the folder alone."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from qtrain.errors import UserError
 from qtrain.export import finn_folder
-from qtrain.export.boards import get_board
+from qtrain.export.boards import Board, get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.execute import top1
 from qtrain.export.passes import PASSES
@@ -26,6 +27,19 @@ GOLDEN_IMAGES = 8
 
 def _silent(_: str) -> None:
     pass
+
+
+def check_target(board: str, target_fps: int, clock_ns: float) -> Board:
+    """Return the board, where FINN knows it and can be asked for such a target.
+
+    Raises:
+        UserError: an unknown board, a target or clock that is not positive.
+    """
+    if target_fps < 1:
+        raise UserError(f"target_fps must be 1 frame a second or more, but got {target_fps!r}")
+    if not 0 < clock_ns < math.inf:
+        raise UserError(f"clock_ns must be above 0 nanoseconds, but got {clock_ns!r}")
+    return get_board(board)
 
 
 def run_passes(
@@ -90,9 +104,7 @@ def export_finn(
         UserError: unknown board, a target or clock that is not positive, a destination that is not free.
         ProofError: the graph differs from torch; names the first tensor.
     """
-    out, found = Path(out), get_board(board)
-    if target_fps < 1 or not clock_ns > 0:
-        raise UserError(f"target_fps and clock_ns must be above 0, but got {target_fps!r} and {clock_ns!r}")
+    out, found = Path(out), check_target(board, target_fps, clock_ns)
     if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) != len(labels) or not len(pixels):
         raise UserError(f"pixels must be uint8 [N, C, H, W] with N labels, but got {pixels.dtype} {list(pixels.shape)}")
     pixels, labels = pixels.cpu(), labels.cpu()
@@ -135,7 +147,7 @@ def verify(folder: str | Path, *, say: Callable[[str], None] = _silent) -> Proof
     finn_folder.check_files(folder, manifest)
     graph = ModelWrapper(str(folder / "model.onnx"))
     pixels, labels, logits = finn_folder.read_proof_data(folder)
-    differs = manifest["proof"]["float32_torch_differs"]
+    differs = manifest["proof"].get("float32_torch_differs")
     proof = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
     golden = torch.from_numpy(np.load(folder / "input.npy"))
     expected = np.load(folder / "expected_output.npy").reshape(-1)

@@ -31,7 +31,7 @@ def parse_name(text: str) -> NetworkName:
         UserError: the text has neither form, or a bit width is outside 1 to 8.
     """
     for style in _STYLES:
-        if match := style.fullmatch(text):
+        if match := style.fullmatch(str(text)):
             name = NetworkName(match["family"].upper(), int(match["w"]), int(match["a"]))
             check_bits(f"the weights of {text}", name.weight_bits)
             check_bits(f"the activations of {text}", name.act_bits)

@@ -1,11 +1,13 @@
 """A recipe: everything that decides a run's weights, checked when it is made, written as YAML."""
 
 import dataclasses
-import math
+import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -16,6 +18,19 @@ Scheduler = Literal["aslr", "multistep", "cosine", "constant"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
 Scaling = Literal["constant", "learned"]
+
+MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
+_LARGEST = sys.float_info.max
+_CHOICES = {"optimizer": Optimizer, "scheduler": Scheduler, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for text; YAML 1.2 and people take it for a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +52,8 @@ class Recipe:
         loss: squared_hinge (bnn_pynq's, targets -1 and 1) or cross_entropy.
         seed: of initial weights, splits, batches and draws.
         protocol: holdout validates on a part of the training set; paper on the test set, as the ASLR paper did.
-        validation_size: images held out; None for the data set's usual number.
-        train_size: use only so many training images; None for all.
+        validation_size: images held out; by default the data set's usual number.
+        train_size: use only so many training images; by default all.
         augment: random crops (padding 4) and, where labels allow it, flips.
         width: multiplies the network's channel counts.
         input_bits: of the network's first quantizer.
@@ -67,25 +82,38 @@ class Recipe:
     scaling: Scaling = "constant"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-        _check("epochs", self.epochs, self.epochs >= 1, "1 or more")
-        _check("batch_size", self.batch_size, self.batch_size >= 2, "2 or more")
-        _check("lr", self.lr, 0 < self.lr < math.inf, "a number above 0")
-        _check("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
-        _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more")
-        _check("milestones", self.milestones, all(0 < m < 1 for m in self.milestones), "fractions between 0 and 1")
-        _check("gamma", self.gamma, 0 < self.gamma <= 1, "above 0, at most 1")
-        _check("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 2**32 - 1")
-        _check("width", self.width, 0 < self.width < math.inf, "a number above 0")
-        for name, kind in (
-            ("optimizer", Optimizer),
-            ("scheduler", Scheduler),
-            ("loss", Loss),
-            ("protocol", Protocol),
-            ("scaling", Scaling),
-        ):
-            value, allowed = getattr(self, name), kind.__args__  # type: ignore[attr-defined]
-            _check(name, value, value in allowed, f"one of {', '.join(allowed)}")
+        for name in ("network", "data"):
+            _check(name, getattr(self, name), isinstance(getattr(self, name), str), "a name")
+        _whole("epochs", self.epochs, 1)
+        _whole("batch_size", self.batch_size, 2)
+        _whole("seed", self.seed, 0, 2**32 - 1)
+        _whole("input_bits", self.input_bits, 1, 8)
+        for name in ("validation_size", "train_size"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        self._set("lr", _is_number(self.lr) and 0 < self.lr <= _LARGEST, "a number above 0")
+        self._set("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1")
+        self._set("weight_decay", _is_number(self.weight_decay) and 0 <= self.weight_decay <= _LARGEST, "0 or more")
+        self._set("gamma", _is_number(self.gamma) and 0 < self.gamma <= 1, "above 0, at most 1")
+        self._set("width", _is_number(self.width) and 0 < self.width <= MAX_WIDTH, f"above 0, at most {MAX_WIDTH}")
+        steps = self.milestones
+        good = isinstance(steps, list | tuple) and all(_is_number(m) and 0 < m < 1 for m in steps)
+        _check(
+            "milestones",
+            list(steps) if isinstance(steps, tuple) else steps,
+            good,
+            "a list of fractions between 0 and 1",
+        )
+        object.__setattr__(self, "milestones", tuple(float(m) for m in steps))
+        _check("augment", self.augment, isinstance(self.augment, bool), "true or false")
+        for name, kind in _CHOICES.items():
+            value, allowed = getattr(self, name), get_args(kind)
+            _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
+
+    def _set(self, name: str, good: bool, allowed: str) -> None:
+        """Check a number and keep it as a float, so that 1 and 1.0 make the same run."""
+        _check(name, getattr(self, name), good, allowed)
+        object.__setattr__(self, name, float(getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as written to YAML, records and checkpoints."""
@@ -96,9 +124,24 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    good = isinstance(value, int) and not isinstance(value, bool) and low <= value and (high is None or value <= high)
+    _check(name, value, good, f"a whole number, {low} or more" if high is None else f"a whole number, {low} to {high}")
+
+
 def _check(name: str, value: object, good: bool, allowed: str) -> None:
     if not good:
         raise UserError(f"{name} must be {allowed}, but got {value!r}")
+
+
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What ``found`` has otherwise than ``wanted``, recipes as plain values: ``lr 0.1 instead of 0.02``."""
+    differ = [name for name in wanted if found.get(name) != wanted[name]]
+    return ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in differ)
 
 
 def recipe_from_dict(values: Any, origin: str) -> Recipe:
@@ -117,10 +160,12 @@ def recipe_from_dict(values: Any, origin: str) -> Recipe:
     unknown = [str(name) for name in values if name not in known]
     if unknown:
         raise UserError(f"{origin} has no field {', '.join(unknown)}; fields are {', '.join(known)}")
+    if "network" not in values:
+        raise UserError(f"{origin} names no network; add one, for instance network: CNV_1W1A")
     try:
         return Recipe(**values)
-    except TypeError as error:
-        raise UserError(f"{origin} is not a recipe: {error}") from None
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from None
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -130,7 +175,7 @@ def load_recipe(path: Path) -> Recipe:
         UserError: no such file, not YAML, or not a recipe.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _Loader)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

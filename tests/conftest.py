@@ -1,9 +1,15 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from qtrain.cli import main
+from qtrain.data import DataSet, load_data
+from qtrain.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +19,45 @@ def cifar_root() -> Path:
     if not root:
         pytest.skip("needs the real CIFAR files: set QTRAIN_DATA to their folder")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Recipe]:
+    """Return a function that makes the smallest recipe that still trains: 60 digits, 3 steps an epoch."""
+
+    def make(**changes: object) -> Recipe:
+        values: dict = {"network": "CNV_1W1A", "data": "digits", "epochs": 2, "batch_size": 20, "width": 0.125}
+        values |= {"train_size": 60, "validation_size": 40, "optimizer": "adam", "lr": 0.02}
+        return Recipe(**values | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def few_digits() -> DataSet:
+    """Return 80 real digits to train with, 40 to validate and 50 to test with."""
+    data = load_data("digits", validation_size=40)
+    return DataSet(**{**vars(data), "train": data.train.take(80), "test": data.test.take(50)})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Return a function that runs one qtrain command in this process."""
+
+    def run(*words: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return run

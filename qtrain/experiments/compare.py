@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.run import export_run, resume_run, run_recipe, train_recipe
+from qtrain.experiments.run import export_run, resume_run, train_recipe
 from qtrain.export import verify
 from qtrain.recipe import Recipe
-from qtrain.training import Watcher, checkpoint
+from qtrain.training import Watcher
+from qtrain.training.folder import check_run
 
 BASELINE = "multistep"
 CHALLENGER = "aslr"
@@ -130,16 +131,20 @@ def compare(
         UserError: schedulers, seeds or tolerance out of range, or ``out`` holds runs of another recipe.
     """
     check_schedulers(schedulers)
-    if seeds < 1 or not tolerance >= 0:
-        raise UserError(f"seeds must be 1 or more and tolerance 0 or more, but got {seeds} and {tolerance}")
+    if seeds < 1:
+        raise UserError(f"seeds must be 1 or more, but got {seeds}")
+    if not tolerance >= 0:
+        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
     recipes = [recipe.replace(scheduler=s, seed=recipe.seed + i) for i in range(seeds) for s in schedulers]
     folders = [out / f"{r.scheduler}-seed{r.seed}" for r in recipes]
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / COMPARISON, *folders)):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     for cell, folder in zip(recipes, folders, strict=True):
-        if folder.exists() and run_recipe(folder) != cell:
-            raise UserError(f"{folder} is a run of another recipe; name a new folder with --out")
+        if folder.exists():
+            check_run(folder, cell, "name a new folder with --out")
     cells = []
     for cell, folder in zip(recipes, folders, strict=True):
-        if (folder / checkpoint.LAST).exists():
+        if folder.exists():
             result = resume_run(folder, data_root=data_root, device=device, watch=watch)
         else:
             result = train_recipe(cell, folder, data_root=data_root, device=device, watch=watch)

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from qtrain.data import class_names, load_data
-from qtrain.errors import UserError
-from qtrain.export import Proof, export_finn
+from qtrain.export import Proof, check_target, export_finn
+from qtrain.export.finn_folder import check_destination
 from qtrain.models import build_model, parse_name
-from qtrain.recipe import Recipe, load_recipe
-from qtrain.training import Result, Watcher, checkpoint, train
-from qtrain.training.loop import RECIPE
+from qtrain.recipe import Recipe
+from qtrain.training import Result, Watcher, train
+from qtrain.training.folder import folder_recipe, load_best
 from qtrain.training.records import read_records
 
 
@@ -48,15 +48,8 @@ def resume_run(
     Raises:
         UserError: the folder is not a run's, or damaged.
     """
-    recipe = run_recipe(folder)
+    recipe = folder_recipe(folder)
     return train(model_of(recipe), recipe, folder, data_root=data_root, device=device, resume=True, watch=watch)
-
-
-def run_recipe(folder: Path) -> Recipe:
-    """The recipe of a run folder."""
-    if not (folder / RECIPE).is_file():
-        raise UserError(f"{folder} is not a run folder (no {RECIPE}); name one that qtrain train wrote")
-    return load_recipe(folder / RECIPE)
 
 
 def load_run(folder: Path) -> tuple[Recipe, nn.Module]:
@@ -65,13 +58,9 @@ def load_run(folder: Path) -> tuple[Recipe, nn.Module]:
     Raises:
         UserError: not a run folder, nothing trained yet, damaged, or a checkpoint of another network.
     """
-    recipe = run_recipe(folder)
-    path = folder / checkpoint.BEST
-    state = checkpoint.load(path)
+    recipe = folder_recipe(folder)
     model = model_of(recipe)
-    if parse_name(state["recipe"]["network"]) != parse_name(recipe.network):
-        raise UserError(f"{path} is a checkpoint of {state['recipe']['network']}, but {RECIPE} says {recipe.network}")
-    checkpoint.load_weights(model, state["model"], path)
+    load_best(model, recipe, folder)
     return recipe, model.eval()
 
 
@@ -86,6 +75,8 @@ def export_run(
     say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s."""
+    check_target(board, target_fps, clock_ns)
+    check_destination(out)  # before the data are read, or downloaded
     recipe, model = load_run(folder)
     test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
     results = [r for r in read_records(folder) if r["type"] == "result"]

@@ -152,6 +152,35 @@ def print_proof(proof: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def print_estimate(build: Mapping[str, Any], board: Mapping[str, Any]) -> None:
+    """Print FINN's verdict and its estimates against what the board has.
+
+    Args:
+        build: the fields of ``qtrain.export.verdict.BuildResult``.
+        board: the fields of ``qtrain.export.boards.Board``.
+    """
+    console = _console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for what, number in estimate_rows(build, board):
+        table.add_row(_text(what, console), _text(number, console, "bold"))
+    console.print(table)
+
+
+def estimate_rows(build: Mapping[str, Any], board: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What FINN estimated, one row each; its figures are optimistic before synthesis."""
+    rows = [("checks that FINN executed", ", ".join(build["verified"]) or "none")]
+    if build["fps"] is not None:
+        rows += [("frames a second, estimated", f"{build['fps']:,.0f}")]
+        rows += [("latency, estimated", f"{build['latency_ns'] / 1e6:,.2f} ms")]
+    for key, name in (("lut", "LUT"), ("bram_18k", "BRAM_18K"), ("uram", "URAM"), ("dsp", "DSP")):
+        if build[key] is not None:
+            share = f" ({build[key] / board[key]:.0%})" if board[key] else ""
+            rows.append((f"{name}, estimated, of {board['name']}'s", f"{build[key]:,} of {board[key]:,}{share}"))
+    return rows
+
+
 def _console() -> Console:
     return Console(highlight=False)
 

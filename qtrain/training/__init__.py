@@ -1,8 +1,9 @@
 """The training loop, evaluation, checkpoints and records."""
 
 from qtrain.training.evaluate import Evaluation, evaluate
+from qtrain.training.folder import Result
 from qtrain.training.interrupt import Interrupted
-from qtrain.training.loop import Result, train
+from qtrain.training.loop import train
 from qtrain.training.progress import Silent, Terminal, Watcher
 
 __all__ = ["Evaluation", "Interrupted", "Result", "Silent", "Terminal", "Watcher", "evaluate", "train"]

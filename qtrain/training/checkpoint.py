@@ -1,14 +1,15 @@
 """Checkpoints of a run folder: written atomically, read without executing code."""
 
+import io
 import os
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
 from qtrain.errors import UserError
+from qtrain.recipe import difference
 
 FORMAT = 1
 LAST = "checkpoint.pt"
@@ -18,8 +19,17 @@ BEST = "best.pt"
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` beside ``path``, then move it there: a reader sees the old file or the new one, whole."""
     partial = path.with_suffix(".partial")
-    torch.save({"format": FORMAT, **state}, partial)
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    try:
+        with partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -28,16 +38,31 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     Raises:
         UserError: no such file, damaged, not a checkpoint of qtrain, or of another format.
     """
+    damaged = f"{path} is damaged or no checkpoint of qtrain; train again or take an older copy"
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        content = io.BytesIO(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent} holds no {path.name}; name a folder that qtrain train wrote") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError, KeyError):
-        raise UserError(f"{path} is damaged or no checkpoint of qtrain; train again or take an older copy") from None
+    try:
+        state = torch.load(content, map_location=device, weights_only=True)
+    except Exception:  # torch documents no errors, and damaged bytes raise nearly any
+        raise UserError(damaged) from None
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}")
+        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; train again with this qtrain")
+    if not isinstance(state.get("recipe"), dict) or not isinstance(state.get("model"), dict):
+        raise UserError(damaged)
     return state
+
+
+def check_recipe(state: Mapping[str, Any], recipe: Mapping[str, Any], path: Path) -> None:
+    """See that the checkpoint is of this recipe (both as plain values).
+
+    Raises:
+        UserError: it is another run's; names what differs.
+    """
+    if other := difference(state["recipe"], recipe):
+        raise UserError(f"{path} belongs to another run ({other}); put the folder's own there")
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Any], origin: Path) -> None:

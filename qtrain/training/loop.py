@@ -1,9 +1,7 @@
 """The training loop, in one visible function, and the state that a run needs to go on bit for bit."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +12,16 @@ from torch import nn
 
 from qtrain.data import Batches, DataSet, load_data
 from qtrain.errors import UserError
-from qtrain.recipe import Recipe, dump_recipe
+from qtrain.recipe import Recipe
 from qtrain.schedulers import ASLR, layer_groups
 from qtrain.schedulers.schedules import constant, cosine, multistep
 from qtrain.training import checkpoint
 from qtrain.training.evaluate import evaluate
+from qtrain.training.folder import Result, check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.interrupt import Interrupted, stop_on_interrupt
 from qtrain.training.losses import LOSSES
 from qtrain.training.progress import Silent, Watcher
-from qtrain.training.records import RecordWriter, machine, read_records
-
-RECIPE = "recipe.yaml"
+from qtrain.training.records import RecordWriter, machine
 
 
 @dataclass
@@ -37,17 +34,6 @@ class Position:
     seconds: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = -1.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of a finished run; accuracies in percent, times in seconds."""
-
-    test_accuracy: float
-    validation_accuracy: float
-    best_epoch: int
-    epochs: int
-    seconds: float
 
 
 @dataclass
@@ -74,8 +60,9 @@ class Session:
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
         """Continue where the checkpoint was written."""
         state = checkpoint.load(path, device)
-        if state["recipe"] != recipe.to_dict():
-            raise UserError(f"{path} belongs to another recipe than the one given; resume with the folder's own")
+        checkpoint.check_recipe(state, recipe.to_dict(), path)
+        if missing := [name for name in self.state(recipe) if name not in state]:
+            raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
         checkpoint.load_weights(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.aslr:
@@ -95,10 +82,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
-        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N")
     return device
 
 
@@ -119,31 +107,6 @@ def scheduled_rate(recipe: Recipe, epoch: int) -> float:
     if recipe.scheduler == "multistep":
         return multistep(epoch, recipe.epochs, recipe.lr, recipe.milestones, recipe.gamma)
     return {"cosine": cosine, "constant": constant}[recipe.scheduler](epoch, recipe.epochs, recipe.lr)
-
-
-@contextmanager
-def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
-    """Make the run's folder, or see that it holds a run; a run that fails before its first checkpoint leaves nothing.
-
-    Raises:
-        UserError: the folder holds other things, or nothing to resume.
-    """
-    if resume:
-        yield
-        return
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"{out} holds other things already; name a new folder, or continue a run with --resume {out}")
-    existed = out.is_dir()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        (out / RECIPE).write_text(dump_recipe(recipe))
-        yield
-    except BaseException:
-        if not (out / checkpoint.LAST).exists():
-            shutil.rmtree(out)
-            if existed:
-                out.mkdir()
-        raise
 
 
 def train(
@@ -181,6 +144,10 @@ def train(
         Interrupted: Ctrl-C or ``stop``; the state is saved.
     """
     out, where, watch = Path(out), choose_device(device), watch or Silent()
+    if resume:
+        check_run(out, recipe)
+    else:
+        check_free(out)
     if data is None:
         data = load_data(
             recipe.data,
@@ -197,26 +164,26 @@ def train(
     model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
     session = make_session(model, recipe)
     if resume:
-        finished = [r for r in read_records(out) if r["type"] == "result"]
-        if finished:
-            weights = checkpoint.load(out / checkpoint.BEST, where)["model"]
-            checkpoint.load_weights(model, weights, out / checkpoint.BEST)
-            return Result(**{name: finished[-1][name] for name in Result.__dataclass_fields__})
-        session.restore(out / checkpoint.LAST, recipe, where)
+        if result := last_result(out):
+            load_best(model, recipe, out, where)
+            return result
+        if has_begun(out):
+            session.restore(out / checkpoint.LAST, recipe, where)
     loss_function, at = LOSSES[recipe.loss], session.at
     clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
     facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
 
     with run_folder(out, recipe, resume), stop_on_interrupt() as interrupted:
         records = RecordWriter(out, at.epoch)
-        if not resume:
+        if records.empty:
             run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **machine(where)}
             records.write({**run, "recipe": recipe.to_dict()})
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
         try:
             for epoch in range(at.epoch, recipe.epochs):
-                started, loss_sum = time.perf_counter(), torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
+                started, images_seen = time.perf_counter(), 0
+                loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
                 model.train()
                 if session.aslr is None:
                     for group in session.optimizer.param_groups:
@@ -230,6 +197,7 @@ def train(
                     clip_weights()
                     loss_sum += loss.detach() * len(labels)
                     at.step += 1
+                    images_seen += len(labels)
                     watch.step(len(labels))
                     if epoch == 0 and at.step == 1:
                         _check_finite(loss.item(), recipe, "at the first step")
@@ -237,11 +205,12 @@ def train(
                         at.loss_sum = loss_sum.item()
                         at.seconds += time.perf_counter() - started
                         checkpoint.save(out / checkpoint.LAST, session.state(recipe))
-                        raise Interrupted(f"stopped after epoch {epoch}, step {at.step}")
+                        raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {out}")
                 mean_loss = loss_sum.item() / len(data.train)
                 _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
                 trained = time.perf_counter()
                 validation = evaluate(model, data.validation, loss_function)
+                _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
                 if session.aslr is not None:
                     session.aslr.step(1 - validation.accuracy / 100)
                 at.seconds += time.perf_counter() - started
@@ -252,7 +221,7 @@ def train(
                     "loss": mean_loss,
                     "validation_loss": validation.loss,
                     "validation_accuracy": validation.accuracy,
-                    "images_per_second": len(data.train) / (trained - started),
+                    "images_per_second": images_seen / (trained - started),
                     "seconds": at.seconds,
                     "draws": {g["name"]: float(g["lr"]) for g in session.optimizer.param_groups}
                     if session.aslr is None
@@ -267,8 +236,7 @@ def train(
                 records.write(record)
                 checkpoint.save(out / checkpoint.LAST, session.state(recipe))
                 watch.epoch(record, recipe.epochs)
-            path = out / checkpoint.BEST
-            checkpoint.load_weights(model, checkpoint.load(path, where)["model"], path)
+            load_best(model, recipe, out, where)
             test = evaluate(model, data.test, loss_function)
             result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
             records.write({"type": "result", **asdict(result), "test_loss": test.loss, **facts, **machine(where)})

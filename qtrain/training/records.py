@@ -25,12 +25,15 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         UserError: none there, or a line that is not JSON.
     """
     try:
-        lines = (folder / RECORDS).read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        lines = (folder / RECORDS).read_text().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill can leave half a last line
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder (no {RECORDS}); name one that qtrain train wrote") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{folder / RECORDS} is damaged: {error}") from None
+        raise UserError(f"{folder / RECORDS} is damaged ({error}); train again or take an older copy") from None
+    if not all(isinstance(record, dict) and "type" in record for record in records):
+        raise UserError(f"{folder / RECORDS} holds no records of qtrain; name a folder that qtrain train wrote")
+    return records
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -51,8 +54,10 @@ def _commit() -> str | None:
     if not (source / ".git").exists():
         return None
     command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:  # no git here
+        return None
 
 
 class RecordWriter:
@@ -60,13 +65,19 @@ class RecordWriter:
 
     Args:
         folder: of the run.
-        epochs_done: epoch records to keep, those up to this number (0: start afresh).
+        epochs_done: epoch records to keep, those up to this number.
+
+    Attributes:
+        empty: whether not even the run's own record is there yet.
     """
 
     def __init__(self, folder: Path, epochs_done: int):
         self._path = folder / RECORDS
-        if epochs_done:
-            self._rewrite(r for r in read_records(folder) if r["type"] == "run" or r.get("epoch", 1e9) <= epochs_done)
+        self.empty = True
+        if self._path.exists():
+            kept = [r for r in read_records(folder) if r["type"] == "run" or r.get("epoch", 1e9) <= epochs_done]
+            self._rewrite(kept)
+            self.empty = not kept
         self._board = SummaryWriter(str(folder), purge_step=epochs_done + 1)
 
     def _rewrite(self, records: Iterable[dict[str, Any]]) -> None:

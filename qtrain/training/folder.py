@@ -1,0 +1,133 @@
+"""The run folder: made for a new run, checked before one goes on, cleared after one that never began."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from qtrain.errors import UserError
+from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
+from qtrain.training import checkpoint
+from qtrain.training.records import RECORDS, read_records
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a finished run; accuracies in percent, times in seconds."""
+
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+def folder_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder.
+
+    Raises:
+        UserError: not a run folder, or its recipe is damaged.
+    """
+    if not (folder / RECIPE).is_file():
+        raise UserError(f"{folder} is not a run folder (no {RECIPE}); name one that qtrain train wrote")
+    return load_recipe(folder / RECIPE)
+
+
+def check_free(out: Path) -> None:
+    """See that a new run may be written to ``out``.
+
+    Raises:
+        UserError: it is a file, or a folder that holds anything.
+    """
+    if (out / RECIPE).is_file():
+        raise UserError(f"{out} holds a run already; name a new folder, or continue the run with --resume {out}")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+
+
+def check_run(out: Path, recipe: Recipe, otherwise: str = f"resume it with its own {RECIPE}") -> None:
+    """See that ``out`` is a run folder of ``recipe``.
+
+    Args:
+        out: the folder.
+        recipe: wanted there.
+        otherwise: what to do where it is another; the error's end.
+
+    Raises:
+        UserError: it is none, or of another recipe.
+    """
+    if other := difference(folder_recipe(out).to_dict(), recipe.to_dict()):
+        raise UserError(f"{out} is a run of another recipe ({other}); {otherwise}")
+
+
+def has_begun(out: Path) -> bool:
+    """Whether there is a checkpoint to continue from; a run that was killed in its first epoch starts again.
+
+    True also where the records know of more than that epoch, so that a lost checkpoint is an error.
+    """
+    if (out / checkpoint.LAST).exists() or not (out / RECORDS).exists():
+        return (out / checkpoint.LAST).exists()
+    return sum(record["type"] == "epoch" for record in read_records(out)) > 1
+
+
+def last_result(out: Path) -> Result | None:
+    """The result in a run folder's records, None where the run has not ended.
+
+    Raises:
+        UserError: the records are damaged, or lost.
+    """
+    if not has_begun(out):
+        return None
+    results = [r for r in read_records(out) if r["type"] == "result"]
+    return Result(**{name: results[-1][name] for name in Result.__dataclass_fields__}) if results else None
+
+
+def load_best(model: nn.Module, recipe: Recipe, out: Path, device: torch.device | str = "cpu") -> None:
+    """Load the weights with the best validation accuracy of the run in ``out``.
+
+    Raises:
+        UserError: nothing trained there yet, damaged, or a checkpoint of another run.
+    """
+    path = out / checkpoint.BEST
+    state = checkpoint.load(path, device)
+    checkpoint.check_recipe(state, recipe.to_dict(), path)
+    checkpoint.load_weights(model, state["model"], path)
+
+
+@contextmanager
+def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
+    """Make a new run's folder, or go on in one; a run that fails before its first checkpoint leaves nothing.
+
+    Raises:
+        UserError: the folder holds other things, or cannot be made.
+    """
+    if resume:
+        yield
+        return
+    check_free(out)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / RECIPE).write_text(dump_recipe(recipe))
+        except OSError as error:
+            raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
+        yield
+    except BaseException:
+        if not (out / checkpoint.LAST).exists():
+            _remove(out, made)
+        raise
+
+
+def _remove(out: Path, made: list[Path]) -> None:
+    """Take away a run's files, then those of the folders ``made`` for it that are empty."""
+    for entry in out.iterdir() if out.is_dir() else ():
+        entry.unlink()
+    for folder in made:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,428 @@
+"""The command line: every mistake is one line that helps, the right exit status, and not a byte touched."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from qtrain.data import DataSet
+from qtrain.experiments.run import load_run, model_of, train_recipe
+from qtrain.export import export_finn
+from qtrain.recipe import Recipe, dump_recipe
+from qtrain.training import Interrupted, train
+
+SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20", "--epochs=1"]
+
+
+def tree(folder: Path) -> dict[str, str | None]:
+    """Every path below a folder with its content's hash."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
+        for p in folder.rglob("*")
+    }
+
+
+def check_refusal(outcome: object, status: int, *fragments: str) -> None:
+    """One line on standard error, and what it must say."""
+    assert outcome.status == status, outcome
+    assert "Traceback" not in outcome.out + outcome.err
+    line = outcome.err.rpartition("\r")[2]  # a download's progress bar wipes itself out
+    assert line.startswith("qtrain: ")
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
+    assert len(line) < 500
+    for fragment in fragments:
+        assert fragment in line
+    for internal in ("jsonargparse", "<class", "typing.", "Parser key", "NoneType", "UserError", "Namespace"):
+        assert internal not in line
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], few_digits: DataSet) -> Path:
+    """Return a folder with a finished run, a stopped one, and a finished one of another network."""
+    place = tmp_path_factory.mktemp("runs")
+    train_recipe(tiny(), place / "run")
+    train_recipe(tiny(network="CNV_2W2A"), place / "other")
+    with pytest.raises(Interrupted):
+        train(model_of(tiny()), tiny(), place / "stopped", data=few_digits, stop=lambda: True)
+    return place
+
+
+@pytest.fixture
+def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working folder with runs, a foreign folder, a file and an empty folder in it."""
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QTRAIN_DATA", raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no network in tests, whatever the machine has
+    return tmp_path
+
+
+TRAIN = ["train", "CNV_1W1A", *SMALL]
+COMPARE = ["compare", "CNV_1W1A", *SMALL, "--seeds", "1"]
+BAD: list[tuple[str, list[str], list[str]]] = [
+    ("no network", ["train"], ["name a network", "CNV_1W1A"]),
+    ("unknown network", ["train", "FOO_1W1A"], ["unknown network 'FOO_1W1A'", "families are CNV"]),
+    ("no network's name", ["train", "resnet"], ["'resnet' is not a network name", "for instance CNV_1W2A"]),
+    ("0 weight bits", ["train", "CNV_0W1A"], ["weights of CNV_0W1A must have 1 to 8 bits, but got 0"]),
+    ("9 weight bits", ["train", "cnv-w9a1"], ["weights of cnv-w9a1 must have 1 to 8 bits, but got 9"]),
+    ("0 activation bits", ["train", "CNV_1W0A"], ["activations of CNV_1W0A must have 1 to 8 bits, but got 0"]),
+    ("9 input bits", [*TRAIN, "--input-bits", "9"], ["input_bits must be a whole number, 1 to 8, but got 9"]),
+    ("unknown data", ["train", "CNV_1W1A", "--data", "mnist"], ["'mnist'", "digits, cifar10, cifar100"]),
+    (
+        "missing data",
+        ["train", "CNV_1W1A", "--data-root", "empty"],
+        ["no cifar-10-batches-bin in empty", "--data-root"],
+    ),
+    ("data root is a file", ["train", "CNV_1W1A", "--data-root", "file"], ["file", "--data-root or QTRAIN_DATA"]),
+    ("no epochs", [*TRAIN, "--epochs", "0"], ["epochs must be a whole number, 1 or more, but got 0"]),
+    ("part of an epoch", [*TRAIN, "--epochs", "1.5"], ["epochs must be a whole number, but got '1.5'"]),
+    ("rate 0", [*TRAIN, "--lr", "0"], ["lr must be a number above 0, but got 0.0"]),
+    ("rate below 0", [*TRAIN, "--lr", "-0.1"], ["lr must be a number above 0, but got -0.1"]),
+    ("rate in words", [*TRAIN, "--lr", "big"], ["lr must be a number, but got 'big'"]),
+    ("no rate", [*TRAIN, "--lr"], ["--lr", "expected one argument"]),
+    ("unknown scheduler", [*TRAIN, "--scheduler", "step"], ["one of aslr, multistep, cosine, constant", "'step'"]),
+    ("unknown optimizer", [*TRAIN, "--optimizer", "lion"], ["optimizer must be one of sgd, adam, but got 'lion'"]),
+    ("text for a size", [*TRAIN, "--train-size", "all"], ["train_size must be a whole number, but got 'all'"]),
+    ("more than there is", [*TRAIN, "--train-size", "5000"], ["train_size 5000", "1 to 1360"]),
+    ("validation too large", [*TRAIN, "--validation-size", "1400"], ["validation_size 1400", "10 to 1390"]),
+    ("paper with a split", [*TRAIN, "--protocol", "paper"], ["validation_size 40", "paper", "leave it out"]),
+    ("text for a switch", [*TRAIN, "--augment", "maybe"], ["augment must be true or false, but got 'maybe'"]),
+    ("number for a list", [*TRAIN, "--milestones", "0.5"], ["milestones must be a list such as [0.5,0.75]", "'0.5'"]),
+    ("milestone after the end", [*TRAIN, "--milestones", "[2]"], ["fractions between 0 and 1, but got [2.0]"]),
+    ("too wide", [*TRAIN, "--width", "1e9"], ["width must be above 0, at most 32"]),
+    ("seed below 0", [*TRAIN, "--seed", "-1"], ["seed must be a whole number, 0 to 4294967295, but got -1"]),
+    ("unknown device", [*TRAIN, "--device", "gpu"], ["device 'gpu' is not available here; use auto, cpu or cuda:N"]),
+    ("unknown flag", [*TRAIN, "--batchsize", "5"], ["--batchsize 5", "--help"]),
+    ("half a flag", [*TRAIN, "--epoch", "5"], ["--epoch 5", "--help"]),
+    ("a second network", [*TRAIN, "CNV_2W2A"], ["CNV_2W2A", "--help"]),
+    ("unknown command", ["trian"], ["'trian'", "train", "export", "verify", "compare"]),
+    ("no such config", ["train", "--config", "no.yaml"], ["--config", "no.yaml"]),
+    ("a text for config", ["train", "--config", "file"], ["--config", "map names to values"]),
+    ("bytes for config", ["train", "--config", "run/best.pt"], ["--config"]),
+    ("a folder for config", ["train", "--config", "mine"], ["--config", "mine"]),
+    ("the loss is not finite", [*TRAIN, "--lr", "1e30"], ["the loss is", "lower --lr (it is 1e+30)"]),
+    ("not finite, below new folders", [*TRAIN, "--lr", "1e30", "--out", "a/b/c"], ["lower --lr"]),
+    ("not finite, in an empty folder", [*TRAIN, "--lr", "1e30", "--out", "empty"], ["lower --lr"]),
+    (
+        "a folder with other things",
+        [*TRAIN, "--out", "mine"],
+        ["mine holds other things", "name a new or empty folder"],
+    ),
+    ("a run's folder", [*TRAIN, "--out", "run"], ["run holds a run already", "--resume run"]),
+    ("a file for a folder", [*TRAIN, "--out", "file"], ["file holds other things", "name a new or empty folder"]),
+    ("below a file", [*TRAIN, "--out", "file/run"], ["cannot write to file/run", "name another folder"]),
+    ("where nobody writes", [*TRAIN, "--out", "/proc/new/run"], ["cannot write to /proc/new/run"]),
+    ("resume nothing", ["train", "--resume", "nowhere"], ["nowhere is not a run folder", "qtrain train wrote"]),
+    ("resume an empty folder", ["train", "--resume", "empty"], ["empty is not a run folder", "qtrain train wrote"]),
+    ("resume other things", ["train", "--resume", "mine"], ["mine is not a run folder"]),
+    ("resume a file", ["train", "--resume", "file"], ["file is not a run folder"]),
+    ("resume otherwise", ["train", "--resume", "stopped", "--batch-size", "7"], ["leave out --batch-size"]),
+    ("resume another", ["train", "CNV_2W2A", "--resume", "stopped"], ["leave out CNV_2W2A"]),
+    ("resume with a config", ["train", "--resume", "run", "--config", "run/recipe.yaml"], ["leave out --config"]),
+    ("resume on no device", ["train", "--resume", "stopped", "--device", "gpu"], ["device 'gpu' is not available"]),
+    ("export nothing", ["export", "nowhere"], ["nowhere is not a run folder"]),
+    ("export an empty folder", ["export", "empty"], ["empty is not a run folder"]),
+    ("export an unfinished run", ["export", "stopped"], ["stopped holds no best.pt"]),
+    ("export no run", ["export"], ["run"]),
+    (
+        "unknown board",
+        ["export", "run", "--board", "zcu105"],
+        ["unknown board 'zcu105'", "ZCU104", "did you mean ZCU104"],
+    ),
+    ("no frames", ["export", "run", "--target-fps", "0"], ["target_fps must be 1 frame a second or more, but got 0"]),
+    ("no clock", ["export", "run", "--clock-ns", "0"], ["clock_ns must be above 0 nanoseconds, but got 0.0"]),
+    (
+        "export over things",
+        ["export", "run", "--out", "mine"],
+        ["mine holds other things", "name a new or empty folder"],
+    ),
+    ("export to a file", ["export", "run", "--out", "file"], ["file is a file; name a new or empty folder"]),
+    ("export below a file", ["export", "run", "--out", "file/finn"], ["cannot write to file/finn"]),
+    ("export where nobody writes", ["export", "run", "--out", "/proc/new/finn"], ["cannot write to /proc/new/finn"]),
+    ("verify nothing", ["verify", "nowhere"], ["nowhere is not a FINN folder", "qtrain export wrote"]),
+    ("verify a run", ["verify", "run"], ["run is not a FINN folder (no manifest.json)"]),
+    ("verify an empty folder", ["verify", "empty"], ["empty is not a FINN folder"]),
+    ("verify a file", ["verify", "file"], ["file is not a FINN folder"]),
+    ("no seeds", [*COMPARE, "--seeds", "0"], ["seeds must be 1 or more, but got 0"]),
+    ("seeds in words", [*COMPARE, "--seeds", "few"], ["seeds must be a whole number, but got 'few'"]),
+    ("tolerance below 0", [*COMPARE, "--tolerance", "-1"], ["tolerance must be 0 points or more, but got -1.0"]),
+    ("nothing to compare with", [*COMPARE, "--schedulers", "aslr"], ["aslr and at least one other, each once"]),
+    ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], ["aslr and at least one other, each once"]),
+    ("twice the same", [*COMPARE, "--schedulers", "aslr,aslr"], ["aslr and at least one other, each once"]),
+    ("unknown in a list", [*COMPARE, "--schedulers", "aslr,step"], ["one of aslr, multistep, cosine", "'step'"]),
+    ("unknown board to come", [*COMPARE, "--board", "foo"], ["unknown board 'foo'"]),
+    ("compare over things", [*COMPARE, "--out", "mine"], ["mine holds other things", "name a new or empty folder"]),
+    ("compare over a run", [*COMPARE, "--out", "run"], ["run holds other things", "name a new or empty folder"]),
+    ("compare below a file", [*COMPARE, "--out", "file/x"], ["cannot write to file/x"]),
+    ("no network to compare", ["compare"], ["name a network"]),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=name) for name, w, s in BAD])
+def test_a_mistake_is_one_helpful_line_with_status_2_and_changes_nothing(
+    here: Path, cli: Callable, words: list[str], says: list[str]
+) -> None:
+    before = tree(here)
+    check_refusal(cli(*words), 2, *says)
+    assert tree(here) == before
+
+
+@pytest.mark.parametrize(("name", "size"), [("data_batch_3.bin", 1000), ("test_batch.bin", 0)])
+def test_truncated_cifar_is_named_and_left_alone(here: Path, cli: Callable, name: str, size: int) -> None:
+    folder = here / "data" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    records = np.zeros((10_000, 3073), np.uint8)
+    records[:, 0] = np.arange(10_000) % 10
+    for member in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        (folder / member).write_bytes(records.tobytes()[: size if member == name else None])
+    before = tree(here)
+    check_refusal(cli("train", "CNV_1W1A", "--data", "cifar10", "--data-root", "data"), 2, name)
+    assert tree(here) == before
+
+
+DAMAGE: list[tuple[str, str, bytes | None, str, list[str]]] = [
+    ("recipe is text", "recipe.yaml", b"hello", "both", ["recipe.yaml holds no recipe"]),
+    ("recipe is cut", "recipe.yaml", b"network: CNV_1W1A\nmilestones: [0.", "both", ["recipe.yaml is not YAML"]),
+    ("recipe out of range", "recipe.yaml", b"network: CNV_1W1A\nepochs: -1", "both", ["recipe.yaml: epochs must be"]),
+    ("recipe of another program", "recipe.yaml", b"layers: 3", "both", ["recipe.yaml has no field layers"]),
+    ("recipe is bytes", "recipe.yaml", b"\xff\xfe\x00", "both", ["recipe.yaml is not YAML"]),
+    ("recipe lost", "recipe.yaml", None, "both", ["is not a run folder (no recipe.yaml)"]),
+    ("records are text", "records.jsonl", b"hello\n", "train", ["records.jsonl is damaged"]),
+    ("records are others", "records.jsonl", b"[1]\n3\n", "train", ["records.jsonl holds no records of qtrain"]),
+    ("records lost", "records.jsonl", None, "train", ["is not a run folder (no records.jsonl)"]),
+    ("last is empty", "checkpoint.pt", b"", "train", ["checkpoint.pt is damaged", "train again"]),
+    ("last is text", "checkpoint.pt", b"hello", "train", ["checkpoint.pt is damaged"]),
+    ("best is empty", "best.pt", b"", "export", ["best.pt is damaged", "train again"]),
+    ("best is text", "best.pt", b"hello", "export", ["best.pt is damaged"]),
+    ("best lost", "best.pt", None, "export", ["holds no best.pt"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "commands", "says"), [pytest.param(*rest, id=case) for case, *rest in DAMAGE]
+)
+def test_a_damaged_run_folder_is_named_and_left_alone(
+    here: Path, cli: Callable, name: str, content: bytes | None, commands: str, says: list[str]
+) -> None:
+    for command in ("train", "export") if commands == "both" else (commands,):
+        folder = here / ("stopped" if command == "train" else "run")
+        (folder / name).unlink(missing_ok=True)
+        if content is not None:
+            (folder / name).write_bytes(content)
+        before = tree(here)
+        words = ["train", "--resume", folder] if command == "train" else ["export", folder]
+        check_refusal(cli(*words), 2, str(folder), *says)
+        assert tree(here) == before
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_named_and_left_alone(here: Path, cli: Callable, share: float) -> None:
+    for words, path in (
+        (["train", "--resume", "stopped"], here / "stopped" / "checkpoint.pt"),
+        (["train", "--resume", "run"], here / "run" / "best.pt"),
+        (["export", "run"], here / "run" / "best.pt"),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        before = tree(here)
+        check_refusal(cli(*words), 2, path.name, "is damaged")
+        assert tree(here) == before
+
+
+@pytest.mark.parametrize("words", [["train", "--resume", "run"], ["export", "run"]])
+def test_a_checkpoint_of_another_network_is_told_by_both_names(here: Path, cli: Callable, words: list[str]) -> None:
+    shutil.copy("other/best.pt", "run/best.pt")
+    before = tree(here)
+    check_refusal(cli(*words), 2, "run/best.pt", "network CNV_2W2A instead of CNV_1W1A")
+    assert tree(here) == before
+
+
+def test_a_checkpoint_of_another_run_is_refused_on_resume(here: Path, cli: Callable) -> None:
+    shutil.copy("other/checkpoint.pt", "stopped/checkpoint.pt")
+    before = tree(here)
+    check_refusal(cli("train", "--resume", "stopped"), 2, "stopped/checkpoint.pt", "network CNV_2W2A")
+    assert tree(here) == before
+
+
+def test_weights_that_do_not_fit_are_refused_even_under_the_right_name(here: Path, cli: Callable) -> None:
+    state = torch.load("run/best.pt", weights_only=True)
+    state["model"]["fc3.weight"] = torch.zeros(3, 3)
+    torch.save(state, "run/best.pt")
+    check_refusal(cli("export", "run"), 2, "run/best.pt does not fit CNV", "fc3.weight")
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __reduce__(self) -> tuple:
+        return Path.mkdir, (Path("sprung"),)
+
+
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(here: Path, cli: Callable, by_torch: bool) -> None:
+    for words, path in (
+        (["train", "--resume", "stopped"], Path("stopped/checkpoint.pt")),
+        (["export", "run"], Path("run/best.pt")),
+    ):
+        state = torch.load(path, weights_only=True) | {"extra": Trap()}
+        torch.save(state, path) if by_torch else path.write_bytes(pickle.dumps(state, protocol=2))
+        check_refusal(cli(*words), 2, path.name, "damaged or no checkpoint of qtrain")
+        assert not Path("sprung").exists()
+
+
+def test_training_prints_the_result_and_where_it_is(here: Path, cli: Callable) -> None:
+    outcome = cli(*TRAIN, "--seed", "3")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1].startswith("runs/CNV_1W1A-digits-aslr-seed3: test accuracy ")
+    again = cli("train", "--resume", "runs/CNV_1W1A-digits-aslr-seed3")
+    assert (again.status, again.out) == (0, outcome.out.splitlines()[-1] + "\n")
+
+
+def test_finns_style_of_a_name_is_the_same_network(here: Path, cli: Callable) -> None:
+    assert cli("train", "cnv-w1a1", *SMALL, "--out", "a").status == 0
+    assert yaml.safe_load(Path("a/recipe.yaml").read_text())["network"] == "CNV_1W1A"
+
+
+def test_a_config_file_trains(here: Path, cli: Callable, tiny: Callable[..., Recipe]) -> None:
+    Path("mine.yaml").write_text(dump_recipe(tiny(epochs=5, seed=9)))
+    assert cli("train", "--config", "mine.yaml", "--epochs", "1", "--out", "a").status == 0
+    assert yaml.safe_load(Path("a/recipe.yaml").read_text()) == tiny(epochs=1, seed=9).to_dict()
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory: pytest.TempPathFactory, runs: Path, few_digits: DataSet) -> Path:
+    """Return a FINN folder of the finished run, proven on 20 test images."""
+    out = tmp_path_factory.mktemp("proven") / "finn"
+    test = few_digits.test.take(20)
+    export_finn(load_run(runs / "run")[1], out, pixels=test.images, labels=test.labels)
+    return out
+
+
+@pytest.fixture
+def finn(proven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of it to damage; it is ./finn."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(proven, tmp_path / "finn"))
+
+
+def forge(folder: Path) -> None:
+    """Make the manifest agree with the files, as someone would who tampers with care."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_whole_folder_verifies_from_anywhere(finn: Path, cli: Callable) -> None:
+    finn.rename("elsewhere")
+    before = tree(Path.cwd())
+    outcome = cli("verify", "elsewhere")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "20 of 20" in outcome.out
+    assert tree(Path.cwd()) == before
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "expected_output.npy", "proof/expected.npz", "proof/images.npy"])
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_changed_or_missing_file_fails_the_proof(finn: Path, cli: Callable, name: str, how: str) -> None:
+    content = bytearray((finn / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (finn / name).write_bytes(content) if how == "changed" else (finn / name).unlink()
+    check_refusal(cli("verify", "finn"), 3, "proof failed: finn is not what was exported", f"{how}: {name}")
+
+
+def test_a_graph_tampered_with_care_fails_the_proof(finn: Path, cli: Callable) -> None:
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    graph = ModelWrapper(str(finn / "model.onnx"))
+    name = next(
+        n.input[1] for n in graph.graph.node if n.op_type == "Mul" and graph.get_initializer(n.input[1]) is not None
+    )
+    graph.set_initializer(name, -graph.get_initializer(name))
+    graph.save(str(finn / "model.onnx"))
+    forge(finn)
+    check_refusal(cli("verify", "finn"), 3, "proof failed: ")
+
+
+def test_expected_answers_tampered_with_care_fail_the_proof(finn: Path, cli: Callable) -> None:
+    expected = dict(np.load(finn / "proof" / "expected.npz"))
+    expected["logits"] = np.roll(expected["logits"], 1, axis=1)
+    np.savez(finn / "proof" / "expected.npz", **expected)
+    forge(finn)
+    check_refusal(cli("verify", "finn"), 3, "proof failed: top-1 differs on", "of 20 images", "the first is image")
+
+
+def test_a_golden_pair_tampered_with_care_fails_the_proof(finn: Path, cli: Callable) -> None:
+    golden = np.load(finn / "expected_output.npy")
+    np.save(finn / "expected_output.npy", (golden + 1) % 10)
+    forge(finn)
+    check_refusal(cli("verify", "finn"), 3, "proof failed: the golden pair")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (b'{"format": 1, "files": {"mod', "manifest.json is damaged"),
+        (b"", "manifest.json is damaged"),
+        (b"\xff\xfe", "manifest.json is damaged"),
+        (b'{"format": 1}', "manifest.json is damaged"),
+        (b'{"format": 99}', "has format 99, this qtrain reads 1"),
+        (b"[]", "has format None"),
+    ],
+)
+def test_a_damaged_manifest_is_wrong_input(finn: Path, cli: Callable, manifest: bytes, says: str) -> None:
+    (finn / "manifest.json").write_bytes(manifest)
+    check_refusal(cli("verify", "finn"), 2, says, "export the run again")
+
+
+def test_what_a_build_adds_does_not_disturb_the_proof(finn: Path, cli: Callable) -> None:
+    (finn / "output").mkdir()
+    (finn / "output" / "report.json").write_text("{}")
+    assert cli("verify", "finn").status == 0
+
+
+def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
+    outcome = cli()
+    check_refusal(outcome, 2, "name a command: train, export, verify, compare")
+    assert outcome.out == cli("--help").out + "\n"
+    for name in ("train", "export", "verify", "compare", "qtrain train CNV_1W1A"):
+        assert name in " ".join(outcome.out.split())
+
+
+@pytest.mark.parametrize("command", ["train", "export", "verify", "compare"])
+def test_help_writes_flags_with_dashes_and_shows_defaults(cli: Callable, command: str) -> None:
+    outcome = cli(command, "--help")
+    assert (outcome.status, outcome.err) == (0, "")
+    flags = [word for word in outcome.out.replace("[", " ").split() if word.startswith("--")]
+    assert not [flag for flag in flags if "_" in flag]
+    if command in ("train", "compare"):
+        assert {"--batch-size", "--print-config", "--config", "--data-root"} <= set(flags)
+        assert "passes over the training split. (type: int, default: 100)" in " ".join(outcome.out.split())
+        assert "shipped recipe" in outcome.out
+
+
+def test_the_program_starts_without_torch_and_fails_in_one_line_as_a_process_too(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[1])
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom qtrain.cli import main\n"
+    code += "assert not {'torch', 'brevitas', 'onnx'} & set(sys.modules)\nmain()"
+    run = [sys.executable, "-c", code, root]
+    version = subprocess.run([*run, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert version.stdout.startswith("qtrain ")
+    bad = subprocess.run([*run, *TRAIN, "--epochs", "x"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == "qtrain: epochs must be a whole number, but got 'x'\n"
+    assert not any(tmp_path.iterdir())

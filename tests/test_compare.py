@@ -1,0 +1,218 @@
+"""Comparisons: what is trained, what is kept, and that the exit status says whether ASLR falls short."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qtrain.data import load_data
+from qtrain.errors import UserError
+from qtrain.experiments import Comparison, compare
+from qtrain.experiments.compare import Cell, export_cells
+from qtrain.experiments.run import model_of, train_recipe
+from qtrain.export import ProofError
+from qtrain.recipe import Recipe, dump_recipe
+from qtrain.training import Interrupted, train
+from qtrain.training.records import RECORDS, read_records
+
+FLAGS = ["--config=mine.yaml", "--out=cmp"]
+CELLS = ["aslr-seed3", "multistep-seed3", "aslr-seed4", "multistep-seed4"]
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When each file was written, and what is in it."""
+    return {
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def set_accuracy(run: Path, accuracy: float) -> None:
+    """Give a finished run another result."""
+    records = read_records(run)
+    records[-1]["test_accuracy"] = accuracy
+    (run / RECORDS).write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny: Callable[..., Recipe]) -> Recipe:
+    return tiny(epochs=1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Path:
+    out = tmp_path_factory.mktemp("done") / "cmp"
+    compare(recipe, out, seeds=2)
+    return out
+
+
+@pytest.fixture
+def cmp(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> Path:
+    """Return a copy of a finished comparison; it is ./cmp, beside its recipe in mine.yaml."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(dump_recipe(recipe))
+    return Path(shutil.copytree(done, tmp_path / "cmp"))
+
+
+def test_every_scheduler_meets_every_seed_and_nothing_else_changes(done: Path, recipe: Recipe) -> None:
+    assert sorted(p.name for p in done.iterdir()) == sorted([*CELLS, "comparison.json"])
+    for name in CELLS:
+        scheduler, seed = name.split("-seed")
+        run = read_records(done / name)[0]
+        assert run["recipe"] == recipe.replace(scheduler=scheduler, seed=int(seed)).to_dict()
+
+
+def test_the_summary_is_what_the_records_say(done: Path) -> None:
+    summary = json.loads((done / "comparison.json").read_text())
+    accuracy = {name: read_records(done / name)[-1]["test_accuracy"] for name in CELLS}
+    assert {c["folder"]: c["test_accuracy"] for c in summary["cells"]} == accuracy
+    assert [c["folder"] for c in summary["cells"]] == CELLS
+    assert summary["differences"]["multistep"] == [
+        accuracy["aslr-seed3"] - accuracy["multistep-seed3"],
+        accuracy["aslr-seed4"] - accuracy["multistep-seed4"],
+    ]
+
+
+def test_paired_runs_begin_with_the_same_weights_and_batches(done: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Up to the first drawn rate the two schedules are one run: the loss of the first step is the same."""
+    losses = []
+    for scheduler in ("aslr", "multistep"):
+        one = recipe.replace(scheduler=scheduler, train_size=20)
+        train_recipe(one, tmp_path / scheduler)
+        losses.append(read_records(tmp_path / scheduler)[1]["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_finished_runs_are_read_and_not_trained_again(cmp: Path, recipe: Recipe) -> None:
+    before = {name: state(cmp / name) for name in CELLS}
+    said: list[str] = []
+    comparison = compare(recipe, cmp, seeds=2, say=said.append)
+    assert {name: state(cmp / name) for name in CELLS} == before
+    assert [c.folder.name for c in comparison.cells] == CELLS
+    assert len(said) == 4
+
+
+def test_an_interrupted_run_continues_and_a_lost_one_is_trained(cmp: Path, done: Path, recipe: Recipe) -> None:
+    shutil.rmtree(cmp / "multistep-seed4")
+    shutil.rmtree(cmp / "aslr-seed4")
+    cell = recipe.replace(scheduler="aslr", seed=4)
+    steps = iter(range(1, 9))
+    with pytest.raises(Interrupted):
+        train(model_of(cell), cell, cmp / "aslr-seed4", stop=lambda: next(steps) == 2)
+    begun = read_records(cmp / "aslr-seed4")[0]
+    compare(recipe, cmp, seeds=2)
+    assert read_records(cmp / "aslr-seed4")[0] == begun
+    for name in CELLS:
+        (_, *ours), (_, *theirs) = read_records(cmp / name), read_records(done / name)
+        for one, other in zip(ours, theirs, strict=True):
+            assert {k: v for k, v in one.items() if k not in ("seconds", "images_per_second", "commit")} == {
+                k: v for k, v in other.items() if k not in ("seconds", "images_per_second", "commit")
+            }
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_trained_again(cmp: Path, done: Path, recipe: Recipe) -> None:
+    for path in (cmp / "aslr-seed3").iterdir():
+        if path.name != "recipe.yaml":
+            path.unlink()
+    compare(recipe, cmp, seeds=2)
+    theirs = read_records(done / "aslr-seed3")[-1]["test_accuracy"]
+    assert read_records(cmp / "aslr-seed3")[-1]["test_accuracy"] == theirs
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.03}, {"width": 0.25}, {"network": "CNV_2W2A"}])
+def test_a_folder_of_another_recipe_is_refused_untouched(cmp: Path, recipe: Recipe, change: dict) -> None:
+    before = state(cmp)
+    with pytest.raises(
+        UserError, match=r"aslr-seed3 is a run of another recipe \(.* instead of .*\); name a new folder with --out$"
+    ):
+        compare(recipe.replace(**change), cmp, seeds=2)
+    assert state(cmp) == before
+
+
+def test_more_seeds_add_runs_to_those_there(cmp: Path, recipe: Recipe) -> None:
+    before = {name: state(cmp / name) for name in CELLS[:2]}
+    for name in CELLS[2:]:
+        shutil.rmtree(cmp / name)
+    assert len(compare(recipe, cmp, seeds=1).cells) == 2
+    assert len(compare(recipe, cmp, seeds=2).cells) == 4
+    assert {name: state(cmp / name) for name in CELLS[:2]} == before
+
+
+@pytest.mark.parametrize(
+    ("aslr", "multistep", "tolerance", "behind"),
+    [
+        ([80.0, 90.0], [82.0, 88.0], 0.0, None),  # paired and averaged: 0
+        ([80.0, 90.0], [81.0, 90.0], 0.5, None),  # exactly the tolerance
+        ([80.0, 90.0], [81.0, 90.25], 0.5, -0.625),
+        ([80.0, 90.0], [80.0, 90.25], 0.0, -0.125),
+        ([90.0, 90.0], [10.0, 10.0], 0.0, None),
+    ],
+)
+def test_a_shortfall_is_a_mean_difference_beyond_the_tolerance(
+    recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, behind: float | None
+) -> None:
+    cells = [Cell("aslr", s, Path(f"a{s}"), v) for s, v in enumerate(aslr)]
+    cells += [Cell("multistep", s, Path(f"m{s}"), v) for s, v in reversed(list(enumerate(multistep)))]
+    shortfalls = Comparison(recipe, tuple(cells), tolerance).shortfalls
+    assert shortfalls == ({} if behind is None else {"multistep": behind})
+
+
+def test_the_command_ends_with_status_0_where_aslr_keeps_up(cmp: Path, cli: Callable) -> None:
+    for name in CELLS:
+        set_accuracy(cmp / name, 90.0 if name.startswith("aslr") else 90.5)
+    before = {name: state(cmp / name) for name in CELLS}
+    outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert {name: state(cmp / name) for name in CELLS} == before
+    assert [p for p in cmp.glob("*.html") if p.stat().st_size]
+
+
+def test_the_command_ends_with_status_1_and_a_line_where_aslr_falls_short(cmp: Path, cli: Callable) -> None:
+    for name in CELLS:
+        set_accuracy(cmp / name, 90.0 if name.startswith("aslr") else 90.75)
+    outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
+    assert outcome.status == 1
+    assert outcome.err == "qtrain: aslr is 0.75 points behind multistep; 0.5 points are allowed\n"
+    assert json.loads((cmp / "comparison.json").read_text())["shortfalls"] == {"multistep": -0.75}
+
+
+def test_two_schedulers_that_win_are_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, cli: Callable
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(dump_recipe(recipe))
+    for scheduler, accuracy in (("aslr", 50.0), ("cosine", 51.0), ("constant", 60.0)):
+        train_recipe(recipe.replace(scheduler=scheduler), Path("cmp") / f"{scheduler}-seed3")
+        set_accuracy(Path("cmp") / f"{scheduler}-seed3", accuracy)
+    words = ["--seeds=1", "--schedulers=aslr, cosine,constant", "--tolerance=0"]
+    outcome = cli("compare", *FLAGS, *words)
+    assert outcome.status == 1
+    assert (
+        outcome.err
+        == "qtrain: aslr is 1.00 points behind cosine and 10.00 points behind constant; 0 points are allowed\n"
+    )
+
+
+def test_a_schedulers_first_run_is_exported_once_and_then_proven_again(cmp: Path, recipe: Recipe) -> None:
+    cells = tuple(Cell("aslr", seed, cmp / f"aslr-seed{seed}", 0.0) for seed in (3, 4))
+    comparison = Comparison(recipe, cells, tolerance=0.5)
+    target = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}
+    export_cells(comparison, **target)
+    before = state(cmp)
+    assert [str(p.relative_to(cmp)) for p in cmp.glob("*/finn")] == ["aslr-seed3/finn"]
+    manifest = json.loads((cmp / "aslr-seed3" / "finn" / "manifest.json").read_text())
+    assert manifest["source"]["recipe"] == recipe.replace(scheduler="aslr").to_dict()
+    assert manifest["proof"]["images"] == manifest["proof"]["equal"] == len(load_data("digits").test)
+    export_cells(comparison, **target)
+    assert state(cmp) == before
+    (cmp / "aslr-seed3" / "finn" / "model.onnx").write_bytes(b"")
+    with pytest.raises(ProofError, match="is not what was exported"):
+        export_cells(comparison, **target)
+
+
+def test_other_peoples_folders_are_not_filled(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    with pytest.raises(UserError, match="holds other things already and nothing is overwritten"):
+        compare(recipe, tmp_path, seeds=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]

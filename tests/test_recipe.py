@@ -1,0 +1,246 @@
+"""Recipes: checked when made, YAML there and back, and every field settable from the command line."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtrain.data import DataSet
+from qtrain.errors import UserError
+from qtrain.experiments.run import model_of
+from qtrain.recipe import Recipe, default_recipe, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
+from qtrain.training import train
+
+OPEN = st.floats(0, 1, exclude_min=True, exclude_max=True)
+RECIPES = st.builds(
+    Recipe,
+    network=st.sampled_from(["CNV_1W1A", "cnv-w2a3", "CNV_8W8A"]),
+    data=st.sampled_from(["digits", "cifar10", "cifar100"]),
+    epochs=st.integers(1, 10**9),
+    batch_size=st.integers(2, 10**9),
+    optimizer=st.sampled_from(["sgd", "adam"]),
+    lr=st.floats(0, exclude_min=True, allow_infinity=False),
+    momentum=st.floats(0, 1, exclude_max=True),
+    weight_decay=st.floats(0, allow_infinity=False),
+    scheduler=st.sampled_from(["aslr", "multistep", "cosine", "constant"]),
+    milestones=st.lists(OPEN, max_size=4).map(tuple),
+    gamma=st.floats(0, 1, exclude_min=True),
+    loss=st.sampled_from(["squared_hinge", "cross_entropy"]),
+    seed=st.integers(0, 2**32 - 1),
+    protocol=st.sampled_from(["holdout", "paper"]),
+    validation_size=st.none() | st.integers(1, 10**6),
+    train_size=st.none() | st.integers(1, 10**6),
+    augment=st.booleans(),
+    width=st.floats(0, 32, exclude_min=True),
+    input_bits=st.integers(1, 8),
+    scaling=st.sampled_from(["constant", "learned"]),
+)
+
+
+@given(RECIPES)
+def test_a_recipe_comes_back_equal_from_its_yaml(recipe: Recipe) -> None:
+    assert recipe_from_dict(yaml.safe_load(dump_recipe(recipe)), "here") == recipe
+
+
+def test_a_recipe_comes_back_equal_from_its_file(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(tiny(lr=1e-7, milestones=[0.25])))
+    assert load_recipe(path) == tiny(lr=1e-7, milestones=(0.25,))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-3"])
+def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"network: CNV_1W1A\nlr: {text}\n")
+    assert load_recipe(path).lr == 0.001
+
+
+def test_whole_numbers_do_for_fractions() -> None:
+    assert dump_recipe(Recipe("CNV_1W1A", lr=1, width=1)) == dump_recipe(Recipe("CNV_1W1A", lr=1.0, width=1.0))
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("network", 5, "a name"),
+    ("data", None, "a name"),
+    *[("epochs", v, "a whole number, 1 or more") for v in (0, -1, 1.5, "3", True, None)],
+    *[("batch_size", v, "a whole number, 2 or more") for v in (1, 0, 2.0, "20")],
+    *[("lr", v, "a number above 0") for v in (0, 0.0, -0.1, float("nan"), float("inf"), "0.1", None, True, 10**400)],
+    *[("momentum", v, "from 0 to below 1") for v in (-0.1, 1, 1.0, float("nan"), "0.9")],
+    *[("weight_decay", v, "0 or more") for v in (-1e-9, float("inf"), float("nan"), "0")],
+    *[("gamma", v, "above 0, at most 1") for v in (0, 1.1, float("nan"), "0.1")],
+    *[("width", v, "above 0, at most 32") for v in (0, -1, 33, float("inf"), float("nan"), "1")],
+    *[("seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0", None)],
+    *[("input_bits", v, "a whole number, 1 to 8") for v in (0, 9, 8.0, "8")],
+    *[(name, v, "a whole number, 1 or more") for name in ("validation_size", "train_size") for v in (0, -5, 1.5, "9")],
+    *[
+        ("milestones", v, "a list of fractions between 0 and 1")
+        for v in ([0], [1], [0.5, 2], 0.5, "0.5", ["0.5"], None)
+    ],
+    *[("augment", v, "true or false") for v in ("no", 0, 1, None)],
+    *[("optimizer", v, "one of sgd, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
+    *[("scheduler", v, "one of aslr, multistep, cosine, constant") for v in ("step", "", 3)],
+    *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
+    *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
+    *[("scaling", v, "one of constant, learned") for v in ("none", None)],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), BAD)
+def test_a_bad_value_names_the_field_what_is_allowed_and_what_was_given(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(UserError) as error:
+        Recipe(**{"network": "CNV_1W1A", name: value})
+    assert str(error.value) == f"{name} must be {allowed}, but got {value!r}"
+
+
+def test_every_field_has_a_bad_value_above() -> None:
+    assert {name for name, _, _ in BAD} == {f.name for f in fields(Recipe)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("network: CNV_1W1A\nfoo: 1\nbar: 2\n", "has no field foo, bar; fields are network, data, epochs"),
+        ("epochs: 3\n", "names no network; add one, for instance network: CNV_1W1A"),
+        ("- 1\n", "holds no recipe; it must map field names to values"),
+        ("", "holds no recipe"),
+        ("network: [\n", "is not YAML"),
+        ("network: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+        ("network: CNV_1W1A\nepochs: 0\n", "epochs must be a whole number, 1 or more, but got 0"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong_in_one_line(
+    tmp_path: Path, text: str | bytes | None, says: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value).startswith(str(path))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_and_trains(path: Path, tmp_path: Path, few_digits: DataSet) -> None:
+    recipe = load_recipe(path).replace(width=0.125, epochs=1)
+    train(model_of(recipe), recipe, tmp_path / "run", data=few_digits)
+    assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
+
+
+def test_shipped_recipes_are_named_after_what_they_are_for() -> None:
+    assert {("cnv", "digits"), ("cnv", "cifar10"), ("cnv", "cifar100")} <= set(shipped_recipes())
+    for (family, data), path in shipped_recipes().items():
+        recipe = load_recipe(path)
+        assert recipe.data == data
+        assert recipe.network.lower().startswith(f"{family}_")
+
+
+@pytest.mark.parametrize("network", ["CNV_1W1A", "CNV_2W4A", "cnv-w2a4"])
+def test_any_bit_width_trains_by_its_familys_recipe(network: str) -> None:
+    shipped = load_recipe(shipped_recipes()["cnv", "digits"])
+    assert default_recipe(network, "digits") == shipped.replace(network=network)
+
+
+def test_what_has_no_shipped_recipe_gets_the_plain_defaults() -> None:
+    assert default_recipe("FOO_1W1A", "digits") == Recipe("FOO_1W1A", "digits")
+
+
+FLAGS = {
+    "data": "digits",
+    "epochs": "7",
+    "batch_size": "33",
+    "optimizer": "sgd",
+    "lr": "0.25",
+    "momentum": "0.5",
+    "weight_decay": "1e-4",
+    "scheduler": "cosine",
+    "milestones": "[0.1,0.2]",
+    "gamma": "0.5",
+    "loss": "cross_entropy",
+    "seed": "11",
+    "protocol": "paper",
+    "validation_size": "44",
+    "train_size": "55",
+    "augment": "false",
+    "width": "0.5",
+    "input_bits": "4",
+    "scaling": "learned",
+}
+
+
+def printed(cli: Callable, *words: object) -> dict[str, Any]:
+    outcome = cli("train", *words, "--print_config")
+    assert (outcome.status, outcome.err) == (0, "")
+    return yaml.safe_load(outcome.out)
+
+
+def test_every_field_has_a_flag() -> None:
+    assert {"network", *FLAGS} == {f.name for f in fields(Recipe)}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize(("dash", "spelling"), [("-", "--{} {}"), ("_", "--{}={}")])
+def test_a_flag_sets_its_field_and_no_other(cli: Callable, name: str, spelling: str, dash: str) -> None:
+    before = printed(cli, "CNV_1W1A", "--data", "digits")
+    after = printed(cli, "CNV_1W1A", "--data", "digits", *spelling.format(name.replace("_", dash), FLAGS[name]).split())
+    assert after[name] == (1e-4 if name == "weight_decay" else yaml.safe_load(FLAGS[name]))
+    assert {k for k in after if after[k] != before[k]} <= {name}
+
+
+def test_bnn_pynqs_random_seed_is_the_seed(cli: Callable) -> None:
+    assert printed(cli, "CNV_1W1A", "--random-seed", "5")["seed"] == 5
+    assert printed(cli, "CNV_1W1A", "--random_seed=6")["seed"] == 6
+
+
+def test_the_shipped_recipe_is_the_default_and_flags_change_it(cli: Callable) -> None:
+    shipped = load_recipe(shipped_recipes()["cnv", "digits"])
+    config = printed(cli, "cnv-w2a2", "--data", "digits", "--lr", "0.5")
+    assert recipe_from_dict({k: config[k] for k in shipped.to_dict()}, "") == shipped.replace(
+        network="cnv-w2a2", lr=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "mine.yaml", "--epochs", "9"],
+        ["--epochs", "9", "--config", "mine.yaml"],
+        ["--epochs=9", "--config=mine.yaml"],
+        ["CNV_2W2A", "--epochs", "9", "--config", "mine.yaml"],
+        ["--config", "mine.yaml", "--epochs", "9", "CNV_2W2A"],
+    ],
+)
+def test_what_is_given_wins_over_the_config_file_wherever_it_stands(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("network: CNV_4W4A\ndata: digits\nepochs: 3\nlr: 1e-3\n")
+    config = printed(cli, *words)
+    assert config["network"] == ("CNV_2W2A" if "CNV_2W2A" in words else "CNV_4W4A")
+    assert (config["data"], config["epochs"], config["lr"]) == ("digits", 9, 0.001)
+    assert config["batch_size"] == load_recipe(shipped_recipes()["cnv", "digits"]).batch_size  # for the file's data
+
+
+@pytest.mark.parametrize("flag", ["--print_config", "--print-config"])
+def test_a_printed_config_prints_itself(cli: Callable, tmp_path: Path, flag: str) -> None:
+    first = cli("train", "CNV_2W2A", "--data", "digits", "--lr", "1e-5", "--milestones", "[0.3]", flag)
+    (tmp_path / "printed.yaml").write_text(first.out)
+    second = cli("train", "--config", tmp_path / "printed.yaml", flag)
+    assert (first.status, second.status) == (0, 0)
+    assert first.out == second.out
+    assert "lr: 1.0e-05" in first.out
+
+
+def test_a_run_folders_recipe_is_a_config(cli: Callable, tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(tiny(seed=4)))
+    config = printed(cli, "--config", path)
+    assert recipe_from_dict({k: config[k] for k in tiny().to_dict()}, "") == tiny(seed=4)
