@@ -25,8 +25,8 @@ from torch import Tensor
 from qtrain.data import Batches, Split
 from qtrain.models import build_model, parse_name
 from qtrain.recipe import default_recipe
-from qtrain.training.loop import make_session
 from qtrain.training.losses import LOSSES
+from qtrain.training.session import make_session
 
 LOG_EVERY = 10  # bnn_pynq's log_freq
 

@@ -397,7 +397,7 @@ def test_what_a_build_adds_does_not_disturb_the_proof(finn: Path, cli: Callable)
 
 def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
     outcome = cli()
-    check_refusal(outcome, 2, "name a command: train, export, verify, compare")
+    check_refusal(outcome, 2, "name a command: train, export, verify, estimate, compare, report")
     assert outcome.out == cli("--help").out + "\n"
     for name in ("train", "export", "verify", "compare", "qtrain train CNV_1W1A"):
         assert name in " ".join(outcome.out.split())

@@ -1,9 +1,12 @@
 """A folder of ours in the hands of the real FINN: its configuration is read, its network is taken, untouched."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,3 +56,15 @@ def test_finn_takes_the_whole_network_and_every_graph_of_it_answers_as_torch_did
     assert build.software_nodes == ()
     assert build.verified == ("finn_onnx_python", "initial_python", "streamlined_python", "hardware_python")
     assert build.fps >= json.loads((folder / "manifest.json").read_text())["target_fps"]
+
+
+def test_the_command_prints_the_verdict_and_leaves_an_older_build_alone(
+    folder: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    done = cli("estimate", folder, "--out", tmp_path / "build")
+    assert (done.status, done.err) == (0, "")
+    assert "FINN takes it: the whole network is one dataflow partition" in done.out
+    assert (tmp_path / "build" / "report" / "estimate_network_performance.json").is_file()
+    again = cli("estimate", folder, "--out", tmp_path / "build")
+    assert again.status == 2
+    assert re.fullmatch(r"qtrain: .* is not empty.*\n", again.err)

@@ -1,4 +1,4 @@
-"""Convolutions on the integer grid: equal to float64 wherever they are used, and not used where float32 is too small."""
+"""Convolutions on the integer grid equal float64 where they are used, and are not used where float32 is too small."""
 
 import numpy as np
 import onnx.helper as oh

@@ -48,7 +48,11 @@ def imports(path: Path) -> set[str]:
 
 
 def package(name: str) -> str:
-    known = [p for p in [*ALLOWED, "qtrain.errors", "qtrain.cli"] if name == p or name.startswith(p + ".")]
+    known = [
+        p
+        for p in [*ALLOWED, "qtrain.errors", "qtrain.cli", "qtrain.arguments"]
+        if name == p or name.startswith(p + ".")
+    ]
     return max(known, key=len, default="qtrain")
 
 

@@ -66,7 +66,9 @@ def _download(archive: Archive, scratch: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")  # the bar says it
     what_else = f"unpack {archive.folder} there yourself, or name its folder with --data-root or QTRAIN_DATA"
     try:
-        with tqdm(desc=name, total=1, unit="B", unit_scale=True, leave=False) as bar:  # pooch sets the real total
+        with tqdm(
+            desc=name, total=1, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar:  # pooch sets the real total
             downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
             return Path(pooch.retrieve(archive.url, archive.known_hash, name, scratch, downloader=downloader))
     except OSError as error:  # requests' errors are OSErrors

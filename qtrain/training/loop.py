@@ -1,11 +1,10 @@
-"""The training loop, in one visible function, and the state that a run needs to go on bit for bit."""
+"""The training loop, in one visible function."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,8 +12,6 @@ from torch import nn
 from qtrain.data import Batches, DataSet, load_data
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
-from qtrain.schedulers import ASLR, layer_groups
-from qtrain.schedulers.schedules import constant, cosine, multistep
 from qtrain.training import checkpoint
 from qtrain.training.evaluate import evaluate
 from qtrain.training.folder import Result, check_free, check_run, has_begun, last_result, load_best, run_folder
@@ -22,91 +19,7 @@ from qtrain.training.interrupt import Interrupted, stop_on_interrupt
 from qtrain.training.losses import LOSSES
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.records import RecordWriter, machine
-
-
-@dataclass
-class Position:
-    """Where a run is: what comes next, and what it has found so far."""
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_epoch: int = 0
-    best_accuracy: float = -1.0
-
-
-@dataclass
-class Session:
-    """Everything that changes while a run trains."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    aslr: ASLR | None
-    at: Position
-
-    def state(self, recipe: Recipe) -> dict[str, Any]:
-        """What ``restore`` needs; tensors and plain values."""
-        return {
-            "recipe": recipe.to_dict(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "aslr": self.aslr.state_dict() if self.aslr else None,
-            "position": asdict(self.at),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Continue where the checkpoint was written."""
-        state = checkpoint.load(path, device)
-        checkpoint.check_recipe(state, recipe.to_dict(), path)
-        if missing := [name for name in self.state(recipe) if name not in state]:
-            raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
-        checkpoint.load_weights(self.model, state["model"], path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.aslr:
-            self.aslr.load_state_dict(state["aslr"])
-        self.at = Position(**state["position"])
-        torch.set_rng_state(state["rng"].cpu())
-        if device.type == "cuda" and state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        UserError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N")
-    return device
-
-
-def make_session(model: nn.Module, recipe: Recipe) -> Session:
-    """Optimizer with one parameter group a layer, and ASLR where the recipe asks for it."""
-    groups = layer_groups(model)
-    optimizer: torch.optim.Optimizer
-    if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay)
-    aslr = ASLR(optimizer, seed=recipe.seed) if recipe.scheduler == "aslr" else None
-    return Session(model, optimizer, aslr, Position())
-
-
-def scheduled_rate(recipe: Recipe, epoch: int) -> float:
-    """Learning rate of an epoch (from 0) under the schedules that are functions of time."""
-    if recipe.scheduler == "multistep":
-        return multistep(epoch, recipe.epochs, recipe.lr, recipe.milestones, recipe.gamma)
-    return {"cosine": cosine, "constant": constant}[recipe.scheduler](epoch, recipe.epochs, recipe.lr)
+from qtrain.training.session import choose_device, make_session
 
 
 def train(
@@ -185,10 +98,7 @@ def train(
                 started, images_seen = time.perf_counter(), 0
                 loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
                 model.train()
-                if session.aslr is None:
-                    for group in session.optimizer.param_groups:
-                        group["lr"] = scheduled_rate(recipe, epoch)
-                lr = session.optimizer.param_groups[0]["lr"] if session.aslr is None else session.aslr.lr
+                lr = session.begin_epoch(recipe)
                 for images, labels in batches.epoch(epoch, start=at.step):
                     loss = loss_function(model(images), labels)
                     session.optimizer.zero_grad()
@@ -199,8 +109,8 @@ def train(
                     at.step += 1
                     images_seen += len(labels)
                     watch.step(len(labels))
-                    if epoch == 0 and at.step == 1:
-                        _check_finite(loss.item(), recipe, "at the first step")
+                    if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
+                        _check_finite(loss.item(), recipe, f"at step {at.step}")
                     if stop() or interrupted():
                         at.loss_sum = loss_sum.item()
                         at.seconds += time.perf_counter() - started
@@ -223,9 +133,7 @@ def train(
                     "validation_accuracy": validation.accuracy,
                     "images_per_second": images_seen / (trained - started),
                     "seconds": at.seconds,
-                    "draws": {g["name"]: float(g["lr"]) for g in session.optimizer.param_groups}
-                    if session.aslr is None
-                    else dict(zip(_names(session), session.aslr.last_draws, strict=True)),
+                    "draws": session.draws(),
                     **facts,
                 }
                 at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
@@ -244,10 +152,6 @@ def train(
         finally:
             watch.finish()
             records.close()
-
-
-def _names(session: Session) -> list[str]:
-    return [group["name"] for group in session.optimizer.param_groups]
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:

@@ -1,0 +1,181 @@
+"""The command line's grammar: what can be given, and what is wrong with what was given, in a user's words."""
+
+import re
+from argparse import Action
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from qtrain import __version__
+from qtrain.errors import UserError
+from qtrain.recipe import Recipe, default_recipe
+
+_ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
+_RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+_TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
+_TYPES |= {"clock_ns": float, "timeout_s": float}
+_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
+
+
+class _Parser(ArgumentParser):
+    """Options are written with dashes and in full; an error is one line in a user's words."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return dashed(super().format_help(*args, **kwargs))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(_plain(" ".join(str(message).split())))
+
+
+class _Network(Action):
+    """Where none is given, that of ``--config`` stays."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is not None:
+            setattr(namespace, self.dest, values)
+
+
+def dashed(text: str) -> str:
+    """Options as they are shown: ``--batch_size`` as ``--batch-size``."""
+    return re.sub(r"--[a-z][a-z_]*", lambda m: m[0].replace("_", "-"), text)
+
+
+def _allowed(kind: Any) -> str:
+    """A type in words; ``int | None`` is an int that may be left out."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    for part in (kind, get_origin(kind), *get_args(kind)):
+        if part in _IN_WORDS:
+            return _IN_WORDS[part]
+    return "text"
+
+
+def _plain(message: str) -> str:
+    """What jsonargparse says, without its internals."""
+    if match := re.match(r'Parser key "(\w+)": .*(?:Got|Given) value: ?(.*)', message):
+        name, value = match.groups()
+        if name in _TYPES:
+            return f"{name} must be {_allowed(_TYPES[name])}, but got {value!r}"
+    if match := re.match(r'Parser key "config": (.*)', message):
+        return f"--config must name a YAML file: {match[1]}"
+    if match := re.match(r"Subcommand '\w+' does not accept option '(.*)'", message):
+        return f"--config has no field {match[1]}; fields are {', '.join(_RECIPE_FIELDS)}"
+    if match := re.match(r"(?:Problems parsing|Unexpected) config:(.*)", message):
+        return f"--config must map names to values in YAML; it does not:{match[1]}"
+    if message.startswith("unrecognized arguments"):
+        return f"{dashed(message)}; qtrain COMMAND --help lists what there is"
+    return dashed(message)
+
+
+def _add_recipe(parser: ArgumentParser) -> None:
+    parser.add_argument("network", nargs="?", action=_Network, help="name with its bit widths, e.g. CNV_1W1A")
+    parser.add_argument("--config", action=ActionConfigFile, help="recipe as YAML; what else is given here wins")
+    parser.add_class_arguments(Recipe, skip={"network"})
+
+
+def _add_machine(parser: ArgumentParser) -> None:
+    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def _add_board(parser: ArgumentParser, default: str | None) -> None:
+    parser.add_argument("--board", type=str | None, default=default, help="FINN's board name")
+    parser.add_argument("--target_fps", type=int, default=1000, help="frames a second to fold for")
+    parser.add_argument("--clock_ns", type=float, default=10.0, help="clock period in ns")
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="qtrain",
+        description="Train quantized networks once, deploy them with FINN. For instance: qtrain train CNV_1W1A --data "
+        "digits --out runs/a, then qtrain export runs/a --board ZCU104, then qtrain verify runs/a/finn.",
+    )
+    parser.add_argument("--version", action="version", version=f"qtrain {__version__}")
+    commands = parser.add_subcommands(dest="command")
+
+    recipes = "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
+    recipes += "--print_config prints what would be trained."
+    train = _Parser(description=f"Train a network into a run folder. {recipes}")
+    _add_recipe(train)
+    train.add_argument("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
+    train.add_argument("--resume", type=str | None, help="run folder to continue, by its own recipe")
+    _add_machine(train)
+    commands.add_subcommand("train", train, help="train a network")
+
+    export = _Parser(description="Export a run to a FINN folder and prove it equal to torch.")
+    export.add_argument("run", type=str, help="run folder")
+    export.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
+    _add_board(export, "ZCU104")
+    export.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    commands.add_subcommand("export", export, help="make a FINN folder of a run")
+
+    verify = _Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
+    verify.add_argument("folder", type=str, help="FINN folder")
+    commands.add_subcommand("verify", verify, help="prove a FINN folder again")
+
+    estimate = _Parser(description="Let the real FINN compiler build a FINN folder up to its estimates (make finn).")
+    estimate.add_argument("folder", type=str, help="FINN folder")
+    estimate.add_argument("--out", type=str | None, help="folder for FINN's output; default FOLDER/estimate")
+    estimate.add_argument("--board", type=str | None, help="FINN's board name; default the folder's")
+    estimate.add_argument("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
+    estimate.add_argument("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
+    estimate.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
+    commands.add_subcommand("estimate", estimate, help="ask the FINN compiler")
+
+    compare = _Parser(description=f"Compare ASLR with other schedules; exit status 1 where it falls short. {recipes}")
+    _add_recipe(compare)
+    compare.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated; aslr among them")
+    compare.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
+    compare.add_argument("--tolerance", type=float, default=0.5, help="points that ASLR may fall short by")
+    compare.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
+    _add_board(compare, None)
+    _add_machine(compare)
+    commands.add_subcommand("compare", compare, help="compare schedulers")
+
+    report = _Parser(description="Write a comparison's table and report again, from its records.")
+    report.add_argument("folder", type=str, help="folder that qtrain compare wrote")
+    commands.add_subcommand("report", report, help="render a comparison again")
+    return parser
+
+
+def normalised(argv: Sequence[str]) -> list[str]:
+    """``--target-fps=5`` as ``--target_fps=5``, values as they are; ``--config`` first, so that all else wins."""
+    words: list[str] = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+            word = _ALIASES.get(name, name) + equals + value
+        words.append(word)
+    config: list[str] = []
+    while (at := next((i for i, w in enumerate(words) if w.partition("=")[0] == "--config"), None)) is not None:
+        end = at + 1 if "=" in words[at] else at + 2
+        config += words[at:end]
+        del words[at:end]
+    return words[:1] + config + words[1:]
+
+
+def given_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]:
+    """Parse twice: the network and the data set decide which shipped recipe the other flags change."""
+    first = parser.parse_args(without_print(argv))
+    options = first[first.command]
+    if options.network is None:
+        raise UserError("name a network, for instance: qtrain train CNV_1W1A --data digits")
+    from qtrain.models import check_network
+
+    network = str(check_network(options.network))
+    defaults = default_recipe(network, options.data).to_dict()
+    command = parser._subcommands_action._name_parser_map[first.command]  # type: ignore[union-attr]
+    command.set_defaults({name: value for name, value in defaults.items() if name != "network"})
+    second = parser.parse_args(argv)[first.command]
+    return second, Recipe(**{name: second[name] for name in _RECIPE_FIELDS} | {"network": network})
+
+
+def without_print(argv: list[str]) -> list[str]:
+    """``--print_config`` waits for the shipped recipe."""
+    return [w for w in argv if argv[0] not in ("train", "compare") or not w.startswith("--print_config")]
