@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from qtrain.experiments.run import export_run, run_recipe
+from qtrain.experiments.run import export_run
 from qtrain.export import verify
 from qtrain.export.compiler import estimate_build
+from qtrain.training.folder import folder_recipe
 from qtrain.training.records import machine, read_records
 
 RESULTS = Path(__file__).parents[1] / "results" / "cifar_to_finn.jsonl"
@@ -45,7 +46,7 @@ def main() -> None:
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **target,
-        "recipe": run_recipe(options.run).to_dict(),
+        "recipe": folder_recipe(options.run).to_dict(),
         "training": {k: v for k, v in records[-1].items() if k != "type"},
         "export_s": round(times[1] - times[0], 1),
         "verify_s": round(times[2] - times[1], 1),
