@@ -41,6 +41,7 @@ format: .venv/.dev
 finn: .venv/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt
 
-#: make results render results/README.md from the recorded runs
+#: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python -c "from qtrain.report.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"
