@@ -48,7 +48,7 @@ def run_passes(
     """Export, then apply every pass; save each stage under ``stages`` and compare it with torch on ``pixels``.
 
     Raises:
-        ProofError: a stage computes something else than torch in float64; its file is there to look at.
+        ProofError: a stage computes something else than torch in float64; the last file saved is that stage's.
     """
     stages.mkdir()
     graph = to_qonnx(model, tuple(pixels.shape[1:]))
@@ -71,6 +71,15 @@ def _golden(graph: ModelWrapper, pixels: Tensor, classes: Tensor) -> tuple[Tenso
     if len(chosen) < min(GOLDEN_IMAGES, len(agree)):
         raise ProofError(f"qonnx's own executor gives the same class on {len(chosen)} of {len(agree)} images only")
     return pixels[chosen], classes[chosen]
+
+
+def _float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
+    """What training measured; the model keeps its mode."""
+    training = model.training
+    try:
+        return predict(model.eval(), pixels).argmax(1)
+    finally:
+        model.train(training)
 
 
 def export_finn(
@@ -115,8 +124,7 @@ def export_finn(
         graph.save(str(work / "model.onnx"))
         say(f"running torch in float64 on {len(pixels)} test images")
         logits = predict(reference, pixels)
-        single = predict(model.eval(), pixels).argmax(1)
-        differs = int((single != top1(logits).flatten()).sum())
+        differs = int((_float32_classes(model, pixels) != top1(logits).flatten()).sum())
         proof = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
         finn_folder.write_golden_pair(work, *_golden(graph, pixels, top1(logits).flatten()))
         finn_folder.write_build_files(work, found, target_fps, clock_ns)
@@ -149,6 +157,8 @@ def verify(folder: str | Path, *, say: Callable[[str], None] = _silent) -> Proof
     pixels, labels, logits = finn_folder.read_proof_data(folder)
     differs = manifest["proof"].get("float32_torch_differs")
     proof = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+    if (recorded := manifest["proof"].get("accuracy_graph")) != proof.accuracy_graph:
+        raise ProofError(f"{finn_folder.MANIFEST} says accuracy {recorded}, the graph's is {proof.accuracy_graph}")
     golden = torch.from_numpy(np.load(folder / "input.npy"))
     expected = np.load(folder / "expected_output.npy").reshape(-1)
     if (run_qonnx(graph, golden) != expected).any():

@@ -221,6 +221,21 @@ def test_verify_runs_the_graph_and_does_not_trust_the_manifest(copy: Path) -> No
         verify(copy)
 
 
+def test_verify_does_not_trust_the_recorded_accuracy(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["proof"]["accuracy_graph"] = 99.9
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProofError, match=r"says accuracy 99\.9, the graph's is"):
+        verify(copy)
+
+
+def test_an_export_leaves_the_network_in_its_mode(tmp_path: Path) -> None:
+    pixels, labels = digits(4)
+    model = trained(1, steps=1).train()
+    export_finn(model, tmp_path / "finn", pixels=pixels, labels=labels)
+    assert model.training
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}'])
 def test_a_damaged_manifest_is_the_user_s_to_mend(copy: Path, content: str) -> None:
     (copy / "manifest.json").write_text(content)
