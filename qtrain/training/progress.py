@@ -79,7 +79,7 @@ class Terminal:
         if self._bar:
             self._bar.update(self._task, description=text)
         elif epoch % every == 0 or epoch == epochs:
-            self._console.print(f"{text}  {record['images_per_second']:,.0f} images/s", highlight=False)
+            self._console.print(f"{text}  {record['images_per_second']:,.0f} images/s", highlight=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Close the line."""
