@@ -18,9 +18,10 @@ help:
 	$(INSTALL) -e ".[dev,lightning]"
 	@touch $@
 
+# One thread: at this width two cost more time than they save.
 #: make demo    train CNV_1W1A on the embedded digits with ASLR and multi-step, prove both exports, write the report
 demo: .venv/.base
-	$(BIN)/qtrain compare CNV_1W1A --data digits --seeds 1 --tolerance 5 --board ZCU104 --out demo
+	OMP_NUM_THREADS=1 $(BIN)/qtrain compare CNV_1W1A --data digits --seeds 1 --tolerance 5 --board ZCU104 --out demo
 
 #: make test    run the tests (those that need CIFAR run where QTRAIN_DATA names its folder)
 test: .venv/.dev

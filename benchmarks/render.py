@@ -60,13 +60,14 @@ def comparisons() -> str:
             rows.append(
                 [
                     f"{recipe['network']} width {recipe['width']:g}, {recipe['data']}, {recipe['epochs']} epochs",
+                    f"{recipe['lr']:g}",
                     name,
                     f"{statistics.mean(values):.2f}{deviation}",
                     f"{statistics.mean(gap):+.2f} [{min(gap):+.2f}..{max(gap):+.2f}]" if gap else "",
                     str(len(values)),
                 ]
             )
-    return table(["runs", "scheduler", "test accuracy, %", "ASLR minus it, points", "seeds"], rows)
+    return table(["runs", "lr0 of all", "scheduler", "test accuracy, %", "ASLR minus it, points", "seeds"], rows)
 
 
 def tuning() -> str:

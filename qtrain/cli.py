@@ -1,5 +1,6 @@
 """The command line. Exit status: 0 done, 1 comparison failed, 2 wrong input, 3 proof failed, 130 interrupted."""
 
+import logging
 import os
 import sys
 import warnings
@@ -160,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, value in _OPENMP.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"(brevitas|torch|onnx|qonnx|matplotlib)\b")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nvcc without a GPU is no concern of ours
     words = normalised(sys.argv[1:] if argv is None else argv)
     try:
         parser = make_parser()
