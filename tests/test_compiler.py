@@ -245,6 +245,8 @@ def test_ctrl_c_ends_the_child_and_its_children(tmp_path):
         f"run_group = runpy.run_path({_child.__file__!r})['run_group']\n"
         f"run_group([sys.executable, '-c', {SPAWN!r}], env=dict(os.environ), cwd=here, log=here / 'log', timeout_s=600)"
     )
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    caller = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{caller}"
     process = subprocess.Popen([sys.executable, "-c", caller], cwd=tmp_path, stderr=subprocess.DEVNULL)
     wait_until(lambda: pids(tmp_path))
     process.send_signal(signal.SIGINT)

@@ -404,13 +404,13 @@ def test_one_seed_without_export_makes_a_report_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"augment": False, "train_size": 100, "milestones": [0.25], "lr": 1e-05}])
 def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData, changes: dict[str, Any]) -> None:
-    from qtrain import cli
+    from qtrain import arguments
 
     wanted = {**copy.deepcopy(RECIPE), **changes}
     command = rebuild_command(dataclasses.replace(data, recipe=wanted))
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:2] == ["qtrain", "compare"]
-    options, recipe = cli._recipe(cli.make_parser(), cli._normalised(words[1:]))
+    options, recipe = arguments.given_recipe(arguments.make_parser(), arguments.normalised(words[1:]))
     assert recipe.to_dict() == wanted
     assert (options.schedulers, options.seeds, options.tolerance) == ("aslr,multistep", 3, 0.5)
     assert (options.board, options.target_fps, options.clock_ns) == ("ZCU104", 1000, 10.0)
