@@ -452,3 +452,16 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
     # CNV at an eighth of its width, by hand: 3x3 kernels between 3, 8, 8, 16, 16, 32, 32 channels, then 32-64-64-10
     weights = 9 * (3 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32) + 32 * 64 + 64 * 64 + 64 * 10
     assert ["sum", "", f"{weights:,}", "", f"{weights:,}"] in page.rows
+
+
+def test_an_estimate_is_shown_against_the_boards_resources(capsys: pytest.CaptureFixture[str]) -> None:
+    from qtrain.report.tables import print_estimate
+
+    build = {"verified": ("initial_python",), "fps": 1205.6, "latency_ns": 4_876_500.0}
+    build |= {"lut": 6064, "bram_18k": 10, "uram": 0, "dsp": None}
+    print_estimate(build, {"name": "Pynq-Z1", "lut": 53_200, "bram_18k": 280, "uram": 0, "dsp": 220})
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].endswith("as torch did: initial_python")
+    assert lines[1].startswith("FINN's estimates on Pynq-Z1")
+    expected = ["frames a second 1,206", "latency 4.88 ms", "LUT 6,064 of 53,200 (11%)", "BRAM_18K 10 of 280 (4%)"]
+    assert lines[2:] == [*expected, "URAM 0 of 0"]

@@ -160,8 +160,11 @@ def print_estimate(build: Mapping[str, Any], board: Mapping[str, Any]) -> None:
         board: the fields of ``qtrain.export.boards.Board``.
     """
     console = _console()
+    checks = ", ".join(build["verified"]) or "none"
+    console.print(_text(f"Graphs that FINN executed and that answered as torch did: {checks}", console), soft_wrap=True)
+    console.print(_text(f"FINN's estimates on {board['name']}, optimistic before synthesis:", console), soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(overflow="fold")
+    table.add_column()
     table.add_column(justify="right", no_wrap=True)
     for what, number in estimate_rows(build, board):
         table.add_row(_text(what, console), _text(number, console, "bold"))
@@ -169,15 +172,14 @@ def print_estimate(build: Mapping[str, Any], board: Mapping[str, Any]) -> None:
 
 
 def estimate_rows(build: Mapping[str, Any], board: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What FINN estimated, one row each; its figures are optimistic before synthesis."""
-    rows = [("checks that FINN executed", ", ".join(build["verified"]) or "none")]
+    """What FINN estimated, one row each; nothing where it wrote no estimates."""
+    rows = []
     if build["fps"] is not None:
-        rows += [("frames a second, estimated", f"{build['fps']:,.0f}")]
-        rows += [("latency, estimated", f"{build['latency_ns'] / 1e6:,.2f} ms")]
+        rows += [("frames a second", f"{build['fps']:,.0f}"), ("latency", f"{build['latency_ns'] / 1e6:,.2f} ms")]
     for key, name in (("lut", "LUT"), ("bram_18k", "BRAM_18K"), ("uram", "URAM"), ("dsp", "DSP")):
         if build[key] is not None:
             share = f" ({build[key] / board[key]:.0%})" if board[key] else ""
-            rows.append((f"{name}, estimated, of {board['name']}'s", f"{build[key]:,} of {board[key]:,}{share}"))
+            rows.append((name, f"{build[key]:,} of {board[key]:,}{share}"))
     return rows
 
 
