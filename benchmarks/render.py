@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
+CHOICES = """Read these with how they came about. Two rows compare ASLR with a baseline tuned for that length: 12 epochs at
+0.1, and 30 epochs at 0.05; ASLR falls short in both. The recipe's length was raised from 12 to 30 epochs after the first
+of them, and the rate 0.02 of the last one was picked with ASLR's test accuracies in view."""
 
 
 def lines(name: str) -> list[dict[str, Any]]:
@@ -49,7 +52,7 @@ def cifar_to_finn() -> str:
 
 
 def comparisons() -> str:
-    """ASLR against the hand-tuned multi-step baseline."""
+    """Every comparison that was run, in that order."""
     rows = []
     for r in lines("comparisons.jsonl"):
         recipe, cells = r["recipe"], r["cells"]
@@ -61,13 +64,15 @@ def comparisons() -> str:
                 [
                     f"{recipe['network']} width {recipe['width']:g}, {recipe['data']}, {recipe['epochs']} epochs",
                     f"{recipe['lr']:g}",
-                    name,
+                    f"{name} ({', '.join(f'{m:g}' for m in recipe['milestones'])})" if name == "multistep" else name,
                     f"{statistics.mean(values):.2f}{deviation}",
                     f"{statistics.mean(gap):+.2f} [{min(gap):+.2f}..{max(gap):+.2f}]" if gap else "",
                     str(len(values)),
                 ]
             )
-    return table(["runs", "lr0 of all", "scheduler", "test accuracy, %", "ASLR minus it, points", "seeds"], rows)
+    return table(
+        ["runs", "lr0 of all", "scheduler (milestones)", "test accuracy, %", "ASLR minus it, points", "seeds"], rows
+    )
 
 
 def tuning() -> str:
@@ -77,8 +82,11 @@ def tuning() -> str:
         for point in r["points"]:
             mean = statistics.mean(point["validation_accuracy"])
             steps = ", ".join(f"{m:g}" for m in point["milestones"])
-            rows.append([r["recipe"]["data"], f"{point['lr']:g}", steps, f"{mean:.2f}", f"{point['seconds']:.0f}"])
-    return table(["data", "lr", "milestones (fractions)", "validation accuracy, %", "seconds"], rows)
+            epochs = str(r["recipe"]["epochs"])
+            rows.append(
+                [r["recipe"]["data"], epochs, f"{point['lr']:g}", steps, f"{mean:.2f}", f"{point['seconds']:.0f}"]
+            )
+    return table(["data", "epochs", "lr", "milestones (fractions)", "validation accuracy, %", "seconds"], rows)
 
 
 def speed() -> str:
@@ -108,7 +116,7 @@ def main() -> None:
     """Write the page."""
     sections = {
         "From CIFAR-10 to FINN": cifar_to_finn(),
-        "ASLR against multi-step": comparisons(),
+        "ASLR against other schedules, in the order of running": f"{CHOICES}\n\n{comparisons()}",
         "What tuning the baseline cost": tuning(),
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
     }

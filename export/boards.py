@@ -4,8 +4,9 @@ Names and parts are those of finn-plus 1.6.1 (``finn.util.basic``: ``pynq_part_m
 a test compares them where finn-plus is installed. ``retired`` follows Xilinx/finn pull request 1659 (August 2026):
 Pynq-Z1 and Pynq-Z2 need an opt-in there, U280 gave way to U55C; finn-plus still builds for all three.
 
-Resources are those of the whole device, after AMD's product tables (DS190 Zynq-7000, DS891 Zynq UltraScale+, DS889
-RFSoC, DS987 Kria K26, DS962/DS963/DS965/DS978 Alveo, DS950 Versal, DS1013 Alveo V80). A data-center card's shell takes
+Resources are those of the whole device, written from memory of AMD's product tables and not checked against them; a
+test holds the twelve boards of FINN's ``finn.util.platforms`` to its figures, the other seven have no check yet
+(VEK280, VCK190, V80, KV260_SOM, Ultra96-V2, RFSoC2x2, RFSoC4x2). A data-center card's shell takes
 up to a fifth of them, so what fits by this table can still be too large; FINN's own figures for the part left to the
 user (``finn.util.platforms``) lie between 80 % and 101 % of these.
 """

@@ -43,7 +43,7 @@ def test_cnv_has_the_published_layers() -> None:
     shapes = [tuple(w.shape) for w in build_model("CNV_1W1A").weights()]
     convolutions = [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256)]
     assert shapes == [(o, i, 3, 3) for o, i in convolutions] + [(512, 256), (512, 512), (10, 512)]
-    # 1,542,848 binary weights: the size of CNV in the FINN paper's Table (arXiv 1612.07119), 1.5 Mbit.
+    # 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 256*256) + 256*512 + 512*512 + 512*10
     assert sum(w.numel() for w in build_model("CNV_1W1A").weights()) == 1_542_848
 
 
