@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
-CHOICES = """Read these with how they came about. Two rows compare ASLR with a baseline tuned for that length: 12 epochs at
-0.1, and 30 epochs at 0.05; ASLR falls short in both. The recipe's length was raised from 12 to 30 epochs after the first
-of them, and the rate 0.02 of the last one was picked with ASLR's test accuracies in view."""
+CHOICES = """Read these with how they came about. Two rows compare ASLR with a baseline tuned for that length: 12
+epochs at 0.1, and 30 epochs at 0.05; ASLR falls short in both. The recipe's length was raised from
+12 to 30 epochs after the first of them, and the rate 0.02 of the last one was picked with ASLR's
+test accuracies in view."""
 
 
 def lines(name: str) -> list[dict[str, Any]]:
