@@ -6,6 +6,8 @@ interpreter that has finn-plus can run it. It leaves ``answer.json`` beside the 
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.metadata
 import json
 import logging
@@ -15,10 +17,12 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 REPORTED = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy", "protobuf", "brevitas", "torch")
+STEP_IMAGES = 2  # executed after each step of ours; the finished hardware takes all
 OLDEST = (1, 6)  # what came before has other steps and pins, and starts from a repository instead of a package
 
 
@@ -67,20 +71,78 @@ class FailureCatcher(logging.Handler):
         self.failure = {"step": steps[0] if steps else "", "type": type(error).__name__, "message": text}
 
 
+class StepChecker:
+    """Executes the graph after a step on golden images and notes whether the classes are the expected ones.
+
+    FINN's own verifications belong to its own steps; this one takes any.
+
+    Args:
+        config: the build's, with the golden pair.
+        images: how many of the pair.
+    """
+
+    def __init__(self, config: dict[str, Any], images: int) -> None:
+        import numpy as np
+
+        pair = [np.load(config[f"verify_{name}_npy"])[:images] for name in ("input", "expected_output")]
+        self.images, self.expected = pair
+        self.checks: list[dict[str, Any]] = []
+
+    def after(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the step with a check behind it, under its own name."""
+
+        @functools.wraps(step)
+        def checked(model: Any, cfg: Any) -> Any:
+            model = step(model, cfg)
+            self.checks.append({"step": step.__name__, **self._execute(model)})
+            return model
+
+        return checked
+
+    def _execute(self, model: Any) -> dict[str, Any]:
+        from qonnx.core.onnx_exec import execute_onnx
+
+        name, output = model.graph.input[0].name, model.graph.output[0].name
+        try:
+            results = [execute_onnx(model, {name: image[None]})[output].ravel() for image in self.images]
+        except Exception as error:
+            traceback.print_exc()
+            return {"error": f"{type(error).__name__}: {error}", "equal": []}
+        equal = [bool((got == right.ravel()).all()) for got, right in zip(results, self.expected, strict=True)]
+        return {"error": None, "equal": equal}
+
+
+def folder_steps(folder: Path, checker: StepChecker | None) -> tuple[list[Any], str | None]:
+    """Return the steps that the folder brings, ours checked, and the first that must be exact; else FINN's own."""
+    from finn.builder.build_dataflow_config import estimate_only_dataflow_steps
+    from finn.builder.build_dataflow_steps import build_dataflow_step_lookup
+
+    own: Any = importlib.import_module("custom_steps") if (folder / "custom_steps.py").exists() else None
+    if not hasattr(own, "ESTIMATE_STEPS"):
+        return list(estimate_only_dataflow_steps), None
+    steps = [build_dataflow_step_lookup[step] if step == "step_qonnx_to_finn" else step for step in own.ESTIMATE_STEPS]
+    return [checker.after(step) if checker and callable(step) else step for step in steps], own.EXACT_FROM
+
+
 def build(request: dict[str, Any]) -> dict[str, Any]:
     """Run FINN's builder and say how it ended; what the result is worth is for the caller to judge."""
     from finn.builder.build_dataflow import build_dataflow_cfg
-    from finn.builder.build_dataflow_config import DataflowBuildConfig, estimate_only_dataflow_steps
+    from finn.builder.build_dataflow_config import DataflowBuildConfig
 
-    steps = request["config"]["steps"] or list(estimate_only_dataflow_steps)
-    verify_steps = [kind for step, kind in request["verification"].items() if step in steps]
+    folder, steps, exact_from = Path(request["folder"]), request["config"]["steps"], None
+    checker = StepChecker(request["config"], STEP_IMAGES) if request["verification"] else None
+    if steps is None:
+        steps, exact_from = folder_steps(folder, checker)
+    verify_steps = [kind for step, kind in request["verification"].items() if step in steps and not exact_from]
     config = {**request["config"], "steps": steps, "verify_steps": verify_steps or None}
     catcher = FailureCatcher()
     logging.getLogger("build_dataflow").addHandler(catcher)
-    code = build_dataflow_cfg(Path(request["folder"]) / "model.onnx", DataflowBuildConfig.from_dict(config))
-    answer = {"exit_code": code, "failure": catcher.failure, "steps": steps, "verify_steps": verify_steps}
+    code = build_dataflow_cfg(folder / "model.onnx", DataflowBuildConfig.from_dict(config))
+    names = [step if isinstance(step, str) else step.__name__ for step in steps]
+    answer = {"exit_code": code, "failure": catcher.failure, "steps": names, "verify_steps": verify_steps}
+    answer |= {"checks": checker.checks if checker else [], "exact_from": exact_from}
     if code == 0 and request["verification"]:
-        answer["hardware"] = execute_hardware(config, steps[-1].rpartition(".")[2])
+        answer["hardware"] = execute_hardware(config, names[-1].rpartition(".")[2])
     return answer
 
 

@@ -23,11 +23,10 @@ import numpy as np
 from qtrain.errors import UserError
 from qtrain.export._child import run_group
 from qtrain.export.boards import Board, get_board
-from qtrain.export.verdict import BuildResult, figures, refusal, software_nodes, unfinished
+from qtrain.export.verdict import BuildResult, figures, refusal, software_nodes, unfinished, verified
 
 INSTALL = "install it with `make finn`"
 WORKER = Path(__file__).with_name("_finn_worker.py")
-HARDWARE = "hardware_python"
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them
     "step_qonnx_to_finn": "finn_onnx_python",
     "step_tidy_up": "initial_python",
@@ -123,9 +122,10 @@ def estimate_build(
         out: folder for FINN's output, new or empty; its ``compiler.log`` takes what the process prints.
         timeout_s: seconds after which the compiler and its children are killed.
         python: interpreter that has finn-plus; see `find_compiler` for the default.
-        steps: build steps by name, finn-plus' estimate steps by default; ``module.step_x`` is a function of a module
-            in the folder, which is then executed.
-        images: how many images of the golden pair are verified (two seconds each for a CNV after each of four steps).
+        steps: build steps by name; by default those that the folder brings in its ``custom_steps.py``, which is
+            executed, else finn-plus' own estimate steps. ``module.step_x`` is a function of a module in the folder.
+        images: how many images of the golden pair the finished hardware graph is verified with; two of them after
+            each step of the folder's own.
 
     Raises:
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
@@ -175,6 +175,6 @@ def _run(interpreter: str, request: Path, out: Path, images: int, timeout_s: flo
         return BuildResult(accepted=False, reason=unfinished(status, out, timeout_s), software_nodes=(), **common)
     nodes = software_nodes(out / "intermediate_models", answer["steps"])
     refused = refusal(out, answer, images, nodes)
-    verified = (*answer["verify_steps"], *([HARDWARE] if answer.get("hardware") else [])) if not refused else ()
+    checked = () if refused else verified(answer)
     reason = refused or "the whole network is one dataflow partition"
-    return BuildResult(accepted=refused is None, reason=reason, software_nodes=nodes, verified=verified, **common)
+    return BuildResult(accepted=refused is None, reason=reason, software_nodes=nodes, verified=checked, **common)

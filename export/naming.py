@@ -1,32 +1,45 @@
 """From the exporter's node names to the module paths of the network, so that errors and folding speak its names."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 from qonnx.core.modelwrapper import ModelWrapper
 
+from qtrain.export.reference import call_name
+
 _NOISE = {"export_handler", "act_quant"}
 
 
 def readable(node_name: str) -> str:
-    """Turn ``/layer1/layer1.0/conv1/Conv`` into ``layer1_0_conv1_Conv``; a readable name stays as it is."""
-    parts = [p for p in node_name.split("/") if p and p not in _NOISE]
+    """Turn ``/layer1/layer1.0/conv1/Conv`` into ``layer1_0_conv1_Conv``; a readable name stays as it is.
+
+    The exporter counts the uses of a shared quantizer in its handler: ``/sum/act_quant/export_handler_1/Quant`` is the
+    second one, ``sum_1_Quant``.
+    """
+    parts = [re.sub(r"^export_handler_(\d+)$", r"\1", p) for p in node_name.split("/") if p and p not in _NOISE]
     # A Sequential's children repeat its name: /layer1/layer1.0.
     parts = [p for i, p in enumerate(parts) if i + 1 == len(parts) or not parts[i + 1].startswith(p + ".")]
     return "_".join(parts).replace(".", "_")
 
 
 def layer_tensors(model: ModelWrapper, paths: Iterable[str]) -> dict[str, str]:
-    """Map module paths to the graph tensor that holds the module's output: that of its last node."""
+    """Map each use of a module (``path``, the second one ``path[1]``) to the graph tensor that holds its output.
+
+    That is the output of the use's last node.
+    """
     names = {path.replace(".", "_"): path for path in paths}
     found: dict[str, str] = {}
     for node in model.graph.node:
-        name = readable(node.name)
+        full = readable(node.name)
+        name = full
         while name and name not in names:
             name = name.rpartition("_")[0]
         if name:
-            found.pop(names[name], None)  # in the order of the last nodes: a layer's first one quantizes its weights
-            found[names[name]] = node.output[0]
+            count = re.match(r"_(\d+)(_|$)", full[len(name) :])  # the exporter's, or rename's
+            use = call_name(names[name], int(count[1]) if count else 0)
+            found.pop(use, None)  # in the order of the last nodes: a layer's first one quantizes its weights
+            found[use] = node.output[0]
     return found
 
 

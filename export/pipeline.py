@@ -15,7 +15,7 @@ from qtrain.errors import UserError
 from qtrain.export import finn_folder
 from qtrain.export.boards import Board, get_board
 from qtrain.export.errors import ProofError
-from qtrain.export.execute import top1
+from qtrain.export.operators import top1
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, predict

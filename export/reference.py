@@ -6,6 +6,7 @@ quantizer scales included, because they are what the exporter writes.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -59,15 +60,24 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
     return double
 
 
+def call_name(path: str, call: int) -> str:
+    """Name a layer's output: the path, for a layer used again ``path[1]``, ``path[2]`` and so on."""
+    return f"{path}[{call}]" if call else path
+
+
 @torch.no_grad()
 def layer_outputs(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run ``model``; return its logits and every layer's output, in order of execution."""
+    """Run ``model``; return its logits and the output of every layer's every use, in order of execution."""
     outputs: dict[str, Tensor] = {}
+    uses: Counter[str] = Counter()
+
+    def note(path: str, out: object) -> None:
+        outputs[call_name(path, uses[path])] = _value(out)
+        uses[path] += 1
+
     with ExitStack() as stack:
         for path, module in layers(model):
-            handle = module.register_forward_hook(
-                lambda _module, _args, out, path=path: outputs.__setitem__(path, _value(out))
-            )
+            handle = module.register_forward_hook(lambda _module, _args, out, path=path: note(path, out))
             stack.callback(handle.remove)
         logits = _value(model(images))
     return logits, outputs

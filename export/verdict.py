@@ -36,9 +36,10 @@ class BuildResult:
         seconds: wall time of the compiler's process.
         versions: versions of Python and the packages in the compiler's interpreter.
         log: the process' output; FINN's own ``build_dataflow.log`` and ``report`` lie beside it.
-        verified: the graphs that FINN executed and that gave the folder's expected output: after the conversion
-            (``finn_onnx_python``), ``initial_python``, ``streamlined_python``, and ``hardware_python`` for the
-            folded dataflow graph with its minimized bit widths.
+        verified: the graphs that were executed and gave the folder's expected output: with the folder's own steps
+            that after each of them, by its name, in which float32 cannot decide; with FINN's own those of
+            its verifications (``finn_onnx_python``, ``initial_python``, ``streamlined_python``); in both cases
+            ``hardware_python``, the folded dataflow graph with its minimized bit widths.
     """
 
     accepted: bool
@@ -91,12 +92,32 @@ def _verification_failure(out: Path, answer: dict[str, Any], images: int) -> str
             return f"the verification {kind} ran for {len(verdicts)} of {images} images"
         if wrong := verdicts.count("FAIL"):
             return f"the verification {kind} failed for {wrong} of {images} images"
+    if failure := _step_failure(answer.get("checks", []), answer.get("exact_from")):
+        return failure
     hardware = answer.get("hardware") or {"error": None, "equal": [True] * images}
     if hardware["error"]:
         return f"the dataflow graph could not be executed: {hardware['error']}"
     if wrong := hardware["equal"].count(False):
         return f"the dataflow graph gives other classes for {wrong} of {images} images"
     return None
+
+
+def _step_failure(checks: Sequence[dict[str, Any]], exact_from: str | None) -> str | None:
+    """Return which step of the folder's own changed the classes.
+
+    Before ``exact_from``, float32 may round a value between two quantizers either way: a difference there counts only
+    if it is still there afterwards, and then it is the one to name.
+    """
+    names = [check["step"] for check in checks]
+    first = names.index(exact_from) if exact_from in names else 0
+    for check in checks:
+        if check["error"]:
+            return f"the graph could not be executed after {check['step']}: {check['error']}"
+    if all(all(check["equal"]) for check in checks[first:]):
+        return None
+    wrong = next(check for check in checks if not all(check["equal"]))
+    equal = wrong["equal"]
+    return f"after {wrong['step']} the graph gives other classes for {equal.count(False)} of {len(equal)} images"
 
 
 def refusal(out: Path, answer: dict[str, Any], images: int, nodes: Sequence[str]) -> str | None:
@@ -114,6 +135,12 @@ def refusal(out: Path, answer: dict[str, Any], images: int, nodes: Sequence[str]
     if not (out / "report" / "estimate_network_performance.json").exists():
         return "FINN wrote no estimates; the steps must hold step_generate_estimate_reports"
     return None
+
+
+def verified(answer: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the graphs that were executed with the right result, those of an accepted build."""
+    steps = [check["step"] for check in answer.get("checks", []) if all(check["equal"])]
+    return (*answer["verify_steps"], *steps, *(["hardware_python"] if answer.get("hardware") else []))
 
 
 def figures(report: Path) -> dict[str, Any]:

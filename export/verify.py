@@ -10,8 +10,9 @@ from qonnx.core.onnx_exec import execute_onnx
 from torch import Tensor, nn
 
 from qtrain.export.errors import ProofError
-from qtrain.export.execute import Executor, tied, top1
+from qtrain.export.execute import Executor
 from qtrain.export.naming import layer_tensors
+from qtrain.export.operators import tied, top1
 from qtrain.export.reference import layer_outputs
 
 # A flipped quantizer moves its tensor by a whole step (at 8 bits 0.8 % of the range); what remains of float32 is the

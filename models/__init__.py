@@ -1,26 +1,31 @@
 """Quantized networks, built by name at any bit width."""
 
-from torch import nn
+from typing import Literal
 
 from qtrain.errors import UserError
-from qtrain.models.cnv import CNV
+from qtrain.models.bits import BitWidths
+from qtrain.models.factory import Layers
 from qtrain.models.names import NetworkName, parse_name
-from qtrain.models.quantizers import Scaling, check_scaling
+from qtrain.models.network import Network
+from qtrain.models.quantizers import Scales, Scaling, check_scaling
+from qtrain.models.zoo import FAMILIES, Family
 
-FAMILIES: dict[str, type[CNV]] = {"CNV": CNV}
+ScalingOrAuto = Literal["auto", Scaling]
 
-__all__ = ["FAMILIES", "NetworkName", "Scaling", "build_model", "check_network", "parse_name"]
+__all__ = ["FAMILIES", "Family", "Network", "NetworkName", "Scaling", "build_model", "check_network", "parse_name"]
 
 
 def check_network(name: str) -> NetworkName:
-    """Read a network's name and see that the family exists.
+    """Read a network's name and see that there is such a network.
 
     Raises:
-        UserError: not a name, an unknown family, or bits outside 1 to 8.
+        UserError: not a name, an unknown family, bits outside 1 to 8, or a family that exists in float only.
     """
     parsed = parse_name(name)
     if parsed.family not in FAMILIES:
         raise UserError(f"unknown network {name!r}; families are {', '.join(FAMILIES)}, for instance CNV_1W1A")
+    if FAMILIES[parsed.family].float_only and not parsed.is_float:
+        raise UserError(f"{parsed} does not exist: {parsed.family} comes in float only, as {parsed.family}_FLOAT")
     return parsed
 
 
@@ -29,35 +34,49 @@ def build_model(
     *,
     num_classes: int = 10,
     in_channels: int = 3,
+    image_size: int | None = None,
     width: float = 1.0,
+    bits: str = "",
     input_bits: int = 8,
-    scaling: Scaling = "constant",
-) -> nn.Module:
+    scaling: ScalingOrAuto = "auto",
+    power_of_two: bool = False,
+    per_channel: bool = False,
+) -> Network:
     """Build an untrained network, e.g. ``build_model("CNV_1W2A")``.
 
     Initial weights come from torch's global generator: call ``torch.manual_seed`` first for a repeatable start.
 
     Args:
-        name: ``CNV_1W2A`` (Brevitas' style) or ``cnv-w1a2`` (FINN's), 1 to 8 bits each.
+        name: ``CNV_1W2A`` (Brevitas' style), ``cnv-w1a2`` (FINN's), or ``CNV_FLOAT`` for the unquantized twin.
         num_classes: logits an image.
         in_channels: image channels.
-        width: multiplies all channel counts (0.25 for small machines).
+        image_size: height and width of the images; the family's usual ones by default.
+        width: multiplies all channel counts (0.25 for small machines, 10 for WRN-20-10).
+        bits: other bits for single layers, ``"first=8,last=8,stage2.*=4"``; see `qtrain.models.bits.parse_bits`.
         input_bits: of the first quantizer, 1 to 8.
-        scaling: "constant" quantizer ranges [-1, 1], or "learned" ones (above 1 bit).
+        scaling: where quantizers' ranges come from: "constant", "learned" or "statistics"; "auto" is the family's own.
+        power_of_two: round the scales of 2 bits and more to powers of two.
+        per_channel: weights with one scale for each output channel ("learned" and "statistics", not the last layer).
 
     Raises:
-        UserError: any argument outside its range.
+        UserError: any argument outside its range, bits for a layer that does not exist.
     """
     parsed = check_network(name)
+    family = FAMILIES[parsed.family]
     if not width > 0:
         raise UserError(f"width must be above 0, but got {width!r}")
-    check_scaling(scaling)
-    return FAMILIES[parsed.family](
-        parsed.weight_bits,
-        parsed.act_bits,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        input_bits=input_bits,
-        width=width,
-        scaling=scaling,
+    size = family.image_size if image_size is None else image_size
+    if size < family.smallest_image:
+        raise UserError(f"image_size of {parsed} must be {family.smallest_image} pixels or more, but got {size!r}")
+    chosen = family.scaling if scaling == "auto" else scaling
+    check_scaling(chosen)
+    layers = Layers(
+        name=parsed,
+        bits=BitWidths(parsed.weight_bits, parsed.act_bits, bits, input_bits),
+        scales=Scales(chosen, power_of_two, per_channel),
+        weights=family.weights,
+        float_activation=family.float_activation,
     )
+    model = family.build(layers, num_classes=num_classes, in_channels=in_channels, image_size=size, width=float(width))
+    layers.finish(model)
+    return model

@@ -127,6 +127,23 @@ def make_parser() -> ArgumentParser:
     estimate.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
     commands.add_subcommand("estimate", estimate, help="ask the FINN compiler")
 
+    lint = _Parser(
+        description="Check a network against what FINN takes, before it is trained; exit status 1 where FINN would "
+        "refuse it or get it wrong."
+    )
+    lint.add_argument("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
+    lint.add_argument("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
+    lint.add_argument("--json", action="store_true", help="print the findings as JSON")
+    commands.add_subcommand("lint", lint, help="find what FINN would refuse")
+
+    models = _Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
+    models.add_argument("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
+    models.add_argument("--width", type=float, default=1.0, help="multiplies all channel counts")
+    models.add_argument("--bits", type=str, default="", help="other bits for single layers: first=8,stage2.*=4")
+    models.add_argument("--input_bits", type=int, default=8, help="of the first quantizer")
+    models.add_argument("--json", action="store_true", help="print as JSON")
+    commands.add_subcommand("models", models, help="list networks and layers")
+
     compare = _Parser(description=f"Compare ASLR with other schedules; exit status 1 where it falls short. {recipes}")
     _add_recipe(compare)
     compare.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated; aslr among them")

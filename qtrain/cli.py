@@ -1,5 +1,6 @@
-"""The command line. Exit status: 0 done, 1 comparison failed, 2 wrong input, 3 proof failed, 130 interrupted."""
+"""The command line. Exit status: 0 done, 1 comparison or lint failed, 2 wrong input, 3 proof failed, 130 Ctrl-C."""
 
+import json
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from qtrain.arguments import dashed, given_recipe, make_parser, normalised, without_print
 from qtrain.errors import UserError
 
-COMPARISON_FAILED, WRONG_INPUT, PROOF_FAILED, INTERRUPTED = 1, 2, 3, 130
+COMPARISON_FAILED, LINT_FAILED, WRONG_INPUT, PROOF_FAILED, INTERRUPTED = 1, 1, 2, 3, 130
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
 _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
@@ -137,6 +138,38 @@ def _estimate(parser: ArgumentParser, argv: list[str], options: Namespace) -> in
     return 0
 
 
+def _lint(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    from qtrain.experiments.targets import lint_target, parse_shape
+    from qtrain.report.findings import print_findings
+
+    shape = None if options.input_shape is None else parse_shape(options.input_shape)
+    findings = [asdict(finding) for finding in lint_target(options.target, shape)]
+    if options.json:
+        print(json.dumps(findings, indent=2))
+    else:
+        print_findings(findings)
+    return LINT_FAILED if any(finding["severity"] == "error" for finding in findings) else 0
+
+
+def _models(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    from qtrain.experiments.networks import describe, zoo
+    from qtrain.report.networks import print_layers, print_zoo
+
+    if options.network is None:
+        rows = zoo()
+        print(json.dumps(rows, indent=2)) if options.json else print_zoo(rows)
+        return 0
+    name, sizes, activations = describe(
+        options.network, width=options.width, bits=options.bits, input_bits=options.input_bits
+    )
+    layers = [asdict(layer) for layer in sizes.layers]
+    if options.json:
+        print(json.dumps({"network": name, "layers": layers, "activations": activations}, indent=2))
+    else:
+        print_layers(name, layers, activations)
+    return 0
+
+
 def _report(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     from qtrain.report.html import write_report
     from qtrain.report.tables import print_comparison
@@ -151,6 +184,8 @@ _COMMANDS = {
     "export": _export,
     "verify": _verify,
     "estimate": _estimate,
+    "lint": _lint,
+    "models": _models,
     "compare": _compare,
     "report": _report,
 }

@@ -17,7 +17,7 @@ Optimizer = Literal["sgd", "adam"]
 Scheduler = Literal["aslr", "multistep", "cosine", "constant"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
-Scaling = Literal["constant", "learned"]
+Scaling = Literal["auto", "constant", "learned", "statistics"]
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _LARGEST = sys.float_info.max
@@ -56,8 +56,12 @@ class Recipe:
         train_size: use only so many training images; by default all.
         augment: random crops (padding 4) and, where labels allow it, flips.
         width: multiplies the network's channel counts.
+        bits: other bits for single layers, as in first=8,last=8,stage2.*=4.
         input_bits: of the network's first quantizer.
-        scaling: constant or learned quantizer ranges.
+        scaling: where quantizers' ranges come from: constant, learned, statistics, or auto (the network's own choice).
+        power_of_two: round the scales of 2 bits and more to powers of two.
+        per_channel: weights with one scale for each output channel.
+        init_from: run folder or file of weights to start from, read once; by default weights are drawn.
     """
 
     network: str
@@ -78,8 +82,12 @@ class Recipe:
     train_size: int | None = None
     augment: bool = True
     width: float = 1.0
+    bits: str = ""
     input_bits: int = 8
-    scaling: Scaling = "constant"
+    scaling: Scaling = "auto"
+    power_of_two: bool = False
+    per_channel: bool = False
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("network", "data"):
@@ -105,7 +113,11 @@ class Recipe:
             "a list of fractions between 0 and 1",
         )
         object.__setattr__(self, "milestones", tuple(float(m) for m in steps))
-        _check("augment", self.augment, isinstance(self.augment, bool), "true or false")
+        for name in ("augment", "power_of_two", "per_channel"):
+            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
+        _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
+        named = self.init_from is None or (isinstance(self.init_from, str) and bool(self.init_from.strip()))
+        _check("init_from", self.init_from, named, "a run folder or a file of weights")
         for name, kind in _CHOICES.items():
             value, allowed = getattr(self, name), get_args(kind)
             _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
@@ -139,7 +151,11 @@ def _check(name: str, value: object, good: bool, allowed: str) -> None:
 
 
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What ``found`` has otherwise than ``wanted``, recipes as plain values: ``lr 0.1 instead of 0.02``."""
+    """What ``found`` has otherwise than ``wanted``, recipes as plain values: ``lr 0.1 instead of 0.02``.
+
+    A field that ``found`` lacks is newer than its run and has its default.
+    """
+    found = {f.name: f.default for f in dataclasses.fields(Recipe)} | dict(found)
     differ = [name for name in wanted if found.get(name) != wanted[name]]
     return ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in differ)
 

@@ -76,7 +76,7 @@ TRAIN = ["train", "CNV_1W1A", *SMALL]
 COMPARE = ["compare", "CNV_1W1A", *SMALL, "--seeds", "1"]
 BAD: list[tuple[str, list[str], list[str]]] = [
     ("no network", ["train"], ["name a network", "CNV_1W1A"]),
-    ("unknown network", ["train", "FOO_1W1A"], ["unknown network 'FOO_1W1A'", "families are CNV"]),
+    ("unknown network", ["train", "FOO_1W1A"], ["unknown network 'FOO_1W1A'", "families are TFC, SFC, LFC, CNV"]),
     ("no network's name", ["train", "resnet"], ["'resnet' is not a network name", "for instance CNV_1W2A"]),
     ("0 weight bits", ["train", "CNV_0W1A"], ["weights of CNV_0W1A must have 1 to 8 bits, but got 0"]),
     ("9 weight bits", ["train", "cnv-w9a1"], ["weights of cnv-w9a1 must have 1 to 8 bits, but got 9"]),
@@ -397,13 +397,13 @@ def test_what_a_build_adds_does_not_disturb_the_proof(finn: Path, cli: Callable)
 
 def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
     outcome = cli()
-    check_refusal(outcome, 2, "name a command: train, export, verify, estimate, compare, report")
+    check_refusal(outcome, 2, "name a command: train, export, verify, estimate, lint, models, compare, report")
     assert outcome.out == cli("--help").out + "\n"
-    for name in ("train", "export", "verify", "compare", "qtrain train CNV_1W1A"):
+    for name in ("train", "export", "verify", "lint", "models", "compare", "qtrain train CNV_1W1A"):
         assert name in " ".join(outcome.out.split())
 
 
-@pytest.mark.parametrize("command", ["train", "export", "verify", "compare"])
+@pytest.mark.parametrize("command", ["train", "export", "verify", "lint", "models", "compare"])
 def test_help_writes_flags_with_dashes_and_shows_defaults(cli: Callable, command: str) -> None:
     outcome = cli(command, "--help")
     assert (outcome.status, outcome.err) == (0, "")

@@ -25,7 +25,7 @@ from qonnx.util.cleanup import cleanup_model
 from torch import nn
 
 from qtrain.errors import UserError
-from qtrain.export import _child, _finn_worker
+from qtrain.export import _child, _finn_worker, verdict
 from qtrain.export.compiler import estimate_build, find_compiler
 
 SPAWN = """
@@ -141,6 +141,28 @@ def test_a_step_of_the_folders_own_is_run_in_its_place(builds):
         "step_own",
         "step_qonnx_to_finn",
     }
+
+
+@pytest.mark.parametrize(
+    ("equal", "reason"),
+    [
+        ([[True, True], [True, False], [True, True]], None),  # float32 between two quantizers, right again afterwards
+        ([[True, True], [True, False], [True, False]], "after early the graph gives other classes for 1 of 2 images"),
+        ([[True, True], [True, True], [False, False]], "after exact the graph gives other classes for 2 of 2 images"),
+    ],
+)
+def test_a_difference_counts_where_the_graph_is_exact_and_its_first_step_is_named(tmp_path, equal, reason):
+    names = ("step_qonnx_to_finn", "early", "exact")
+    checks = [{"step": name, "error": None, "equal": row} for name, row in zip(names, equal, strict=True)]
+    answer = {"exit_code": 0, "verify_steps": [], "checks": checks, "exact_from": "exact"}
+    told = verdict.refusal(tmp_path, answer, 2, ())
+    assert told == (reason or "FINN made no dataflow partition; the steps must hold step_create_dataflow_partition")
+
+
+def test_a_graph_that_cannot_be_executed_names_its_step(tmp_path):
+    check = {"step": "step_own", "error": "KeyError: 'w'", "equal": []}
+    answer = {"exit_code": 0, "verify_steps": [], "checks": [check], "exact_from": None}
+    assert "could not be executed after step_own: KeyError" in str(verdict.refusal(tmp_path, answer, 2, ()))
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.basic import qonnx_make_model
 
 from qtrain.export.errors import ProofError
-from qtrain.export.execute import TIE, Executor, top1
+from qtrain.export.execute import Executor
+from qtrain.export.operators import TIE, top1
+
+QONNX_V2 = "qonnx.custom_op.general"
 
 
 def one_node(op: str, shape: tuple[int, ...], parameters: dict[str, np.ndarray], domain: str = "", **attributes):
@@ -124,3 +127,42 @@ def test_equal_logits_give_the_lower_class_even_with_rounding_noise() -> None:
 def test_an_operator_it_cannot_execute_is_named() -> None:
     with pytest.raises(ProofError, match="'Softsign': cannot execute operator 'Softsign'"):
         Executor(one_node("Softsign", (1, 3), {}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    in_bits=st.integers(5, 12),
+    out_bits=st.integers(2, 8),
+    drop=st.integers(0, 4),
+    signed=st.booleans(),
+    mode=st.sampled_from(["FLOOR", "ROUND", "CEIL"]),
+    seed=st.integers(0, 1000),
+)
+def test_trunc_equals_qonnx(in_bits, out_bits, drop, signed, mode, seed) -> None:
+    parameters = {"scale": 0.25, "zero": 0.0, "in": float(in_bits), "out_scale": 0.25 * 2**drop, "out": float(out_bits)}
+    model = one_node("Trunc", (1, 40), parameters, QONNX_V2, signed=int(signed), narrow=0, rounding_mode=mode)
+    model.model.opset_import.append(oh.make_opsetid(QONNX_V2, 2))
+    low = -(2 ** (in_bits - 1)) if signed else 0
+    x = np.random.default_rng(seed).integers(low, low + 2**in_bits, (1, 40)).astype(np.float32) * np.float32(0.25)
+    ours, theirs = both(model, x)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
+def test_average_pool_equals_onnxruntime(include: int, pads: list[int]) -> None:
+    attributes = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": pads, "count_include_pad": include}
+    model = one_node("AveragePool", (1, 2, 7, 7), {}, **attributes)
+    ours, theirs = both(model, np.random.default_rng(0).normal(size=(1, 2, 7, 7)).astype(np.float32))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_pad_clip_and_concat_equal_onnxruntime() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
+    pad = one_node("Pad", x.shape, {"pads": np.zeros(8)})
+    pad.set_initializer("pads", np.array([0, 1, 2, 0, 0, 3, 0, 1], dtype=np.int64))
+    models = [pad, one_node("Clip", x.shape, {"low": -0.5, "high": 1.0})]
+    models.append(one_node("Concat", x.shape, {"more": np.ones((1, 3, 4, 4))}, axis=1))
+    for model in models:
+        ours, theirs = both(model, x)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)

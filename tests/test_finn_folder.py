@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,28 @@ import torch
 from qtrain.data import load_data
 from qtrain.export import export_finn
 from qtrain.export.compiler import compiler_environment, estimate_build, find_compiler
+from qtrain.export.finn_folder import BUILD_STEPS
 from qtrain.models import build_model
 
+OWN_STEPS = tuple(step.rpartition(".")[2] for step in BUILD_STEPS if step.startswith("custom_steps."))
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+
+
+BREAK_A_STEP = """
+
+def _reverse_the_classes(step):
+    def step_channels_last(model, cfg):
+        model = step(model, cfg)
+        last = [node for node in model.graph.node if node.op_type == "MatMul"][-1].input[1]
+        kind, weights = model.get_tensor_datatype(last), model.get_initializer(last)
+        model.set_initializer(last, -weights)
+        model.set_tensor_datatype(last, kind)
+        return model
+    return step_channels_last
+
+
+ESTIMATE_STEPS = tuple(_reverse_the_classes(s) if s is step_channels_last else s for s in ESTIMATE_STEPS)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +52,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def run_with_finn(code: str, folder: Path, home: Path) -> str:
+    """Run ``code`` in the compiler's interpreter, with the folder as its first argument; return what it prints."""
+    start = "from qtrain.export._finn_worker import stand_in_for_simulator\nstand_in_for_simulator()\n"
+    command = [find_compiler() or sys.executable, "-W", "ignore", "-c", start + code, str(folder)]
+    environment = compiler_environment(home)
+    run = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 def test_finn_reads_both_configurations_and_they_say_the_same(folder: Path, tmp_path: Path) -> None:
     code = """
 import pathlib, sys
@@ -42,19 +72,42 @@ two = C.from_yaml((folder / "build_config.yaml").read_text())
 assert one == two
 print(one.board, one.target_fps, one.synth_clk_period_ns, one._resolve_fpga_part(), len(one.generate_outputs))
 """
-    command = [find_compiler() or sys.executable, "-W", "ignore", "-c", code, str(folder)]
-    run = subprocess.run(
-        command, env=compiler_environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split()[-5:] == ["Pynq-Z1", "1000", "10.0", "xc7z020clg400-1", "6"]
+    printed = run_with_finn(code, folder, tmp_path).split()
+    assert printed[-5:] == ["Pynq-Z1", "1000", "10.0", "xc7z020clg400-1", "6"]
+
+
+def test_the_configuration_names_the_steps_that_build_py_passes(folder: Path, tmp_path: Path) -> None:
+    code = """
+import pathlib, sys
+sys.path.append(sys.argv[1])
+import custom_steps
+from finn.builder.build_dataflow import resolve_build_steps
+from finn.builder.build_dataflow_config import DataflowBuildConfig as C
+config = C.from_yaml((pathlib.Path(sys.argv[1]) / "build_config.yaml").read_text())
+named = resolve_build_steps(config)
+config.steps = list(custom_steps.BUILD_STEPS)
+assert resolve_build_steps(config) == named
+print(len(named))
+"""
+    assert run_with_finn(code, folder, tmp_path).split()[-1] == str(len(BUILD_STEPS))
+
+
+def test_a_step_that_changes_the_classes_is_named(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "finn"
+    shutil.copytree(folder, broken)
+    source = (broken / "custom_steps.py").read_text()
+    (broken / "custom_steps.py").write_text(source + BREAK_A_STEP)
+    build = estimate_build(broken, board="Pynq-Z1", target_fps=1000, out=tmp_path / "build", images=2)
+    assert not build.accepted
+    assert "after step_channels_last the graph gives other classes for 2 of 2 images" in build.reason
+    assert build.verified == ()
 
 
 def test_finn_takes_the_whole_network_and_every_graph_of_it_answers_as_torch_did(folder: Path, tmp_path: Path) -> None:
     build = estimate_build(folder, board="Pynq-Z1", target_fps=1000, out=tmp_path / "build", images=2)
     assert build.accepted, build.reason
     assert build.software_nodes == ()
-    assert build.verified == ("finn_onnx_python", "initial_python", "streamlined_python", "hardware_python")
+    assert build.verified == ("step_qonnx_to_finn", *OWN_STEPS, "hardware_python")
     assert build.fps >= json.loads((folder / "manifest.json").read_text())["target_fps"]
 
 

@@ -37,8 +37,11 @@ RECIPES = st.builds(
     train_size=st.none() | st.integers(1, 10**6),
     augment=st.booleans(),
     width=st.floats(0, 32, exclude_min=True),
+    bits=st.sampled_from(["", "first=8,last=8", "stage2.*=1w4a"]),
     input_bits=st.integers(1, 8),
-    scaling=st.sampled_from(["constant", "learned"]),
+    power_of_two=st.booleans(),
+    per_channel=st.booleans(),
+    scaling=st.sampled_from(["auto", "constant", "learned", "statistics"]),
 )
 
 
@@ -81,12 +84,14 @@ BAD: list[tuple[str, Any, str]] = [
         ("milestones", v, "a list of fractions between 0 and 1")
         for v in ([0], [1], [0.5, 2], 0.5, "0.5", ["0.5"], None)
     ],
-    *[("augment", v, "true or false") for v in ("no", 0, 1, None)],
+    *[(name, v, "true or false") for name in ("augment", "power_of_two", "per_channel") for v in ("no", 0, 1, None)],
+    *[("init_from", v, "a run folder or a file of weights") for v in (8, "", " ")],
+    *[("bits", v, "text such as first=8,last=8") for v in (8, None, ["first=8"])],
     *[("optimizer", v, "one of sgd, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
     *[("scheduler", v, "one of aslr, multistep, cosine, constant") for v in ("step", "", 3)],
     *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
-    *[("scaling", v, "one of constant, learned") for v in ("none", None)],
+    *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
 ]
 
 
@@ -173,6 +178,10 @@ FLAGS = {
     "width": "0.5",
     "input_bits": "4",
     "scaling": "learned",
+    "bits": "first=8,stage2.*=1w4a",
+    "power_of_two": "true",
+    "per_channel": "true",
+    "init_from": "runs/other",
 }
 
 

@@ -1,10 +1,11 @@
 """The training loop, in one visible function."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,7 @@ def train(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     watch: Watcher | None = None,
+    start: Mapping[str, Any] | None = None,
 ) -> Result:
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
@@ -51,6 +53,7 @@ def train(
         resume: continue the run in ``out``; on the CPU bit for bit.
         stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
         watch: told where the run is.
+        start: where the model's weights come from, for the run's record.
 
     Raises:
         UserError: data, device or folder are not as needed, or the loss is not finite.
@@ -90,7 +93,7 @@ def train(
         records = RecordWriter(out, at.epoch)
         if records.empty:
             run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **machine(where)}
-            records.write({**run, "recipe": recipe.to_dict()})
+            records.write({**run, "recipe": recipe.to_dict(), **({"start": dict(start)} if start else {})})
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
         try:

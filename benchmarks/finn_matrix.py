@@ -1,0 +1,169 @@
+"""Every network of the zoo at every bit width through export, proof and the real FINN compiler: `make finn-matrix`.
+
+Usage: finn_matrix.py [--networks CNV,VGG11] [--bits 1,2,4] [--jobs 2] [--max-minutes 60] [--again]
+
+One line a cell goes to results/finn_matrix.jsonl, and a cell that stands there is not run again, so the command can be
+stopped and repeated. A cell is a narrow network, trained for a few steps on the embedded digits so that norms and
+ranges have moved, exported, proven on test images, and built up to FINN's estimates with FINN's own executions of the
+graph. Exit status 1 where a cell is refused that `qtrain lint` did not announce, or accepted against lint's word.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qtrain.data import load_data
+from qtrain.export import ProofError, export_finn
+from qtrain.export.compiler import estimate_build
+from qtrain.export.lint import lint_module
+from qtrain.models import FAMILIES, build_model
+
+RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"
+BITS = (1, 2, 3, 4, 6, 8)
+BOARD, TARGET_FPS = "ZCU104", 100
+STEPS, BATCH, PROOF_IMAGES = 6, 32, 64
+IMAGENET_SIZE = 64  # instead of 224: same layers, a fiftieth of the time
+WIDTHS = {"TFC": 1.0, "SFC": 1.0, "LFC": 0.25, "CNV": 0.25, "WRN20": 1.0, "WRN20_PAPER": 1.0}
+WIDTHS |= {"RESNET20": 1.0, "RESNET56": 0.5}
+NARROW = 0.125
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is built."""
+
+    family: str
+    bits: int
+    width: float
+    image_size: int
+
+    @property
+    def network(self) -> str:
+        """Its name."""
+        return f"{self.family}_{self.bits}W{self.bits}A"
+
+
+def cells(families: list[str], bits: list[int]) -> list[Cell]:
+    """All of them, every family at one bit width before the next."""
+    sizes = {name: min(FAMILIES[name].image_size, IMAGENET_SIZE) for name in families}
+    return [Cell(name, b, WIDTHS.get(name, NARROW), sizes[name]) for b in bits for name in families]
+
+
+def images_of(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Digits as uint8 [N, 3, size, size] with labels, to train with and to test with."""
+    data = load_data("digits")
+
+    def scaled(images: Tensor) -> Tensor:
+        return F.interpolate(images.float(), size=(size, size), mode="bilinear").round().to(torch.uint8)
+
+    test = data.test.take(PROOF_IMAGES)
+    return scaled(data.train.images), data.train.labels, scaled(test.images), test.labels
+
+
+def trained(cell: Cell, images: Tensor, labels: Tensor) -> nn.Module:
+    """The network after a few steps."""
+    torch.manual_seed(cell.bits)
+    model = build_model(cell.network, width=cell.width, image_size=cell.image_size)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for step in range(STEPS):
+        at = slice(BATCH * step, BATCH * (step + 1))
+        loss = F.cross_entropy(model(images[at].float() / 255), labels[at])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.clip_weights()
+    return model.eval()
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train, lint, export, prove, build; return the record."""
+    train_images, train_labels, pixels, labels = images_of(cell.image_size)
+    model = trained(cell, train_images, train_labels)
+    findings = lint_module(model, (3, cell.image_size, cell.image_size))
+    announced = sorted({f"{f.rule}: {f.layer}" for f in findings if f.severity == "error"})
+    record: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "network": cell.network,
+        **asdict(cell),
+        "board": BOARD,
+        "target_fps": TARGET_FPS,
+        "lint_errors": announced,
+        "finn_plus": version("finn-plus"),
+    }
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "finn"
+        try:
+            proof = export_finn(model, folder, pixels=pixels, labels=labels, board=BOARD, target_fps=TARGET_FPS)
+        except ProofError as error:
+            return record | {"proof": None, "accepted": False, "reason": f"export: {error}"}
+        exported = time.perf_counter()
+        build = estimate_build(folder, board=BOARD, target_fps=TARGET_FPS, out=Path(scratch) / "build")
+    verdict = {k: v for k, v in asdict(build).items() if k not in ("log", "versions", "seconds")}
+    times = {"export_s": round(exported - started, 1), "build_s": round(build.seconds, 1)}
+    return record | {"proof": asdict(proof), **verdict, **times}
+
+
+def known() -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The newest record of each cell."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return {(r["network"], r["width"], r["image_size"]): r for r in map(json.loads, lines)}
+
+
+def surprises(records: list[dict[str, Any]]) -> list[str]:
+    """Cells where lint and the compiler disagree."""
+    return [
+        f"{r['network']}: lint announced {r['lint_errors'] or 'nothing'}, FINN: {r['reason']}"
+        for r in records
+        if bool(r["lint_errors"]) == r["accepted"]
+    ]
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [name for name, family in FAMILIES.items() if not family.float_only]
+    parser.add_argument("--networks", default=",".join(names))
+    parser.add_argument("--bits", default=",".join(map(str, BITS)))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--max-minutes", type=float, default=float("inf"))
+    parser.add_argument("--again", action="store_true", help="run cells that have a record, too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    wanted = cells(options.networks.split(","), [int(b) for b in options.bits.split(",")])
+    end = time.monotonic() + 60 * options.max_minutes
+    done = known()
+
+    def key(cell: Cell) -> tuple[Any, ...]:
+        return cell.network, cell.width, cell.image_size
+
+    def attempt(cell: Cell) -> None:
+        if (key(cell) in done and not options.again) or time.monotonic() > end:
+            return
+        record = run(cell)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(f"{cell.network}: {'accepted' if record['accepted'] else record['reason']}", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(attempt, wanted))
+    found = known()
+    missing = [cell.network for cell in wanted if key(cell) not in found]
+    wrong = surprises([found[key(cell)] for cell in wanted if key(cell) in found])
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} cells recorded")
+    raise SystemExit("\n".join(wrong) if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

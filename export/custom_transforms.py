@@ -1,0 +1,229 @@
+"""What FINN's public transformations lack for the networks of this project; `custom_steps` applies them.
+
+Each one is small and leaves the graph's results as they are. The file stands alone, beside `custom_steps.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.base import Transformation
+
+TIE = 1e-9  # quantizer steps: far above the noise of float64, far below any distance that is meant
+PASSED_ON = ("MaxPool", "Transpose", "Flatten", "Reshape")
+SIGNED_ZERO = ("Add", "GlobalAveragePool")  # need more than the two codes of a sign
+
+
+def _thresholds(model: ModelWrapper) -> Iterator[tuple[NodeProto, Any, np.ndarray]]:
+    """Yield each MultiThreshold with its attributes and its thresholds [channels or 1, steps]."""
+    for node in list(model.graph.node):
+        if node.op_type == "MultiThreshold":
+            yield node, getCustomOp(node), model.get_initializer(node.input[1])
+
+
+def _padded(node: NodeProto) -> bool:
+    pads = next((attribute.ints for attribute in node.attribute if attribute.name == "pads"), ())
+    return any(pads)
+
+
+class ParametersInDouble(Transformation):
+    """Keep scales, offsets and thresholds in float64: a float32 product can land on an integer's other side."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Convert what is computed with; weights stay."""
+        for node in model.graph.node:
+            if node.op_type in ("Mul", "Add", "Sub", "Div", "BatchNormalization", "MultiThreshold"):
+                for name in node.input:
+                    if (values := model.get_initializer(name)) is not None and values.dtype == np.float32:
+                        model.set_initializer(name, values.astype(np.float64))
+        return model, False
+
+
+class RoundHalfToEven(Transformation):
+    """Let a MultiThreshold decide a value halfway between two steps as the quantizer does: the even one wins.
+
+    FINN's thresholds round it up. Values on the grid of one quantizer often lie exactly halfway on another's, at a
+    residual addition for instance. Expects the step's scale as a Mul behind, as FINN's import leaves it.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Write every threshold of a uniform quantizer anew, in float64, a ``TIE`` beside the middle."""
+        for node, op, old in _thresholds(model):
+            if op.get_nodeattr("out_dtype") == "BIPOLAR" or len(old) != 1 or op.get_nodeattr("out_scale") != 1.0:
+                continue
+            behind = model.find_consumers(node.output[0])
+            scale = model.get_initializer(behind[0].input[1]) if behind and behind[0].op_type == "Mul" else np.ones(1)
+            if scale is None or scale.size != 1:
+                continue
+            level = op.get_nodeattr("out_bias") + np.arange(1, old.shape[1] + 1, dtype=np.float64)
+            new = (level - 0.5 + np.where(level % 2 == 0, -TIE, TIE)) * scale.astype(np.float64).reshape(1, 1)
+            if np.allclose(new, old, rtol=1e-5, atol=1e-5 * float(np.abs(scale).max())):
+                model.set_initializer(node.input[1], new)
+        return model, False
+
+
+class MaxPoolOfCounts(Transformation):
+    """Split a signed threshold in front of a padded max-pool: count before it, add the offset behind it.
+
+    Hardware pads with zero, which is the smallest count, but not the smallest signed value.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Insert a threshold behind the pool that maps the count to the value."""
+        for node, op, old in _thresholds(model):
+            following = model.find_consumers(node.output[0])
+            signed = op.get_nodeattr("out_bias") < 0
+            if not signed or len(following) != 1 or following[0].op_type != "MaxPool" or not _padded(following[0]):
+                continue
+            pool, steps = following[0], old.shape[1]
+            count, values = model.make_new_valueinfo_name(), pool.output[0]
+            model.set_tensor_shape(count, model.get_tensor_shape(values))
+            table = model.make_new_valueinfo_name()
+            model.set_initializer(table, np.arange(1, steps + 1, dtype=np.float32).reshape(1, -1))
+            again = helper.make_node("MultiThreshold", [count, table], [values], domain=node.domain)
+            again.attribute.extend(node.attribute)
+            pool.output[0] = count
+            kind = "BINARY" if steps == 1 else DataType.get_smallest_possible(steps).name
+            for name, value in (("out_scale", 1.0), ("out_bias", 0.0), ("out_dtype", kind)):
+                op.set_nodeattr(name, value)
+            model.set_tensor_datatype(node.output[0], DataType[kind])
+            model.graph.node.insert(list(model.graph.node).index(pool) + 1, again)
+            return model, True
+        return model, False
+
+
+class SignsAsIntegers(Transformation):
+    """Give a sign two bits where one is not enough: at zero padding, additions, average pools and forks.
+
+    One bit has no code for zero. Two equal thresholds count 0 or 2, and the offset -1 makes that -1 or +1.
+    """
+
+    def _needs_two_bits(self, model: ModelWrapper, tensor: str) -> bool:
+        readers = model.find_consumers(tensor) or []
+        if len(readers) != 1:
+            return True  # FINN's conversion to XNOR rewrites the threshold of one reader only
+        reader = readers[0]
+        if reader.op_type in SIGNED_ZERO or _padded(reader):
+            return True
+        return reader.op_type in PASSED_ON and self._needs_two_bits(model, reader.output[0])
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Rewrite the thresholds of those signs."""
+        for node, op, old in _thresholds(model):
+            if op.get_nodeattr("out_dtype") != "BIPOLAR" or not self._needs_two_bits(model, node.output[0]):
+                continue
+            for name, value in (("out_scale", 1.0), ("out_bias", -1.0), ("out_dtype", "INT2")):
+                op.set_nodeattr(name, value)
+            model.set_initializer(node.input[1], np.repeat(old, 2, axis=1))
+            model.set_tensor_datatype(node.output[0], DataType["INT2"])
+        return model, False
+
+
+class MoveFlattenPastMultiThreshold(Transformation):
+    """Quantize before flattening: a flatten at the input would stay in software, between layers it costs nothing."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Swap them where one row of thresholds serves all channels."""
+        for node, op, values in _thresholds(model):
+            flatten = model.find_producer(node.input[0])
+            if flatten is None or flatten.op_type not in ("Flatten", "Reshape") or len(values) != 1:
+                continue
+            if len(model.find_consumers(flatten.output[0])) != 1:
+                continue
+            source, middle, end = flatten.input[0], model.make_new_valueinfo_name(), node.output[0]
+            shape = model.get_tensor_shape(source)
+            model.graph.value_info.append(helper.make_tensor_value_info(middle, TensorProto.FLOAT, shape))
+            model.set_tensor_datatype(middle, DataType[op.get_nodeattr("out_dtype")])
+            op.set_nodeattr("data_layout", "NCHW" if len(shape) == 4 else "NC")
+            node.input[0], node.output[0] = source, middle
+            flatten.input[0], flatten.output[0] = middle, end
+            nodes = model.graph.node
+            nodes.remove(flatten)
+            nodes.insert(list(nodes).index(node) + 1, flatten)
+            return model, True
+        return model, False
+
+
+class TransposeForkedMaxPool(Transformation):
+    """Put a pair of transposes behind a max-pool that several nodes read: FINN's own step would move one reader's."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Insert NCHW -> NHWC -> NCHW, which `MakeMaxPoolNHWC` and the readers then take apart."""
+        for node in model.get_nodes_by_op_type("MaxPool"):
+            end = node.output[0]
+            if len(model.find_consumers(end) or []) < 2:
+                continue
+            shape, kind = model.get_tensor_shape(end), model.get_tensor_datatype(end)
+            pooled, last = model.make_new_valueinfo_name(), [shape[i] for i in (0, 2, 3, 1)]
+            model.set_tensor_shape(pooled, shape)
+            turned = model.make_new_valueinfo_name()
+            model.set_tensor_shape(turned, last)
+            for name in (pooled, turned):
+                model.set_tensor_datatype(name, kind)
+            node.output[0] = pooled
+            place = list(model.graph.node).index(node) + 1
+            model.graph.node.insert(place, helper.make_node("Transpose", [pooled], [turned], perm=[0, 2, 3, 1]))
+            model.graph.node.insert(place + 1, helper.make_node("Transpose", [turned], [end], perm=[0, 3, 1, 2]))
+        return model, False
+
+
+class MoveTransposePastConstant(Transformation):
+    """Multiply or add per channel before a transpose to NCHW instead of behind it.
+
+    The signs of a batch normalization in front of a block stay as such a multiplication: there is no weight behind
+    an addition to take them.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Swap them and turn the constant."""
+        for node in model.get_nodes_by_op_type("Transpose"):
+            readers = model.find_consumers(node.output[0]) or []
+            if len(readers) != 1 or readers[0].op_type not in ("Mul", "Add"):
+                continue
+            reader, perm = readers[0], list(helper.get_node_attr_value(node, "perm"))
+            constant = model.get_initializer(reader.input[1])
+            if constant is None or perm != [0, 3, 1, 2] or constant.ndim not in (0, 4):
+                continue
+            source, middle, end = node.input[0], node.output[0], reader.output[0]
+            if constant.ndim == 4:
+                kind = model.get_tensor_datatype(reader.input[1])
+                model.set_initializer(reader.input[1], constant.transpose(0, 2, 3, 1))
+                model.set_tensor_datatype(reader.input[1], kind)
+            model.set_tensor_datatype(middle, model.get_tensor_datatype(end))
+            model.set_tensor_shape(middle, model.get_tensor_shape(source))
+            reader.input[0], reader.output[0] = source, middle
+            node.input[0], node.output[0] = middle, end
+            nodes = model.graph.node
+            nodes.remove(node)
+            nodes.insert(list(nodes).index(reader) + 1, node)
+            return model, True
+        return model, False
+
+
+class KeepOffsets(Transformation):
+    """Put back the thresholds' offsets that FINN's binary layers forget.
+
+    They take the output type's minimum, which is one too low for a narrow quantizer.
+
+    Args:
+        model: before the conversion to hardware.
+    """
+
+    def __init__(self, model: ModelWrapper):
+        super().__init__()
+        self.offsets = {node.output[0]: int(op.get_nodeattr("out_bias")) for node, op, _ in _thresholds(model)}
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Set the offset of every matrix layer that took a threshold of more than one bit in."""
+        for node in model.graph.node:
+            if node.op_type.startswith(("MVAU", "VVAU")) and node.output[0] in self.offsets:
+                op = getCustomOp(node)
+                if DataType[op.get_nodeattr("outputDataType")].bitwidth() > 1:
+                    op.set_nodeattr("ActVal", self.offsets[node.output[0]])
+        return model, False

@@ -1,0 +1,33 @@
+"""What lint finds: one frozen record, in the user's names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+WHOLE = "the network"
+
+# What FINN says most often, and where it says it; the middle one is ours (custom_steps.py).
+UNMAPPED = "Unsupported/unmapped layer(s) found in between FINN operators: {}"
+TO_FINN, LOWERING, PARTITION = "step_qonnx_to_finn", "step_lower_convolutions", "step_create_dataflow_partition"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that FINN would refuse, get wrong or do only in part.
+
+    Attributes:
+        rule: name of the rule, e.g. ``average-pool``.
+        severity: ``error``: no build; ``warning``: not on every compiler; ``note``: worth knowing.
+        layer: path of the module in the user's own names, ``the network`` for all of it.
+        says: what FINN says, or does without saying so.
+        step: FINN's step in which it happens, or what happens before there is a step.
+        mend: the change that mends it.
+    """
+
+    rule: str
+    severity: Severity
+    layer: str
+    says: str
+    step: str
+    mend: str

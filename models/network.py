@@ -1,0 +1,40 @@
+"""What all networks share: images come in [0, 1], float weights can be kept in their quantizers' range."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Base of the zoo's networks.
+
+    Input: float [N, channels, height, width] in [0, 1]. Output: float logits [N, classes].
+
+    Attributes:
+        weight_limits: layers whose float weights ``clip_weights`` keeps in [-limit, limit], by path.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight_limits: Mapping[str, float] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, classes] of images in [0, 1]; they are moved to [-1, 1] first."""
+        return self.logits(2.0 * x - 1.0)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of images in [-1, 1]: the children one after the other, unless a network says otherwise."""
+        for child in self.children():
+            x = child(x)
+        return x
+
+    def weights(self) -> list[Tensor]:
+        """Of the convolutions and fully connected layers, in order."""
+        return [m.weight for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+    @torch.no_grad()
+    def clip_weights(self) -> None:
+        """Bring float weights back into the range of a constant scale; called after each optimizer step."""
+        for path, limit in self.weight_limits.items():
+            self.get_submodule(path).weight.clamp_(-limit, limit)  # type: ignore[operator]

@@ -1,0 +1,79 @@
+"""What `qtrain models` shows: the zoo with its sizes, FINN's recorded verdicts and published accuracies."""
+
+import json
+from importlib import resources
+from typing import Any
+
+from qtrain.models import FAMILIES, build_model, check_network
+from qtrain.models.count import NetworkCount, count
+from qtrain.models.network import Network
+
+CHANNELS = 3
+
+
+def recorded_verdicts() -> dict[str, dict[str, Any]]:
+    """What the real FINN said of each family, by bits: rendered from results/finn_matrix.jsonl, shipped with qtrain."""
+    text = (resources.files("qtrain.models") / "finn_verdicts.json").read_text()
+    found: dict[str, dict[str, Any]] = json.loads(text)["families"]
+    return found
+
+
+def verdict_of(family: str) -> str:
+    """One phrase on a family: the bits at which FINN took it whole."""
+    if FAMILIES[family].float_only:
+        return "float only"
+    record = recorded_verdicts().get(family)
+    if record is None:
+        return "not recorded"
+    refused = sorted(map(int, record["refused"]))
+    accepted = f"accepted at {', '.join(map(str, record['accepted']))} bits" if record["accepted"] else ""
+    return "; ".join(filter(None, [accepted, f"refused at {', '.join(map(str, refused))}" if refused else ""]))
+
+
+def zoo() -> list[dict[str, Any]]:
+    """One row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet)."""
+    rows = []
+    for name, family in FAMILIES.items():
+        classes = 1000 if family.image_size > 64 else 10
+        bits = "8W8A" if family.quantized_only else "FLOAT"
+        model = build_model(f"{name}_{bits}", num_classes=classes)
+        sizes = count(model, (CHANNELS, family.image_size, family.image_size))
+        rows.append(
+            {
+                "network": name,
+                "about": family.about,
+                "images": f"{family.image_size}x{family.image_size}",
+                "parameters": sizes.parameters,
+                "macs": sizes.macs,
+                "weights": sum(layer.weights for layer in sizes.layers),
+                "finn": verdict_of(name),
+                "published": [f"{p.accuracy:.2f} % {p.bits}, {p.data} ({p.source})" for p in family.published],
+            }
+        )
+    return rows
+
+
+def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, int]]:
+    """A network's full name, its layers, and the bits of its activation quantizers by path.
+
+    Args:
+        name: with bit widths.
+        options: of `build_model`.
+
+    Raises:
+        UserError: no such network, or options outside their range.
+    """
+    parsed = check_network(name)
+    model = build_model(name, **options)
+    size = options.get("image_size") or FAMILIES[parsed.family].image_size
+    return str(parsed), count(model, (CHANNELS, size, size)), activation_bits(model)
+
+
+def activation_bits(model: Network) -> dict[str, int]:
+    """Bits of each activation quantizer, in order of registration."""
+    found = {}
+    for path, module in model.named_modules():
+        quantizer = getattr(module, "act_quant", None)
+        if quantizer is not None and quantizer.is_quant_enabled and not hasattr(module, "weight"):
+            found[path] = int(quantizer.bit_width())
+    return found

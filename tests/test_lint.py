@@ -1,0 +1,333 @@
+"""Lint says of every network what the real FINN says, names the layer, and its mend is one that FINN takes."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.external_data_helper import convert_model_to_external_data
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from torch import nn
+
+from qtrain.errors import UserError
+from qtrain.experiments.targets import parse_shape
+from qtrain.export.compiler import estimate_build, find_compiler
+from qtrain.export.lint import Finding, lint_file, lint_graph, lint_module
+from qtrain.export.lint_finding import WHOLE
+from qtrain.export.passes import PASSES, clean
+from qtrain.export.qonnx import to_qonnx
+from qtrain.models import build_model
+from tests.probes import PROBES, Probe, net, warmed_up, write_folder
+
+REFUSED = {name: probe for name, probe in PROBES.items() if not probe.accepted}
+ONLY_IN_TORCH = ("weights-clamped",)  # the graph is right, the module changes with every forward
+
+
+def errors(findings: tuple[Finding, ...]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def loud(findings: tuple[Finding, ...]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity != "note"]
+
+
+# --- The verdict table -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_lint_says_what_finn_says_and_names_the_layer(probe: Probe) -> None:
+    findings = lint_module(probe.make(), probe.shape)
+    assert bool(errors(findings)) != probe.accepted
+    assert {finding.rule for finding in loud(findings)} == {probe.rule, *probe.also} - {None}
+    if probe.rule is not None:
+        assert (probe.layer or WHOLE) in [finding.layer for finding in loud(findings) if finding.rule == probe.rule]
+    assert all(finding.says and finding.step and finding.mend for finding in findings)
+
+
+def test_every_refused_network_has_a_mended_twin_that_finn_takes() -> None:
+    assert len(REFUSED) > 40
+    for probe in REFUSED.values():
+        assert PROBES[str(probe.mended)].accepted, probe.name
+
+
+@pytest.mark.parametrize("name", ["residual_two_pre", "identity_zero_point", "sign", "equal_constants"])
+def test_the_verdict_is_the_same_before_and_after_training(name: str) -> None:
+    probe = PROBES[name]
+    assert lint_module(warmed_up(probe), probe.shape) == lint_module(probe.make(), probe.shape)
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    model = PROBES["binary_clamped"].make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    lint_module(model, (3, 8, 8))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "shrinks"), [("binary_clamped", True), ("binary_mean", False)])
+def test_clamped_weights_do_shrink_in_evaluation_and_the_mend_stops_it(name: str, shrinks: bool) -> None:
+    model = warmed_up(PROBES[name])
+    before = model.get_submodule("conv2").weight.clone()  # type: ignore[union-attr,operator]
+    with torch.no_grad():
+        model(torch.rand(1, 3, 8, 8))
+    after = model.get_submodule("conv2").weight
+    assert torch.equal(before, after) != shrinks  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "size"), [("TFC_1W1A", 28), ("VGG11_1W1A", 32), ("RESNET20_2W2A", 32)])
+def test_the_zoo_is_clean(name: str, size: int) -> None:
+    assert not loud(lint_module(build_model(name, width=0.125), (3, size, size)))
+
+
+def test_of_the_papers_wide_resnet_the_pools_are_named() -> None:
+    found = errors(lint_module(build_model("WRN20_PAPER_2W2A", width=0.125)))
+    assert {f.layer for f in found if f.rule == "average-pool"} == {"stage2.unit1.pool", "stage3.unit1.pool"}
+
+
+def test_several_mistakes_are_all_found_errors_first() -> None:
+    changes = {"input": None, "pool1": nn.AvgPool2d(2), "act2": PROBES["identity_unsigned"].make().act1}
+    findings = loud(lint_module(net(changes), (3, 8, 8)))
+    assert [f.rule for f in findings] == ["average-pool", "float-input", "unsigned-identity"]
+    assert [f.layer for f in findings] == ["pool1", "conv1", "act2"]
+
+
+class Odd(nn.Module):
+    """Networks that are no classifiers, or cannot be exported."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind, self.body = kind, net()
+
+    def forward(self, x: torch.Tensor) -> object:
+        y = self.body(x)
+        if self.kind == "pair":
+            return y, y
+        if self.kind == "image":
+            return self.body.conv1(x)
+        return torch.linalg.matrix_exp(y.reshape(-1, 2, 5) @ y.reshape(-1, 5, 2)).flatten(1).repeat(1, 3)[:, :10]
+
+
+@pytest.mark.parametrize(("kind", "rule"), [("pair", "output"), ("image", "output"), ("matrix", "export")])
+def test_what_is_no_exportable_classifier_is_one_error(kind: str, rule: str, capfd: pytest.CaptureFixture[str]) -> None:
+    findings = lint_module(Odd(kind), (3, 8, 8))
+    assert [f.rule for f in findings] == [rule]
+    assert findings[0].severity == "error"
+    assert "Torch IR graph" not in "".join(capfd.readouterr())
+
+
+def test_a_network_that_cannot_take_the_images_is_a_user_error() -> None:
+    with pytest.raises(UserError, match=r"cannot take images of 1x8x8.*--input-shape"):
+        lint_module(net(), (1, 8, 8))
+
+
+# --- QONNX files -----------------------------------------------------------------------------------------------------
+
+
+def exported(probe: Probe) -> ModelWrapper:
+    """As Brevitas leaves it: not cleaned, float input, no TopK, the exporter's names."""
+    return to_qonnx(warmed_up(probe, 1), probe.shape)
+
+
+ONE_A_RULE = {probe.rule: name for name, probe in REFUSED.items() if probe.rule not in ONLY_IN_TORCH}
+
+
+@pytest.mark.parametrize("name", ONE_A_RULE.values())
+def test_a_raw_export_of_a_refused_network_is_refused(name: str) -> None:
+    rule = "sign-scale" if name == "identity_1_bit" else REFUSED[name].rule  # its integer is not in the graph
+    assert rule in {finding.rule for finding in errors(lint_graph(exported(REFUSED[name])))}
+
+
+@pytest.mark.parametrize("name", ["base", "residual_pre", "cnv_1w1a", "trunc_floor", "flat"])
+def test_a_raw_export_of_an_accepted_network_is_accepted_with_notes(name: str) -> None:
+    findings = lint_graph(exported(PROBES[name]))
+    assert not errors(findings)
+    assert {"input-type", "no-top1"} <= {f.rule for f in findings if f.severity == "note"}
+
+
+def test_the_finished_graph_is_clean_and_linting_leaves_it_alone() -> None:
+    graph = exported(PROBES["base"])
+    for step in PASSES:
+        graph = step.apply(graph)
+    before = graph.model.SerializeToString(deterministic=True)
+    assert lint_graph(graph) == ()
+    assert graph.model.SerializeToString(deterministic=True) == before
+
+
+def test_a_graph_without_names_and_with_an_open_batch_is_linted() -> None:
+    graph = exported(PROBES["avgpool_middle"])
+    for node in graph.graph.node:
+        node.name = ""
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert [f.rule for f in errors(lint_graph(graph))] == ["average-pool"]
+
+
+def test_weights_that_are_integers_by_their_type_are_quantized() -> None:
+    graph = clean(exported(PROBES["base"]))
+    for node in [n for n in graph.graph.node if n.op_type == "Quant" and "weight_quant" in n.name]:
+        reader = graph.find_consumer(node.output[0])
+        index = list(reader.input).index(node.output[0])
+        shape = graph.get_tensor_shape(node.input[0]) or graph.get_initializer(node.input[0]).shape
+        graph.set_initializer(f"{node.name}_int", np.ones(shape, dtype=np.float32))
+        graph.set_tensor_datatype(f"{node.name}_int", DataType["INT4"])
+        reader.input[index] = f"{node.name}_int"
+        graph.graph.node.remove(node)
+    assert not errors(lint_graph(graph))
+
+
+def test_a_float_graph_is_not_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "float.onnx"
+    exported(PROBES["float_twin"]).save(str(path))
+    assert [f.rule for f in lint_file(path)] == ["not-quantized"]
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+OWN = """
+import sys
+from torch import nn
+from tests.probes import PROBES
+
+bad = PROBES["avgpool_middle"].make
+clean = PROBES["base"].make()
+unsigned = PROBES["identity_unsigned"].make
+
+class Needs(nn.Module):
+    def __init__(self, bits, *, width, depth=2):
+        super().__init__()
+
+class Breaks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no weights here")
+
+class Zoo:
+    net = clean
+
+number = 3
+
+def text():
+    return "a network"
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with modules and files of the user's own."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "own_nets.py").write_text(OWN)
+    (folder / "broken_nets.py").write_text("from torch import nn\nnet = = nn.ReLU()\n")
+    (folder / "needy_nets.py").write_text("import a_package_that_is_not_there\n")
+    (folder / "text.onnx").write_text("dear")
+    (folder / "notes.txt").write_text("dear")
+    (folder / "folder").mkdir()
+    exported(PROBES["base"]).save(str(folder / "a.onnx"))
+    (folder / "short.onnx").write_bytes((folder / "a.onnx").read_bytes()[:3000])
+    graph = onnx.load(str(folder / "a.onnx"))
+    convert_model_to_external_data(graph, location="weights.data", size_threshold=0)
+    onnx.save(graph, str(folder / "outside.onnx"))
+    (folder / "weights.data").unlink()
+    return folder
+
+
+@pytest.fixture
+def here(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in that folder."""
+    monkeypatch.chdir(files)
+    return files
+
+
+SHAPE = ["--input-shape", "3,8,8"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "fragments"),
+    [
+        ("own_nets:bad", 1, ["error: pool1 [average-pool]", "mend: use nn.MaxPool2d", "1 error: FINN does not take"]),
+        ("own_nets:clean", 0, ["No errors, no warnings"]),
+        ("own_nets:Zoo.net", 0, ["No errors, no warnings"]),
+        ("own_nets:unsigned", 0, ["warning: act1 [unsigned-identity]", "finn-plus takes"]),
+    ],
+)
+def test_a_module_of_the_users_is_linted(here: Path, cli: Callable, target: str, status: int, fragments: list) -> None:
+    outcome = cli("lint", target, *SHAPE)
+    assert outcome.status == status, outcome
+    assert all(fragment in outcome.out for fragment in fragments), outcome.out
+    assert not outcome.err
+
+
+def test_names_and_files_are_linted(here: Path, cli: Callable) -> None:
+    assert cli("lint", "cnv-w1a1").status == 0
+    assert cli("lint", "CNV_FLOAT").status == 1
+    outcome = cli("lint", "a.onnx")
+    assert outcome.status == 0
+    assert "note: the network [no-top1]" in outcome.out
+
+
+def test_json_is_the_findings_and_nothing_else(here: Path, cli: Callable) -> None:
+    outcome = cli("lint", "own_nets:bad", "--json", *SHAPE)
+    assert outcome.status == 1
+    (found,) = [f for f in json.loads(outcome.out) if f["severity"] == "error"]
+    assert (found["rule"], found["layer"]) == ("average-pool", "pool1")
+    assert set(found) == {"rule", "severity", "layer", "says", "step", "mend"}
+
+
+BAD = [
+    (["FOO_1W1A"], ["unknown network 'FOO_1W1A'", "my_module:MyNet"]),
+    (["something"], ["'something' is not a network name", "model.onnx", "run folder"]),
+    (["no.onnx"], ["no.onnx does not exist"]),
+    (["text.onnx"], ["text.onnx is not an ONNX file, or cut short"]),
+    (["short.onnx"], ["short.onnx is not an ONNX file, or cut short"]),
+    (["outside.onnx"], ["outside.onnx keeps its weights in another file, which is missing"]),
+    (["notes.txt"], ["notes.txt is a file but no .onnx file"]),
+    (["folder"], ["folder is neither a run folder", "nor a FINN folder"]),
+    (["a.onnx", *SHAPE], ["a.onnx has its own image size; leave out --input-shape"]),
+    (["no_such_module:Net"], ["cannot import no_such_module", "ModuleNotFoundError"]),
+    (["needy_nets:Net"], ["cannot import needy_nets", "a_package_that_is_not_there"]),
+    (["broken_nets:net"], ["cannot import broken_nets", "SyntaxError"]),
+    (["own_nets:Missing"], ["own_nets has no Missing", "Needs, Breaks"]),
+    (["own_nets.py:clean"], ["write my_module:MyNet"]),
+    (["own_nets:Needs"], ["own_nets:Needs needs arguments (bits, width)", "function without arguments"]),
+    (["own_nets:Breaks"], ["own_nets:Breaks() fails", "no weights here"]),
+    (["own_nets:number"], ["own_nets:number is a int"]),
+    (["own_nets:text"], ["own_nets:text() makes a str, not an nn.Module"]),
+    (["own_nets:clean"], ["cannot take images of 3x32x32", "--input-shape"]),
+    (["CNV_1W1A", "--input-shape", "3x32x32"], ["--input-shape must be channels,height,width"]),
+    (["CNV_1W1A", "--input-shape", "3,32,16"], ["takes square images"]),
+    ([], ["target"]),
+]
+
+
+@pytest.mark.parametrize(("words", "fragments"), BAD, ids=[" ".join(words) or "nothing" for words, _ in BAD])
+def test_a_wrong_input_is_one_line_that_helps(here: Path, cli: Callable, words: list, fragments: list) -> None:
+    outcome = cli("lint", *words)
+    assert outcome.status == 2, outcome
+    assert outcome.err.startswith("qtrain: ")
+    assert outcome.err.count("\n") == 1
+    assert all(fragment in outcome.err for fragment in fragments), outcome.err
+
+
+@pytest.mark.parametrize("text", ["", "1,28", "1,28,28,1", "0,28,28", "-1,28,28", "a,b,c", "1.5,28,28"])
+def test_a_shape_is_three_whole_numbers(text: str) -> None:
+    with pytest.raises(UserError, match="--input-shape must be channels,height,width"):
+        parse_shape(text)
+
+
+# --- The real compiler -----------------------------------------------------------------------------------------------
+
+FEW = ("identity_after_average", "average_head")
+BUILT = [n for n, p in PROBES.items() if p.rule not in ONLY_IN_TORCH] if os.environ.get("QTRAIN_ALL_PROBES") else FEW
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.parametrize("name", BUILT)
+def test_the_real_finn_agrees(name: str, tmp_path: Path) -> None:
+    write_folder(PROBES[name], tmp_path / "finn")
+    build = estimate_build(
+        tmp_path / "finn", board="Pynq-Z1", target_fps=100, out=tmp_path / "out", timeout_s=120, images=2
+    )
+    assert build.accepted == PROBES[name].accepted, build.reason
