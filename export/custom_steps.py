@@ -164,9 +164,7 @@ def step_exact_thresholds(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
     First of all: the offset of a signed quantizer and its scale still follow directly.
     """
-    name = "AbsorbScalarBiasIntoMultiThreshold"
-    name = name if hasattr(absorb, name) else "AbsorbSignBiasIntoMultiThreshold"
-    return _tidy(_apply(model, [*_named(absorb, name), own.RoundHalfToEven()]))
+    return _tidy(_apply(model, [own.SignedOffsets(), own.RoundHalfToEven()]))
 
 
 def step_encode_signs(model: ModelWrapper, cfg: Config) -> ModelWrapper:

@@ -18,6 +18,8 @@ from qonnx.transformation.base import Transformation
 TIE = 1e-9  # quantizer steps: far above the noise of float64, far below any distance that is meant
 PASSED_ON = ("MaxPool", "Transpose", "Flatten", "Reshape")
 SIGNED_ZERO = ("Add", "GlobalAveragePool")  # need more than the two codes of a sign
+LINEAR = ("Mul", "Div", "Add", "Sub", "BatchNormalization")  # with a constant: streamlining takes it into thresholds
+PRODUCTS = ("Conv", "MatMul")
 
 
 def _thresholds(model: ModelWrapper) -> Iterator[tuple[NodeProto, Any, np.ndarray]]:
@@ -42,6 +44,34 @@ class ParametersInDouble(Transformation):
                 for name in node.input:
                     if (values := model.get_initializer(name)) is not None and values.dtype == np.float32:
                         model.set_initializer(name, values.astype(np.float64))
+        return model, False
+
+
+class SignedOffsets(Transformation):
+    """Take the offset that FINN's import leaves behind each signed quantizer into its MultiThreshold.
+
+    FINN's own transformation does one at a time and infers the whole graph's types after each.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Absorb every scalar Add behind unit steps whose sums are whole numbers."""
+        for node, op, steps in _thresholds(model):
+            behind = model.find_consumers(node.output[0]) or []
+            if len(behind) != 1 or behind[0].op_type != "Add" or op.get_nodeattr("out_scale") != 1.0:
+                continue
+            offset = model.get_initializer(behind[0].input[1])
+            if offset is None or offset.size != 1:
+                continue
+            low = float(op.get_nodeattr("out_bias") + offset.item())
+            high = low + steps.shape[1]
+            if low != round(low):
+                continue
+            kind = DataType.get_smallest_possible(high if low >= 0 else min(low, -(high + 1)))
+            op.set_nodeattr("out_bias", low)
+            op.set_nodeattr("out_dtype", kind.name)
+            node.output[0] = behind[0].output[0]
+            model.graph.node.remove(behind[0])
+            model.set_tensor_datatype(node.output[0], kind)
         return model, False
 
 
@@ -101,8 +131,27 @@ class MaxPoolOfCounts(Transformation):
 class SignsAsIntegers(Transformation):
     """Give a sign two bits where one is not enough: at zero padding, additions, average pools and forks.
 
-    One bit has no code for zero. Two equal thresholds count 0 or 2, and the offset -1 makes that -1 or +1.
+    One bit has no code for zero. Two equal thresholds count 0 or 2, and the offset -1 makes that -1 or +1. A sign that
+    no matrix multiplication takes in is a layer of its own, which FINN has for integers and for XNOR's bits only.
     """
+
+    def _stands_alone(self, model: ModelWrapper, tensor: str) -> bool:
+        """Whether the thresholds' input comes from no product of matrices."""
+        producer = model.find_producer(tensor)
+        while producer is not None and producer.op_type in LINEAR and not model.is_join_node(producer):
+            producer = model.find_producer(producer.input[0])
+        return producer is None or producer.op_type not in PRODUCTS
+
+    def _counts_bits(self, model: ModelWrapper, tensor: str) -> bool:
+        """Whether the one reader becomes XNOR: a product with signs."""
+        reader = (model.find_consumers(tensor) or [None])[0]
+        if reader is not None and reader.op_type in PASSED_ON:
+            return self._counts_bits(model, reader.output[0])
+        return (
+            reader is not None
+            and reader.op_type in PRODUCTS
+            and model.get_tensor_datatype(reader.input[1]) == DataType["BIPOLAR"]
+        )
 
     def _needs_two_bits(self, model: ModelWrapper, tensor: str) -> bool:
         readers = model.find_consumers(tensor) or []
@@ -116,7 +165,11 @@ class SignsAsIntegers(Transformation):
     def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
         """Rewrite the thresholds of those signs."""
         for node, op, old in _thresholds(model):
-            if op.get_nodeattr("out_dtype") != "BIPOLAR" or not self._needs_two_bits(model, node.output[0]):
+            if op.get_nodeattr("out_dtype") != "BIPOLAR":
+                continue
+            sign = node.output[0]
+            alone = self._stands_alone(model, node.input[0]) and not self._counts_bits(model, sign)
+            if not alone and not self._needs_two_bits(model, sign):
                 continue
             for name, value in (("out_scale", 1.0), ("out_bias", -1.0), ("out_dtype", "INT2")):
                 op.set_nodeattr(name, value)

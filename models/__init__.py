@@ -3,7 +3,7 @@
 from typing import Literal
 
 from qtrain.errors import UserError
-from qtrain.models.bits import BitWidths
+from qtrain.models.bits import FLOAT, BitWidths
 from qtrain.models.factory import Layers
 from qtrain.models.names import NetworkName, parse_name
 from qtrain.models.network import Network
@@ -19,13 +19,15 @@ def check_network(name: str) -> NetworkName:
     """Read a network's name and see that there is such a network.
 
     Raises:
-        UserError: not a name, an unknown family, bits outside 1 to 8, or a family that exists in float only.
+        UserError: not a name, an unknown family, bits outside 1 to 8, or a family that has no such form.
     """
     parsed = parse_name(name)
     if parsed.family not in FAMILIES:
         raise UserError(f"unknown network {name!r}; families are {', '.join(FAMILIES)}, for instance CNV_1W1A")
     if FAMILIES[parsed.family].float_only and not parsed.is_float:
         raise UserError(f"{parsed} does not exist: {parsed.family} comes in float only, as {parsed.family}_FLOAT")
+    if FAMILIES[parsed.family].quantized_only and FLOAT in (parsed.weight_bits, parsed.act_bits):
+        raise UserError(f"{parsed} does not exist: {parsed.family} comes quantized only, as {parsed.family}_4W4A")
     return parsed
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 from brevitas.nn import QuantConv2d, QuantLinear
 from torch import Tensor, nn
 
-from qtrain.errors import UserError
 from qtrain.models.bits import FLOAT, BitWidths
 from qtrain.models.layers import ScalarNorm
 from qtrain.models.names import NetworkName
@@ -176,12 +175,3 @@ class Layers:
         for layer in self._made:
             self.weights.initialise(layer.weight)  # type: ignore[arg-type]
         network.weight_limits = self.limits
-
-    def require_quantized(self, why: str) -> None:
-        """For networks that exist quantized only.
-
-        Raises:
-            UserError: the name asks for float.
-        """
-        if FLOAT in (self.name.weight_bits, self.name.act_bits):
-            raise UserError(f"{self.name} does not exist: {why}")

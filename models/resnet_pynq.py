@@ -202,7 +202,6 @@ class PynqResNet(Network):
 
 def _check_own(layers: Layers) -> None:
     family = layers.name.family
-    layers.require_quantized("its ranges come from quantized activations; RESNET18_FLOAT is the network in float")
     if layers.scales.scaling != "statistics" or layers.scales.power_of_two or layers.scales.per_channel:
         raise UserError(
             f"{family} has the scales of bnn_pynq, one a channel of a convolution; leave out scaling, power_of_two and "

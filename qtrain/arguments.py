@@ -88,6 +88,25 @@ def _add_board(parser: ArgumentParser, default: str | None) -> None:
     parser.add_argument("--clock_ns", type=float, default=10.0, help="clock period in ns")
 
 
+def _add_network_options(parser: ArgumentParser) -> None:
+    """What changes a network of the zoo, beside its name."""
+    for name, kind, text in (
+        ("width", float, "multiplies all channel counts; default 1"),
+        ("bits", str, "other bits for single layers: first=8,stage2.*=4"),
+        ("input_bits", int, "of the first quantizer; default 8"),
+        ("scaling", str, "where quantizers' ranges come from; default the network's own choice"),
+        ("power_of_two", bool, "round the scales of 2 bits and more to powers of two"),
+        ("per_channel", bool, "weights with one scale for each output channel"),
+    ):
+        parser.add_argument(f"--{name}", type=kind | None, help=text)
+
+
+def network_options(options: Namespace) -> dict[str, Any]:
+    """Those that were given."""
+    names = ("width", "bits", "input_bits", "scaling", "power_of_two", "per_channel")
+    return {name: options[name] for name in names if options[name] is not None}
+
+
 def make_parser() -> ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(
@@ -133,14 +152,13 @@ def make_parser() -> ArgumentParser:
     )
     lint.add_argument("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
     lint.add_argument("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
+    _add_network_options(lint)
     lint.add_argument("--json", action="store_true", help="print the findings as JSON")
     commands.add_subcommand("lint", lint, help="find what FINN would refuse")
 
     models = _Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
     models.add_argument("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
-    models.add_argument("--width", type=float, default=1.0, help="multiplies all channel counts")
-    models.add_argument("--bits", type=str, default="", help="other bits for single layers: first=8,stage2.*=4")
-    models.add_argument("--input_bits", type=int, default=8, help="of the first quantizer")
+    _add_network_options(models)
     models.add_argument("--json", action="store_true", help="print as JSON")
     commands.add_subcommand("models", models, help="list networks and layers")
 

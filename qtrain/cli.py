@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.arguments import dashed, given_recipe, make_parser, normalised, without_print
+from qtrain.arguments import dashed, given_recipe, make_parser, network_options, normalised, without_print
 from qtrain.errors import UserError
 
 COMPARISON_FAILED, LINT_FAILED, WRONG_INPUT, PROOF_FAILED, INTERRUPTED = 1, 1, 2, 3, 130
@@ -143,7 +143,7 @@ def _lint(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     from qtrain.report.findings import print_findings
 
     shape = None if options.input_shape is None else parse_shape(options.input_shape)
-    findings = [asdict(finding) for finding in lint_target(options.target, shape)]
+    findings = [asdict(finding) for finding in lint_target(options.target, shape, **network_options(options))]
     if options.json:
         print(json.dumps(findings, indent=2))
     else:
@@ -156,12 +156,12 @@ def _models(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     from qtrain.report.networks import print_layers, print_zoo
 
     if options.network is None:
+        if given := network_options(options):
+            raise UserError(f"name a network for --{', --'.join(given)}, for instance: qtrain models CNV_1W1A")
         rows = zoo()
         print(json.dumps(rows, indent=2)) if options.json else print_zoo(rows)
         return 0
-    name, sizes, activations = describe(
-        options.network, width=options.width, bits=options.bits, input_bits=options.input_bits
-    )
+    name, sizes, activations = describe(options.network, **network_options(options))
     layers = [asdict(layer) for layer in sizes.layers]
     if options.json:
         print(json.dumps({"network": name, "layers": layers, "activations": activations}, indent=2))

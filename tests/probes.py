@@ -720,28 +720,31 @@ PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}
 # --- In the hands of the compiler ------------------------------------------------------------------------------------
 
 
-def warmed_up(probe: Probe, batches: int = 4) -> nn.Module:
-    """Build the probe's network and move its statistics, as training would; random images, evaluation mode."""
+def warmed_up(probe: Probe) -> nn.Module:
+    """Build the probe's network and move its statistics."""
     torch.manual_seed(0)
-    model = probe.make()
+    return moved(probe.make(), probe.shape)
+
+
+def moved(model: nn.Module, shape: tuple[int, int, int], batches: int = 4) -> nn.Module:
+    """Move a network's statistics, as training would; random images, evaluation mode."""
     for _ in range(batches):
-        model(torch.rand(32, *probe.shape))
+        model(torch.rand(32, *shape))
     return model.eval()
 
 
-def write_folder(probe: Probe, folder: Path, images: int = 4) -> None:
+def write_folder(model: nn.Module, shape: tuple[int, int, int], folder: Path, images: int = 4) -> None:
     """Write what the compiler needs: the graph, our steps, and images with the classes of torch in float64.
 
     Of many random images those with the clearest answers are taken, so that float32's rounding decides nothing.
     """
-    model = warmed_up(probe)
-    graph = to_qonnx(model, probe.shape)
+    graph = to_qonnx(model, shape)
     for step in PASSES:
         graph = step.apply(graph)
     folder.mkdir(parents=True)
     graph.save(str(folder / "model.onnx"))
     write_build_files(folder, get_board("Pynq-Z1"), target_fps=100, clock_ns=10.0)
-    pixels = torch.randint(0, 256, (64, *probe.shape), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (64, *shape), dtype=torch.uint8)
     logits = predict(float64_reference(model, pixels[:1].float() / 255), pixels)
     best = logits.topk(2).values
     clearest = (best[:, 0] - best[:, 1]).argsort(descending=True)[:images]

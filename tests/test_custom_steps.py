@@ -271,11 +271,16 @@ def test_a_sign_in_front_of_zero_padding_gets_two_bits() -> None:
     equal_on_random_input(model, after, [1, 2, 4, 4])
 
 
-def test_a_sign_that_only_a_matrix_reads_stays_one_bit() -> None:
+@pytest.mark.parametrize(("weights", "kind"), [("BIPOLAR", "BIPOLAR"), ("INT4", "INT2")])
+def test_a_sign_at_the_input_stays_one_bit_for_signs_as_weights_only(weights: str, kind: str) -> None:
     matmul = helper.make_node("MatMul", ["q", "w"], ["y"])
-    constants = {"q_thresholds": np.zeros((1, 1), np.float32), "w": np.ones((4, 3), np.float32)}
+    values = np.random.default_rng(1).choice([-1.0, 1.0], size=(4, 3)).astype(np.float32)
+    constants = {"q_thresholds": np.zeros((1, 1), np.float32), "w": values}
     model = graph([sign("q"), matmul], [1, 4], [1, 3], constants, q=[1, 4])
-    assert model.transform(SignsAsIntegers()).get_tensor_datatype("q") == DataType["BIPOLAR"]
+    model.set_tensor_datatype("w", DataType[weights])
+    after = model.transform(SignsAsIntegers())
+    assert after.get_tensor_datatype("q") == DataType[kind]
+    equal_on_random_input(model, after, [1, 4])
 
 
 @pytest.mark.parametrize(("kind", "bias", "scale", "steps"), [("BIPOLAR", -1.0, 2.0, 1), ("INT3", -3.0, 1.0, 6)])

@@ -22,7 +22,7 @@ from qtrain.export.lint_finding import WHOLE
 from qtrain.export.passes import PASSES, clean
 from qtrain.export.qonnx import to_qonnx
 from qtrain.models import build_model
-from tests.probes import PROBES, Probe, net, warmed_up, write_folder
+from tests.probes import PROBES, Probe, moved, net, warmed_up, write_folder
 
 REFUSED = {name: probe for name, probe in PROBES.items() if not probe.accepted}
 ONLY_IN_TORCH = ("weights-clamped",)  # the graph is right, the module changes with every forward
@@ -130,7 +130,7 @@ def test_a_network_that_cannot_take_the_images_is_a_user_error() -> None:
 
 def exported(probe: Probe) -> ModelWrapper:
     """As Brevitas leaves it: not cleaned, float input, no TopK, the exporter's names."""
-    return to_qonnx(warmed_up(probe, 1), probe.shape)
+    return to_qonnx(moved(probe.make(), probe.shape, batches=1), probe.shape)
 
 
 ONE_A_RULE = {probe.rule: name for name, probe in REFUSED.items() if probe.rule not in ONLY_IN_TORCH}
@@ -326,7 +326,7 @@ BUILT = [n for n, p in PROBES.items() if p.rule not in ONLY_IN_TORCH] if os.envi
 @pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
 @pytest.mark.parametrize("name", BUILT)
 def test_the_real_finn_agrees(name: str, tmp_path: Path) -> None:
-    write_folder(PROBES[name], tmp_path / "finn")
+    write_folder(warmed_up(PROBES[name]), PROBES[name].shape, tmp_path / "finn")
     build = estimate_build(
         tmp_path / "finn", board="Pynq-Z1", target_fps=100, out=tmp_path / "out", timeout_s=120, images=2
     )

@@ -35,17 +35,20 @@ def parse_shape(text: str) -> Shape:
     return channels, height, width
 
 
-def lint_target(target: str, shape: Shape | None = None) -> tuple[Finding, ...]:
+def lint_target(target: str, shape: Shape | None = None, **options: Any) -> tuple[Finding, ...]:
     """Lint what a user names.
 
     Args:
         target: one of ``FORMS``.
         shape: of one image, (C, H, W); by default the network's usual one, else 3x32x32.
+        options: of ``build_model``, for a network's name.
 
     Raises:
         UserError: the target is none of these, or cannot be read, imported, built or run.
     """
     path = Path(target)
+    if options and (path.exists() or path.suffix == ".onnx" or ":" in target):
+        raise UserError(f"{target} is no network's name, so leave out --{', --'.join(options)}")
     if path.exists() or path.suffix == ".onnx":
         return _lint_path(path, shape)
     if ":" in target:
@@ -57,7 +60,8 @@ def lint_target(target: str, shape: Shape | None = None) -> tuple[Finding, ...]:
     channels, height, width = shape or (3, family.image_size, family.image_size)
     if height != width:
         raise UserError(f"{target} takes square images, but got --input-shape {channels},{height},{width}")
-    return lint_module(build_model(target, in_channels=channels, image_size=height), (channels, height, width))
+    model = build_model(target, in_channels=channels, image_size=height, **options)
+    return lint_module(model, (channels, height, width))
 
 
 def _lint_path(path: Path, shape: Shape | None) -> tuple[Finding, ...]:
