@@ -1,9 +1,9 @@
-# make demo | test | check | finn; PYTHON=python3.12 names another interpreter for the environment in .venv.
+# make demo | test | check | finn | finn-matrix | lint-oracle | results; PYTHON=python3.12 names another interpreter for the environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check finn format results help
+.PHONY: demo test check finn finn-matrix lint-oracle format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -42,7 +42,17 @@ format: .venv/.dev
 finn: .venv/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt
 
+#: make finn-matrix  every network at every bit width through export, proof and the compiler; resumable (hours)
+finn-matrix: .venv/.base finn
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/finn_matrix.py $(ARGS)
+	$(BIN)/python -W ignore benchmarks/finn_pages.py
+
+#: make lint-oracle  lint against the compiler on random networks; ARGS="--cases 20 --max-minutes 10"
+lint-oracle: .venv/.dev finn
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.lint_oracle $(ARGS)
+
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python -W ignore benchmarks/finn_pages.py
 	$(BIN)/python -c "from qtrain.report.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"

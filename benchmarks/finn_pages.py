@@ -42,7 +42,7 @@ def _cell(record: Record | None) -> str:
         return f"**?** {record['reason']}"
     if not record["accepted"]:
         return "✗"
-    return f"✓ {record['fps']:,.0f}, {record['lut'] / 1000:.0f} k"
+    return f"✓ {record['fps']:,.0f}, {record['lut']:,}"
 
 
 def matrix(records: list[Record]) -> str:
@@ -62,10 +62,10 @@ def exceptions(records: list[Record]) -> str:
     for family in FAMILIES:
         refused = [r for r in records if r["family"] == family and not r["accepted"]]
         if refused:
-            rules = sorted({error for r in refused for error in r["lint_errors"]})
+            rules = sorted({error.partition(":")[0] for r in refused for error in r["lint_errors"]})
             bits = ", ".join(str(r["bits"]) for r in sorted(refused, key=lambda r: r["bits"]))
             reason = refused[0]["reason"].split(" Complete list")[0]
-            lines.append(f"- **{family}** at {bits} bits. FINN: {reason} Lint: {', '.join(f'`{r}`' for r in rules)}.")
+            lines.append(f"- **{family}** at {bits} bits: {reason} Lint: {', '.join(f'`{r}`' for r in rules)}.")
     return "\n".join(lines) or "None."
 
 
@@ -114,8 +114,8 @@ def main() -> None:
     """Write both files."""
     records = newest(MATRIX)
     head = INTRO.format(
-        steps=records[0]["steps"],
-        images=records[0]["proof"]["images"],
+        steps=next((r["steps"] for r in records if "steps" in r), 6),
+        images=next(r["proof"]["images"] for r in records if r["proof"]),
         version=records[0]["finn_plus"],
         board=records[0]["board"],
         fps=records[0]["target_fps"],

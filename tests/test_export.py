@@ -77,6 +77,32 @@ def test_every_stage_equals_torch_at_every_bit_width(bits: int, scaling: str, tm
     assert len(classes.unique()) > 1
 
 
+@pytest.mark.parametrize("name", ["RESNET20_2W2A", "WRN20_1W1A"])
+def test_both_uses_of_a_shared_quantizer_are_compared(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, width=0.5)
+    model(torch.rand(16, 3, 32, 32))
+    pixels, _ = digits(2)
+    reference = float64_reference(model, pixels[:1].float() / 255)
+    graph, checks = run_passes(model, reference, pixels, tmp_path / "stages")
+    assert len({c.tensors for c in checks}) == 1
+    names = {node.name for node in graph.graph.node}
+    block = "stage2_block1" if name.startswith("RESNET") else "stage2_unit1"
+    assert {f"{block}_sum", f"{block}_sum_1"} <= names
+    _, layers = layer_outputs(reference, pixels.double() / 255)
+    first, second = layers[f"{block.replace('_', '.')}.sum"], layers[f"{block.replace('_', '.')}.sum[1]"]
+    assert not torch.equal(first, second)
+    with pytest.raises(ProofError, match=r"sum"):
+        check_stage("swapped", _swapped(graph, f"{block}_sum", f"{block}_sum_1"), reference, pixels, True)
+
+
+def _swapped(graph: ModelWrapper, one: str, other: str) -> ModelWrapper:
+    by_name = {node.name: node for node in graph.graph.node}
+    a, b = by_name[one], by_name[other]
+    a.name, b.name = b.name, a.name  # now each claims to be the other's use
+    return graph
+
+
 def test_the_reference_keeps_the_float32_scales() -> None:
     model = trained(3, "learned")
     pixels, _ = digits(4)
