@@ -205,13 +205,17 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def shipped_recipes() -> dict[tuple[str, str], Path]:
-    """Map (network family in lower case, data set) to the YAML file that ships with qtrain."""
+    """Map (network family in lower case or "any", data set) to the YAML file that ships with qtrain."""
     folder = Path(str(resources.files("qtrain.recipes")))
     return {tuple(path.stem.rsplit("-", 1)): path for path in sorted(folder.glob("*.yaml"))}  # type: ignore[misc]
 
 
 def default_recipe(network: str, data: str) -> Recipe:
-    """The shipped recipe of the network's family on the data set, at any bit width; else the plain defaults."""
+    """The shipped recipe of the network's family on the data set, at any bit width; else the data set's own.
+
+    The plain defaults where the data set is not known.
+    """
     family = network.replace("-", "_").rsplit("_", 1)[0].lower()
-    path = shipped_recipes().get((family, data))
+    shipped = shipped_recipes()
+    path = shipped.get((family, data)) or shipped.get(("any", data))
     return load_recipe(path).replace(network=network) if path else Recipe(network, data)

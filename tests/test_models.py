@@ -13,7 +13,7 @@ from qtrain.experiments.run import model_of
 from qtrain.models import FAMILIES, build_model, parse_name
 from qtrain.models.count import count
 from qtrain.models.layers import ScalarNorm
-from qtrain.recipe import Recipe
+from qtrain.recipe import default_recipe
 from qtrain.training import train
 
 
@@ -158,9 +158,7 @@ def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     family: str, bits: int, few_digits: DataSet, tmp_path: Path
 ) -> None:
     data = DataSet(**{**vars(few_digits), "train": few_digits.train.take(48), "test": few_digits.test.take(10)})
-    recipe = Recipe(
-        f"{family}_{bits}W{bits}A", "digits", epochs=1, batch_size=16, lr=0.05, loss="cross_entropy", width=0.125
-    )
+    recipe = default_recipe(f"{family}_{bits}W{bits}A", "digits").replace(epochs=1, batch_size=16, width=0.125)
     model = model_of(recipe)
     before = [w.clone() for w in model.weights()]
     train(model, recipe, tmp_path / "run", data=data)  # ends with an error where the loss is not finite

@@ -145,7 +145,7 @@ def test_shipped_recipes_are_named_after_what_they_are_for() -> None:
     for (family, data), path in shipped_recipes().items():
         recipe = load_recipe(path)
         assert recipe.data == data
-        assert recipe.network.lower().startswith(f"{family}_")
+        assert family == "any" or recipe.network.lower().startswith(f"{family}_")
 
 
 @pytest.mark.parametrize("network", ["CNV_1W1A", "CNV_2W4A", "cnv-w2a4"])
@@ -154,8 +154,15 @@ def test_any_bit_width_trains_by_its_familys_recipe(network: str) -> None:
     assert default_recipe(network, "digits") == shipped.replace(network=network)
 
 
+def test_a_family_without_a_recipe_gets_the_data_set_s() -> None:
+    for data in ("digits", "cifar10", "cifar100"):
+        shipped = load_recipe(shipped_recipes()["any", data])
+        for network in ("WRN20_1W4A", "vgg11-w6a6", "RESNET56_FLOAT"):
+            assert default_recipe(network, data) == shipped.replace(network=network)
+
+
 def test_what_has_no_shipped_recipe_gets_the_plain_defaults() -> None:
-    assert default_recipe("FOO_1W1A", "digits") == Recipe("FOO_1W1A", "digits")
+    assert default_recipe("FOO_1W1A", "other") == Recipe("FOO_1W1A", "other")
 
 
 FLAGS = {
