@@ -65,7 +65,7 @@ def main() -> None:
     first = options.first if options.first is not None else max((json.loads(x)["seed"] for x in lines), default=-1) + 1
     end = time.time() + 60 * options.max_minutes
     records = []
-    with ProcessPoolExecutor(options.jobs, get_context("spawn"), max_tasks_per_child=20) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         running = {pool.submit(attempt, seed, end): seed for seed in range(first, first + options.cases)}
         for future in as_completed(running):
             if (error := future.exception()) is not None:

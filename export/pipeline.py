@@ -15,6 +15,7 @@ from qtrain.errors import UserError
 from qtrain.export import finn_folder
 from qtrain.export.boards import Board, get_board
 from qtrain.export.errors import ProofError
+from qtrain.export.lint import Finding, lint_module
 from qtrain.export.operators import top1
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
@@ -82,6 +83,24 @@ def _float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
         model.train(training)
 
 
+def check_accepted(model: nn.Module, shape: tuple[int, ...]) -> tuple[Finding, ...]:
+    """Lint a network before its export; return what lint found.
+
+    Raises:
+        UserError: FINN would refuse it; names the first layer and the change that mends it.
+    """
+    findings = lint_module(model, shape)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        first = errors[0]
+        more = f" ({len(errors) - 1} more: `qtrain lint` lists them)" if errors[1:] else ""
+        raise UserError(
+            f"FINN would refuse this network at {first.layer} [{first.rule}]: {first.says}; {first.mend}{more}. "
+            "To export it all the same: --refused-too, in Python refused_too=True"
+        )
+    return findings
+
+
 def export_finn(
     model: nn.Module,
     out: str | Path,
@@ -92,6 +111,7 @@ def export_finn(
     target_fps: int = 1000,
     clock_ns: float = 10.0,
     network: str | None = None,
+    refused_too: bool = False,
     source: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = _silent,
 ) -> Proof:
@@ -106,11 +126,13 @@ def export_finn(
         target_fps: frames a second that FINN shall fold for.
         clock_ns: clock period in nanoseconds.
         network: name for the folder's README and manifest; the class name otherwise.
+        refused_too: export also what lint says FINN refuses.
         source: facts recorded in the manifest (recipe, commit, training result).
         say: told of each step.
 
     Raises:
-        UserError: unknown board, a target or clock that is not positive, a destination that is not free.
+        UserError: unknown board, a target or clock that is not positive, a destination that is not free, a network
+            that lint says FINN refuses.
         ProofError: the graph differs from torch; names the first tensor.
     """
     out, found = Path(out), check_target(board, target_fps, clock_ns)
@@ -118,6 +140,8 @@ def export_finn(
         raise UserError(f"pixels must be uint8 [N, C, H, W] with N labels, but got {pixels.dtype} {list(pixels.shape)}")
     pixels, labels = pixels.cpu(), labels.cpu()
     network = network or type(model).__name__
+    shape = tuple(pixels.shape[1:])
+    findings = lint_module(model, shape) if refused_too else check_accepted(model, shape)
     with finn_folder.new_folder(out) as work:
         reference = float64_reference(model, pixels[:1].float() / 255)
         graph, stages = run_passes(model, reference, pixels[:STAGE_IMAGES], work / "stages", say)
@@ -135,6 +159,7 @@ def export_finn(
             "board": found.name,
             "target_fps": target_fps,
             "clock_ns": clock_ns,
+            "lint": [asdict(finding) for finding in findings],
             "proof": asdict(proof),
             "stages": [asdict(stage) for stage in stages],
             "source": dict(source or {}),

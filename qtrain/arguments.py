@@ -131,6 +131,7 @@ def make_parser() -> ArgumentParser:
     export.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
     _add_board(export, "ZCU104")
     export.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    export.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     commands.add_subcommand("export", export, help="make a FINN folder of a run")
 
     verify = _Parser(description="Repeat the proof of a FINN folder, from the folder alone.")

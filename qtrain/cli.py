@@ -60,10 +60,12 @@ def _export(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
         data_root=options.data_root,
+        refused_too=options.refused_too,
         say=print,
     )
     print_proof(asdict(proof))
-    print(f"{out}: ready for FINN on {options.board}")
+    ready = "exported; `qtrain lint` says whether FINN takes it" if options.refused_too else "ready for FINN"
+    print(f"{out}: {ready} on {options.board}")
     return 0
 
 

@@ -255,6 +255,19 @@ def test_verify_does_not_trust_the_recorded_accuracy(copy: Path) -> None:
         verify(copy)
 
 
+def test_what_finn_would_refuse_is_not_exported_unless_asked_for(tmp_path: Path) -> None:
+    pixels, labels = digits(4)
+    model = build_model("WRN20_PAPER_2W2A", width=0.5)
+    model(torch.rand(8, 3, 32, 32))
+    with pytest.raises(UserError, match=r"refuse this network at stage2\.unit1 \[operator\].*--refused-too"):
+        export_finn(model, tmp_path / "finn", pixels=pixels, labels=labels)
+    assert not list(tmp_path.iterdir())
+    proof = export_finn(model, tmp_path / "finn", pixels=pixels, labels=labels, refused_too=True)
+    assert proof.equal == 4
+    manifest = json.loads((tmp_path / "finn" / "manifest.json").read_text())
+    assert "operator" in {finding["rule"] for finding in manifest["lint"]}
+
+
 def test_an_export_leaves_the_network_in_its_mode(tmp_path: Path) -> None:
     pixels, labels = digits(4)
     model = trained(1, steps=1).train()

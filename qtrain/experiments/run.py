@@ -135,6 +135,7 @@ def export_run(
     target_fps: int,
     clock_ns: float,
     data_root: str | Path | None = None,
+    refused_too: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s."""
@@ -152,6 +153,7 @@ def export_run(
         target_fps=target_fps,
         clock_ns=clock_ns,
         network=str(parse_name(recipe.network)),
+        refused_too=refused_too,
         source={"recipe": recipe.to_dict(), "training": results[-1] if results else None},
         say=say,
     )
