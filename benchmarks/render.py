@@ -35,8 +35,9 @@ def cifar_to_finn() -> str:
         recipe, proof, finn = r["recipe"], r["proof"], r["finn"]
         rows.append(
             [
-                f"{recipe['network']} width {recipe['width']:g}",
-                f"{recipe['epochs']} epochs, {recipe['scheduler']} {recipe['lr']:g}",
+                f"{recipe['network']} width {recipe['width']:g}{', ' + recipe['bits'] if recipe.get('bits') else ''}",
+                f"{recipe['epochs']} epochs of {recipe['train_size'] or 'all'} images, {recipe['scheduler']} "
+                f"{recipe['lr']:g}",
                 f"{proof['accuracy_torch']:.2f} / {proof['accuracy_graph']:.2f}",
                 f"{proof['equal']:,} of {proof['images']:,}",
                 f"{proof['ties']}",
