@@ -214,7 +214,7 @@ def test_resnet18_pynq_keeps_its_outer_layers_at_8_bits_unless_told_otherwise() 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("RESNET18_PYNQ_FLOAT", {}, "RESNET18_FLOAT"),
+        ("RESNET18_PYNQ_FLOAT", {}, "quantized only"),
         ("RESNET18_PYNQ_4W4A", {"scaling": "learned"}, "leave out scaling"),
         ("RESNET18_PYNQ_4W4A", {"power_of_two": True}, "leave out scaling"),
         ("RESNET18_PYNQ_4W4A", {"per_channel": True}, "leave out scaling"),
