@@ -43,8 +43,8 @@ def read_start(path: Path) -> Start:
     try:
         content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        what = f"holds no {checkpoint.BEST} yet; train it first" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}, or name a run folder or a file of weights with --init-from") from None
+        what = f"holds no {checkpoint.BEST} yet; train it first, or" if path.is_dir() else "does not exist;"
+        raise UserError(f"{path} {what} name a run folder or a file of weights with --init-from") from None
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch documents no errors, and damaged bytes raise nearly any
