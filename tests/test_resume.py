@@ -228,3 +228,16 @@ def test_a_process_killed_then_interrupted_resumes_to_the_same_weights(
     outcome = cli("train", "--resume", run)
     assert (outcome.status, outcome.err) == (0, "")
     assert everything(run) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("network", "scaling"),
+    [("CNV_2W2A", "learned"), ("RESNET20_2W2A", "auto"), ("VGG11_2W2A", "auto"), ("RESNET18_PYNQ_4W4A", "auto")],
+)
+def test_trained_ranges_go_on_training_after_a_resume(
+    network: str, scaling: str, tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet
+) -> None:
+    recipe = tiny(network=network, scaling=scaling, epochs=EPOCHS)
+    train(model_of(recipe), recipe, tmp_path / "whole", data=few_digits)
+    in_pieces(recipe, tmp_path / "run", few_digits, [2, 5])
+    assert everything(tmp_path / "run") == everything(tmp_path / "whole")

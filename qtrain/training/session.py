@@ -68,6 +68,9 @@ class Session:
         if missing := [name for name in self.state(recipe) if name not in state]:
             raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
         checkpoint.load_weights(self.model, state["model"], path)
+        # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
+        anew = make_session(self.model, recipe)
+        self.optimizer, self.aslr = anew.optimizer, anew.aslr
         self.optimizer.load_state_dict(state["optimizer"])
         if self.aslr:
             self.aslr.load_state_dict(state["aslr"])
