@@ -88,7 +88,7 @@ class BitWidths:
         self._weights, self._acts = weight_bits, act_bits
         self._input = check_bits("the input", input_bits) if act_bits != FLOAT else FLOAT
         self._entries = parse_bits(expression)
-        if self._entries and FLOAT in (weight_bits, act_bits):
+        if self._entries and weight_bits == act_bits == FLOAT:
             raise UserError(f"bits {expression!r} mean nothing to a network that is not quantized; leave them out")
         self._idle = list(self._entries)
         self._asked: list[str] = []

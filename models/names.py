@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from qtrain.errors import UserError
 from qtrain.models.bits import FLOAT, check_bits
 
-_FAMILY = r"(?P<family>[A-Z][A-Z0-9_]*?)"
+_FAMILY = r"(?P<family>[A-Z][A-Z0-9_-]*?)"
 _STYLES = (
     re.compile(rf"{_FAMILY}_(?P<w>\d+)W(?P<a>\d+)A", re.IGNORECASE),
     re.compile(rf"{_FAMILY}-W(?P<w>\d+)A(?P<a>\d+)", re.IGNORECASE),

@@ -123,7 +123,7 @@ _ACT = {"constant": ConstantAct, "learned": LearnedAct, "statistics": LearnedAct
 def check_scaling(scaling: str) -> str:
     """Return ``scaling`` where it is a known kind, else raise a UserError."""
     if scaling not in SCALINGS:
-        raise UserError(f"scaling must be one of {', '.join(SCALINGS)}, but got {scaling!r}")
+        raise UserError(f"scaling must be one of auto, {', '.join(SCALINGS)}, but got {scaling!r}")
     return scaling
 
 

@@ -79,7 +79,10 @@ def pynq_names(model: Network, state: State) -> State:
     Raises:
         UserError: the checkpoint is for a network of another structure.
     """
-    kind, name = next(found for prefix, found in _LAYOUTS.items() if any(k.startswith(prefix) for k in state))
+    layouts = [found for prefix, found in _LAYOUTS.items() if any(k.startswith(prefix) for k in state)]
+    if not layouts:
+        raise UserError(f"this is no checkpoint of bnn_pynq: it has no {', no '.join(_LAYOUTS)}...")
+    kind, name = layouts[0]
     if not isinstance(model, kind):
         why = "; its additions, pool and last layer differ from RESNET18's" if kind is PynqResNet else ""
         raise UserError(f"this is a checkpoint of bnn_pynq for {name}, not for {type(model).__name__}{why}; train that")
@@ -139,7 +142,7 @@ def check_names(model: nn.Module, state: State) -> None:
 
 
 def check_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """See that what both have is of one shape.
+    """See that what both have is of one shape, and that what is a number there is one here.
 
     Raises:
         UserError: names the first that is not, with what to change.
@@ -147,6 +150,8 @@ def check_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
     last = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)][-1]
     for key, value in state.items():
+        if key in own and own[key].is_floating_point() and not (value.is_floating_point() and value.isfinite().all()):
+            raise UserError(f"{key} is not finite floating point in the weights; take an older copy")
         if key not in own or own[key].shape == value.shape:
             continue
         theirs, ours = list(value.shape), list(own[key].shape)

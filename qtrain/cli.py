@@ -64,7 +64,7 @@ def _export(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
         say=print,
     )
     print_proof(asdict(proof))
-    ready = "exported; `qtrain lint` says whether FINN takes it" if options.refused_too else "ready for FINN"
+    ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     print(f"{out}: {ready} on {options.board}")
     return 0
 

@@ -67,6 +67,14 @@ def test_a_float_network_takes_no_bits() -> None:
     assert weight_bits(build_model("RESNET20_FLOAT", width=0.5).conv1) == 32
 
 
+def test_float_activations_leave_the_weights_theirs() -> None:
+    model = build_model("WRN20_PAPER_1W32A", bits="first=8w,stage2.*=2w")
+    assert (weight_bits(model.conv1), weight_bits(model.conv2)) == (8, 1)
+    assert weight_bits(model.stage2.unit1.conv1) == 2
+    with pytest.raises(UserError, match="'act2' names no such quantizer"):
+        build_model("WRN20_PAPER_1W32A", bits="act2=4a")
+
+
 def test_blanks_and_empty_entries_mean_nothing() -> None:
     assert [e.pattern for e in parse_bits(" first = 8 , ,last=4w,")] == ["first", "last"]
     assert parse_bits("") == ()

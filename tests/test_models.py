@@ -35,6 +35,11 @@ def test_bits_outside_1_to_8_are_refused(text: str) -> None:
         parse_name(text)
 
 
+@pytest.mark.parametrize("text", ["vgg11-imagenet-w4a2", "VGG11_IMAGENET_4W2A", "vgg11_imagenet-w4a2"])
+def test_families_of_two_words_are_read_in_both_styles(text: str) -> None:
+    assert str(parse_name(text)) == "VGG11_IMAGENET_4W2A"
+
+
 def test_unknown_family_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="unknown network 'ALEXNET_1W1A'; families are TFC, SFC, LFC, CNV"):
         build_model("ALEXNET_1W1A")
@@ -45,7 +50,7 @@ def test_unknown_family_names_the_known_ones() -> None:
     [
         ({"width": 0.0}, "width must be above 0, but got 0.0"),
         ({"width": -1.0}, "width must be above 0"),
-        ({"scaling": "free"}, "scaling must be one of constant, learned, statistics"),
+        ({"scaling": "free"}, "scaling must be one of auto, constant, learned, statistics"),
         ({"input_bits": 0}, "the input must have 1 to 8 bits, but got 0"),
         ({"image_size": 31}, "image_size of CNV_1W1A must be 32 pixels or more, but got 31"),
     ],

@@ -538,3 +538,21 @@ def test_the_pynq_network_is_no_relative_of_resnet18() -> None:
         initialise_from(
             build_model("RESNET18_4W4A", width=0.125), build_model("RESNET18_PYNQ_4W4A", width=0.125).state_dict()
         )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused(bad: float) -> None:
+    model = build_model("TFC_4W4A", width=0.25)
+    state = build_model("TFC_FLOAT", width=0.25).state_dict()
+    state["fc2.weight"] = torch.full_like(state["fc2.weight"], bad)
+    with pytest.raises(UserError, match=r"fc2\.weight is not finite floating point"):
+        initialise_from(model, state)
+    state["fc2.weight"] = torch.zeros_like(state["fc2.weight"], dtype=torch.int8)
+    with pytest.raises(UserError, match=r"fc2\.weight is not finite floating point"):
+        initialise_from(model, state)
+
+
+def test_what_is_not_bnn_pynqs_is_said_to_be_none() -> None:
+    model = build_model("CNV_1W1A", width=0.125)
+    with pytest.raises(UserError, match="no checkpoint of bnn_pynq"):
+        load_pynq(model, model.state_dict())

@@ -25,9 +25,10 @@ def verdict_of(family: str) -> str:
     record = recorded_verdicts().get(family)
     if record is None:
         return "not recorded"
-    refused = sorted(map(int, record["refused"]))
-    accepted = f"accepted at {', '.join(map(str, record['accepted']))} bits" if record["accepted"] else ""
-    return "; ".join(filter(None, [accepted, f"refused at {', '.join(map(str, refused))}" if refused else ""]))
+    verdicts = {"accepted": record["accepted"], "refused": sorted(map(int, record["refused"]))}
+    return "; ".join(
+        f"{word} at {', '.join(map(str, bits))} bit{'s' * (bits != [1])}" for word, bits in verdicts.items() if bits
+    )
 
 
 def zoo() -> list[dict[str, Any]]:
@@ -46,6 +47,7 @@ def zoo() -> list[dict[str, Any]]:
                 "parameters": sizes.parameters,
                 "macs": sizes.macs,
                 "weights": sum(layer.weights for layer in sizes.layers),
+                "float_only": family.float_only,
                 "finn": verdict_of(name),
                 "published": [f"{p.accuracy:.2f} % {p.bits}, {p.data} ({p.source})" for p in family.published],
             }

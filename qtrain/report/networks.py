@@ -27,7 +27,9 @@ def zoo_rows(zoo: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             row["images"],
             short(row["parameters"]),
             short(row["macs"]),
-            f"{short(row['weights'])} to {short(8 * row['weights'])}",
+            short(32 * row["weights"])
+            if row["float_only"]
+            else f"{short(row['weights'])} to {short(8 * row['weights'])}",
             row["finn"],
             "; ".join(row["published"]),
         )
@@ -51,7 +53,7 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Non
     console = Console(width=None if Console().is_terminal else 240)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i < left or i > left + 3 else "right", vertical="bottom")
+        table.add_column(name, justify="left" if i < left or i > left + 3 else "right", vertical="top", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
