@@ -114,7 +114,7 @@ def main() -> None:
     """Write both files."""
     records = newest(MATRIX)
     head = INTRO.format(
-        steps=next((r["steps"] for r in records if "steps" in r), 6),
+        steps=next(r["steps"] for r in records if "steps" in r),
         images=next(r["proof"]["images"] for r in records if r["proof"]),
         version=records[0]["finn_plus"],
         board=records[0]["board"],

@@ -34,6 +34,16 @@ def _padded(node: NodeProto) -> bool:
     return any(pads)
 
 
+def _swap(model: ModelWrapper, first: NodeProto, second: NodeProto, middle: str) -> None:
+    """Let ``second``, the one reader of ``first``, work before it, with the tensor ``middle`` between them."""
+    source, end = first.input[0], second.output[0]
+    second.input[0], second.output[0] = source, middle
+    first.input[0], first.output[0] = middle, end
+    nodes = model.graph.node
+    nodes.remove(first)
+    nodes.insert(list(nodes).index(second) + 1, first)
+
+
 class ParametersInDouble(Transformation):
     """Keep scales, offsets and thresholds in float64: a float32 product can land on an integer's other side."""
 
@@ -189,16 +199,12 @@ class MoveFlattenPastMultiThreshold(Transformation):
                 continue
             if len(model.find_consumers(flatten.output[0])) != 1:
                 continue
-            source, middle, end = flatten.input[0], model.make_new_valueinfo_name(), node.output[0]
-            shape = model.get_tensor_shape(source)
+            middle = model.make_new_valueinfo_name()
+            shape = model.get_tensor_shape(flatten.input[0])
             model.graph.value_info.append(helper.make_tensor_value_info(middle, TensorProto.FLOAT, shape))
             model.set_tensor_datatype(middle, DataType[op.get_nodeattr("out_dtype")])
             op.set_nodeattr("data_layout", "NCHW" if len(shape) == 4 else "NC")
-            node.input[0], node.output[0] = source, middle
-            flatten.input[0], flatten.output[0] = middle, end
-            nodes = model.graph.node
-            nodes.remove(flatten)
-            nodes.insert(list(nodes).index(node) + 1, flatten)
+            _swap(model, flatten, node, middle)
             return model, True
         return model, False
 
@@ -243,18 +249,14 @@ class MoveTransposePastConstant(Transformation):
             constant = model.get_initializer(reader.input[1])
             if constant is None or perm != [0, 3, 1, 2] or constant.ndim not in (0, 4):
                 continue
-            source, middle, end = node.input[0], node.output[0], reader.output[0]
+            middle = node.output[0]
             if constant.ndim == 4:
                 kind = model.get_tensor_datatype(reader.input[1])
                 model.set_initializer(reader.input[1], constant.transpose(0, 2, 3, 1))
                 model.set_tensor_datatype(reader.input[1], kind)
-            model.set_tensor_datatype(middle, model.get_tensor_datatype(end))
-            model.set_tensor_shape(middle, model.get_tensor_shape(source))
-            reader.input[0], reader.output[0] = source, middle
-            node.input[0], node.output[0] = middle, end
-            nodes = model.graph.node
-            nodes.remove(node)
-            nodes.insert(list(nodes).index(reader) + 1, node)
+            model.set_tensor_datatype(middle, model.get_tensor_datatype(reader.output[0]))
+            model.set_tensor_shape(middle, model.get_tensor_shape(node.input[0]))
+            _swap(model, node, reader, middle)
             return model, True
         return model, False
 

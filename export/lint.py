@@ -25,6 +25,7 @@ from qtrain.export.lint_modules import (
 )
 from qtrain.export.lint_rules import RULES
 from qtrain.export.lint_streams import QUANTIZERS, Network
+from qtrain.export.lint_trace import frozen_branches
 from qtrain.export.passes import annotate, clean, take_class, take_pixels
 from qtrain.export.qonnx import to_qonnx
 
@@ -50,6 +51,7 @@ def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Find
         return (_no_logits(logits),)
     if not has_quantizers(network):
         return (not_quantized(),)
+    frozen = list(frozen_branches(network, shape))
     try:
         with _without_graph_dump():
             graph = to_qonnx(network, shape)
@@ -58,9 +60,9 @@ def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Find
     except UserError:
         raise
     except Exception as error:
-        return _sorted([_not_exported(error), *average_pools(network)])
+        return _sorted([_not_exported(error), *average_pools(network), *frozen])
     found = [finding for rule in MODULE_RULES for finding in rule(network)]
-    return _sorted([*found, *_rules(Network(graph, module_paths(network), fixed_scales(network)))])
+    return _sorted([*found, *frozen, *_rules(Network(graph, module_paths(network), fixed_scales(network)))])
 
 
 def lint_graph(model: ModelWrapper) -> Findings:
@@ -123,9 +125,7 @@ def _copied(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module).cpu().float().eval()
     except Exception as error:
-        raise UserError(
-            f"{type(module).__name__} cannot be copied ({_line(error)}); lint a freshly built one"
-        ) from None
+        raise UserError(f"{_called(module)} cannot be copied ({_line(error)}); lint a freshly built one") from None
 
 
 @torch.no_grad()
@@ -136,10 +136,16 @@ def _answer(network: nn.Module, shape: tuple[int, ...]) -> object:
     except Exception as error:
         size = "x".join(map(str, shape))
         raise UserError(
-            f"{type(network).__name__} cannot take images of {size} ({_line(error)}); mend it, or give the size it "
+            f"{_called(network)} cannot take images of {size} ({_line(error)}); mend it, or give the size it "
             "takes, e.g. --input-shape 1,28,28"
         ) from None
     return output.value if hasattr(output, "value") else output
+
+
+def _called(module: nn.Module) -> str:
+    """The name of a network of the zoo, else the class."""
+    name = getattr(module, "name", None)
+    return name if isinstance(name, str) else type(module).__name__
 
 
 def _no_logits(output: object) -> Finding:

@@ -18,7 +18,8 @@ class Finding:
 
     Attributes:
         rule: name of the rule, e.g. ``average-pool``.
-        severity: ``error``: no build; ``warning``: not on every compiler; ``note``: worth knowing.
+        severity: ``error``: no build; ``warning``: not on every compiler, or not what torch computes; ``note``: worth
+            knowing.
         layer: path of the module in the user's own names, ``the network`` for all of it.
         says: what FINN says, or does without saying so.
         step: FINN's step in which it happens, or what happens before there is a step.

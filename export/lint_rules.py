@@ -204,6 +204,19 @@ def averaged(net: Network) -> Iterator[Finding]:
             yield Finding("average-quantizer", "error", net.layer(node), says, PARTITION, mend)
 
 
+def flattenings(net: Network) -> Iterator[Finding]:
+    """A flattened image has one reader: its weights are put into the order in which hardware sends the pixels."""
+    for node in net.running("Flatten", "Reshape"):
+        shape, before = net.shape(node.input[0]), net.producer(node.input[0])
+        averaged = before is not None and before.op_type == "GlobalAveragePool"
+        if len(net.consumers(node)) < 2 or len(shape) != 4 or (shape[2:] == (1, 1) and not averaged):
+            continue
+        says = UNMAPPED.format("Transpose, Flatten") if not averaged else "Input shape mismatch behind GlobalAccPool"
+        mend = "put one linear layer and its quantizer in front of the fork, or shrink the image to one pixel with "
+        mend += "nn.MaxPool2d before it"
+        yield Finding("forked-flatten", "error", net.layer(node), says, PARTITION, mend)
+
+
 def heads(net: Network) -> Iterator[Finding]:
     """Only scalars between the last layer and TopK: a positive scale and an offset change no order."""
     for node in net.running("TopK"):
@@ -214,7 +227,7 @@ def heads(net: Network) -> Iterator[Finding]:
         if last is not None and last.op_type in ("Softmax", "LogSoftmax"):
             mend = f"return the logits: {last.op_type} changes no class"
             yield Finding("head", "error", net.layer(last), says, PARTITION, mend)
-        elif not stream.reported and (stream.channel_scale or stream.channel_offset):
+        if stream.channel_scale or stream.channel_offset:
             mend = "last layer: bias=False, weights per tensor, no BatchNorm1d (qtrain's ScalarNorm is fine)"
             yield Finding("head", "error", net.layer(stream.culprit), says, PARTITION, mend)
 
@@ -243,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     max_pools,
     additions,
     averaged,
+    flattenings,
     heads,
     list_only,
     *QUANTIZER_RULES,

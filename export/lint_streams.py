@@ -21,6 +21,8 @@ PRODUCTS = ("Conv", "MatMul", "Gemm")
 # Values pass unchanged, or with one scale for the whole tensor.
 INVARIANT = ("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout")
 POOLS = ("AveragePool", "GlobalAveragePool")
+# Without hardware; where their mend takes them out, the scales and offsets before them are still there.
+SCALES_STAY = ("AveragePool", "Softmax", "LogSoftmax")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Stream:
         offset: something was added.
         channel_offset: each channel has its own offset.
         culprit: name of the node that made them what FINN cannot take, where one did.
-        reported: a rule names the culprit already; what follows from it is no finding of its own.
+        reported: a rule names what made them no integers; what follows from that is no finding of its own.
     """
 
     integers: bool = True
@@ -154,24 +156,34 @@ def followed_by_quantizer(net: Network, node: NodeProto) -> bool:
 
 
 def _flow(net: Network, node: NodeProto) -> Stream:
-    """Return what a node makes of what it reads."""
-    name, kind = node.name, node.op_type
+    """Return what a node makes of what it reads.
+
+    Behind what a rule names already, only the scales and offsets that come after it are findings of their own.
+    """
     inputs = [net.streams[tensor] for tensor in net.dynamic(node)]
-    if any(stream.reported for stream in inputs) and kind not in QUANTIZERS:
-        return REPORTED
-    first = inputs[0]
+    stream = _made(net, node, inputs)
+    if node.op_type in QUANTIZERS or not any(stream.reported for stream in inputs):
+        return stream
+    return REPORTED if len(inputs) > 1 else replace(stream, integers=False, reported=True)
+
+
+def _made(net: Network, node: NodeProto, inputs: list[Stream]) -> Stream:
+    """Return what a node makes of streams that no rule names."""
+    name, kind, first = node.name, node.op_type, inputs[0]
     if kind in QUANTIZERS:
         scale = net.constant(node, 1)
         per_channel = kind != "MultiThreshold" and scale is not None and scale.size > 1
-        return Stream(reported=per_channel, channel_scale=per_channel, culprit=name)
+        return Stream(reported=per_channel, culprit=name)
     if kind in INVARIANT or kind == "GlobalAveragePool":
         return first
-    if kind == "AveragePool":
-        return first if any(reader.op_type == "Trunc" for reader in net.consumers(node)) else REPORTED
+    if kind == "AveragePool" and any(reader.op_type == "Trunc" for reader in net.consumers(node)):
+        return first
+    if kind in SCALES_STAY:
+        return replace(first, integers=False, reported=True)
     if kind == "Trunc":
         return Stream(culprit=name)
-    if kind == "Relu":
-        return Stream(integers=False, culprit=name) if followed_by_quantizer(net, node) else REPORTED
+    if kind == "Relu" and followed_by_quantizer(net, node):
+        return Stream(integers=False, culprit=name)
     if kind == "BatchNormalization":
         return replace(first, channel_scale=True, offset=True, channel_offset=True, culprit=_culprit(first, name))
     if kind in PRODUCTS:

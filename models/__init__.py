@@ -1,5 +1,8 @@
 """Quantized networks, built by name at any bit width."""
 
+from collections.abc import Mapping
+from math import isfinite
+from numbers import Integral, Real
 from typing import Literal
 
 from qtrain.errors import UserError
@@ -61,17 +64,23 @@ def build_model(
         per_channel: weights with one scale for each output channel ("learned" and "statistics", not the last layer).
 
     Raises:
-        UserError: any argument outside its range, bits for a layer that does not exist.
+        UserError: any argument outside its range, bits for a layer that does not exist, or an option changed for
+            quantizers that the network has not.
     """
     parsed = check_network(name)
     family = FAMILIES[parsed.family]
-    if not width > 0:
-        raise UserError(f"width must be above 0, but got {width!r}")
     size = family.image_size if image_size is None else image_size
-    if size < family.smallest_image:
-        raise UserError(f"image_size of {parsed} must be {family.smallest_image} pixels or more, but got {size!r}")
+    _check_sizes(parsed, {"num_classes": num_classes, "in_channels": in_channels, "image_size": size})
+    _check_number("width", width)
+    if not isinstance(bits, str):
+        raise UserError(f"bits must be text such as 'first=8,stage2.*=4', but got {bits!r}")
+    for what, value in (("power_of_two", power_of_two), ("per_channel", per_channel)):
+        if not isinstance(value, bool):
+            raise UserError(f"{what} must be True or False, but got {value!r}")
     chosen = family.scaling if scaling == "auto" else scaling
     check_scaling(chosen)
+    options = {"input_bits": input_bits, "scaling": scaling, "power_of_two": power_of_two, "per_channel": per_channel}
+    _check_meaningful(parsed, options)
     layers = Layers(
         name=parsed,
         bits=BitWidths(parsed.weight_bits, parsed.act_bits, bits, input_bits),
@@ -80,5 +89,30 @@ def build_model(
         float_activation=family.float_activation,
     )
     model = family.build(layers, num_classes=num_classes, in_channels=in_channels, image_size=size, width=float(width))
+    model.width = float(width)
     layers.finish(model)
     return model
+
+
+def _check_sizes(name: NetworkName, sizes: Mapping[str, object]) -> None:
+    for what, value in sizes.items():
+        least = FAMILIES[name.family].smallest_image if what == "image_size" else 1
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            unit = " pixels" if what == "image_size" else ""
+            raise UserError(f"{what} of {name} must be a whole number, {least}{unit} or more, but got {value!r}")
+
+
+def _check_number(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and value > 0):  # type: ignore[operator]
+        raise UserError(f"{what} must be a number above 0, such as 0.25, but got {value!r}")
+
+
+def _check_meaningful(name: NetworkName, options: Mapping[str, object]) -> None:
+    """See that no option was changed that the network has no quantizer for; recipes carry the defaults along."""
+    silent: dict[str, object] = {"input_bits": 8} if name.act_bits == FLOAT else {}
+    if name.is_float:
+        silent |= {"scaling": "auto", "power_of_two": False, "per_channel": False}
+    what = "has no quantizers" if name.is_float else "has no activation quantizers"
+    for option, default in silent.items():
+        if options[option] != default:
+            raise UserError(f"{option} {options[option]!r} means nothing to {name}, which {what}; leave it out")

@@ -48,8 +48,8 @@ def parse_bits(text: str) -> tuple[Override, ...]:
     """Read an expression: ``LAYERS=BITS``, comma-separated; of two entries for a layer the later one holds.
 
     LAYERS is a role (``input``, ``first``, ``inner``, ``last``: weights, with ``inner`` the hidden activations too;
-    ``add``: the quantizers at residual additions) or a path such as ``stage2.*``. BITS is ``4`` (weights and
-    activations), ``4w``, ``4a`` or ``1w4a``.
+    ``add``: the quantizers at residual additions), in capitals or not, or a path such as ``stage2.*``. BITS is ``4``
+    (weights and activations), ``4w``, ``4a`` or ``1w4a``.
 
     Raises:
         UserError: an entry of another form, or bits outside 1 to 8.
@@ -67,7 +67,7 @@ def parse_bits(text: str) -> tuple[Override, ...]:
         for bits in widths:
             if bits is not None:
                 check_bits(f"bits: {entry!r}", bits)
-        entries.append(Override(pattern, *widths))
+        entries.append(Override(pattern.lower() if pattern.lower() in ROLES else pattern, *widths))
     return tuple(entries)
 
 
@@ -91,7 +91,7 @@ class BitWidths:
         if self._entries and weight_bits == act_bits == FLOAT:
             raise UserError(f"bits {expression!r} mean nothing to a network that is not quantized; leave them out")
         self._idle = list(self._entries)
-        self._asked: list[str] = []
+        self._asked: list[tuple[str, str, str]] = []  # path, role, kind of each quantizer
 
     def weights(self, path: str, role: str, usual: int | None = None) -> int:
         """Bits of the weights of layer ``path``, its role first, inner or last; ``usual``: instead of the network's."""
@@ -107,7 +107,7 @@ class BitWidths:
         return self._resolve(path, role, usual, "act_bits")
 
     def _resolve(self, path: str, role: str, usual: int, kind: str) -> int:
-        self._asked.append(path)
+        self._asked.append((path, role, kind))
         for entry in self._entries:
             if getattr(entry, kind) is not None and entry.matches(path, role):
                 usual = getattr(entry, kind)
@@ -118,12 +118,25 @@ class BitWidths:
         """See that every entry changed something, once the network is built.
 
         Raises:
-            UserError: an entry that matches no layer; names the closest ones.
+            UserError: an entry that matches no layer, or none that has what it gives bits to; says what to write.
         """
         if not self._idle:
             return
-        pattern = self._idle[0].pattern
-        near = difflib.get_close_matches(pattern, self._asked, 3, 0.4) or self._asked[:3]
+        entry, paths = self._idle[0], [path for path, _, _ in self._asked]
+        pattern = entry.pattern
+        if kinds := {kind for path, role, kind in self._asked if entry.matches(path, role)}:
+            kind = kinds.pop()  # one: an entry that matches both kinds changes something
+            only, other = ("weights", "activations") if kind == "weight_bits" else ("activations", "weights")
+            bits = entry.act_bits if kind == "weight_bits" else entry.weight_bits
+            raise UserError(
+                f"bits: {pattern!r} has {only} only in {network}, but got bits for {other}; write {pattern}={bits}"
+                f"{only[0]}"
+            )
+        if any(path.startswith(f"{pattern}.") for path in paths):
+            raise UserError(
+                f"bits: {pattern!r} is no quantizer of {network} but holds some; write {pattern}.* for all of them"
+            )
+        near = difflib.get_close_matches(pattern, paths, 3, 0.4) or paths[:3]
         raise UserError(
             f"bits: {pattern!r} names no such quantizer of {network}; roles are {', '.join(ROLES)}, layers for "
             f"instance {', '.join(dict.fromkeys(near))} (`qtrain models {network}` lists all)"

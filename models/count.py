@@ -65,10 +65,12 @@ def count(model: nn.Module, shape: tuple[int, int, int]) -> NetworkCount:
     """Count a network by running a copy of it once.
 
     Args:
-        model: takes float images [N, C, H, W].
+        model: takes float images [N, C, H, W]; one without quantizers may be on torch's meta device, where it has
+            shapes and no weights.
         shape: of one image, (C, H, W).
     """
-    model = copy.deepcopy(model).cpu().eval()
+    device = torch.device("meta" if any(p.is_meta for p in model.parameters()) else "cpu")
+    model = copy.deepcopy(model).to(device).eval()
     found: list[LayerCount] = []
     with ExitStack() as stack:
         for path, module in model.named_modules():
@@ -83,5 +85,5 @@ def count(model: nn.Module, shape: tuple[int, int, int]) -> NetworkCount:
                     )
 
                 stack.callback(module.register_forward_hook(note).remove)
-        model(torch.zeros(1, *shape))
+        model(torch.zeros(1, *shape, device=device))
     return NetworkCount(sum(p.numel() for p in model.parameters()), tuple(found))

@@ -166,7 +166,7 @@ class Layers:
         return last, nn.Identity() if self.name.weight_bits == FLOAT else ScalarNorm()
 
     def finish(self, network: Network) -> None:
-        """Draw all weights, in the order the layers were made in, and hand the limits to the finished network.
+        """Draw all weights, in the order the layers were made in, and hand name and limits to the finished network.
 
         Raises:
             UserError: an entry of the bits' expression matches no layer.
@@ -174,4 +174,5 @@ class Layers:
         self.bits.check_all_used(str(self.name))
         for layer in self._made:
             self.weights.initialise(layer.weight)  # type: ignore[arg-type]
+        network.name = str(self.name)
         network.weight_limits = self.limits

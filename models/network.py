@@ -12,11 +12,15 @@ class Network(nn.Module):
     Input: float [N, channels, height, width] in [0, 1]. Output: float logits [N, classes].
 
     Attributes:
+        name: as errors call it, ``CNV_1W1A``; the class where it was not built by name.
+        width: that its channel counts were multiplied by.
         weight_limits: layers whose float weights ``clip_weights`` keeps in [-limit, limit], by path.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.name = type(self).__name__
+        self.width = 1.0
         self.weight_limits: Mapping[str, float] = {}
 
     def forward(self, x: Tensor) -> Tensor:

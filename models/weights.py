@@ -16,6 +16,7 @@ from qtrain.models.network import Network
 from qtrain.models.resnet_pynq import PynqResNet, RuntimeReLU
 
 State = dict[str, Tensor]
+HALF = 4  # channels are multiples of 8: so much may have been rounded away
 
 _DATA_PARALLEL = "module."
 _COUNTER = "num_batches_tracked"  # checkpoints of torch before 0.4.1 have none, and nothing depends on it
@@ -85,7 +86,7 @@ def pynq_names(model: Network, state: State) -> State:
     kind, name = layouts[0]
     if not isinstance(model, kind):
         why = "; its additions, pool and last layer differ from RESNET18's" if kind is PynqResNet else ""
-        raise UserError(f"this is a checkpoint of bnn_pynq for {name}, not for {type(model).__name__}{why}; train that")
+        raise UserError(f"this is a checkpoint of bnn_pynq for {name}, not for {network_name(model)}{why}; train that")
     paths = _pynq_paths(model)
     renamed: State = {}
     for key, value in state.items():
@@ -132,7 +133,7 @@ def check_names(model: nn.Module, state: State) -> None:
     """
     own = model.state_dict()
     state |= {key: value for key, value in own.items() if key.endswith(_COUNTER) and key not in state}
-    network = type(model).__name__
+    network = network_name(model)
     again = "name weights of the same network, or train that one"
     # A quantizer's count of collected steps is ours: it is missing only where its range is.
     if missing := [key for key in own if key not in state and not key.endswith(".collected")]:
@@ -158,6 +159,29 @@ def check_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         what = "width, image size and channels"
         if key.startswith(f"{last}.") and theirs[1:] == ours[1:]:
             what = "number of classes"
-        raise UserError(
-            f"{key} is {theirs} in the weights, {ours} in {type(model).__name__}; both need the same {what}"
-        )
+        other = None if what == "number of classes" else _width_of(model, state)
+        if other is not None:
+            what = f"width: that of the weights is {other:g}, this network's {model.width:g}; give --width {other:g}"
+        raise UserError(f"{key} is {theirs} in the weights, {ours} in {network_name(model)}; both need the same {what}")
+
+
+def network_name(model: nn.Module) -> str:
+    """``CNV_1W1A`` for a network of the zoo, the class of another module."""
+    return model.name if isinstance(model, Network) else type(model).__name__
+
+
+def _width_of(model: nn.Module, state: Mapping[str, Tensor]) -> float | None:
+    """Of the network that ``state`` is of, where it differs from the model's: told by the widest layer but the last."""
+    if not isinstance(model, Network):
+        return None
+    layers = [(f"{p}.weight", m.weight) for p, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    known = [(len(weight), len(state[key])) for key, weight in layers[:-1] if key in state and state[key].dim()]
+    if not known or all(ours == theirs for ours, theirs in known):
+        return None
+    ours, theirs = max(known)
+    low, high = (theirs - HALF) / (ours + HALF), (theirs + HALF) / max(ours - HALF, HALF)
+    for parts in range(1, 17):  # the roundest width that gives these channels
+        width = round(parts * model.width * theirs / ours) / parts
+        if width and low * model.width <= width <= high * model.width:
+            return width
+    return None

@@ -21,7 +21,7 @@ KAIMING = Kaiming()
 BNN_PYNQ = "brevitas_examples.bnn_pynq"
 MCDONNELL = "arXiv 1802.08530"
 IMGCLSMOB = "osmr/imgclsmob"
-UNCHECKED = "source not checked"
+HUANG = "arXiv 1608.06993"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ FAMILIES: dict[str, Family] = {
         partial(VGG, stages=VGG_SMALL_STAGES),
         "six convolutions, one fully connected layer",
         smallest_image=8,
-        published=(Published("1W1A", "CIFAR-10", 93.3, UNCHECKED),),
     ),
     "WRN20": Family(WideResNet, "wide residual, FINN-safe shortcuts"),
     "WRN20_PAPER": Family(
@@ -123,13 +122,13 @@ FAMILIES: dict[str, Family] = {
             Published("FLOAT", "CIFAR-10, width 10", 96.86, IMGCLSMOB),
         ),
     ),
-    "RESNET18": _resnet((2, 2, 2, 2), "residual", Published("4W4A", "CIFAR-10", 94.2, UNCHECKED)),
+    "RESNET18": _resnet((2, 2, 2, 2), "residual"),
     "RESNET18_PYNQ": Family(PynqResNet, "residual, bnn_pynq's, for its checkpoint", quantized_only=True),
     "RESNET34": _resnet((3, 4, 6, 3), "residual, of the paper's Tables I and II"),
-    "RESNET20": _resnet((3, 3, 3), "residual, thin", Published("FLOAT", "CIFAR-10", 94.03, UNCHECKED), small=True),
-    "RESNET56": _resnet((9, 9, 9), "residual, thin", Published("FLOAT", "CIFAR-10", 95.48, UNCHECKED), small=True),
+    "RESNET20": _resnet((3, 3, 3), "residual, thin", Published("FLOAT", "CIFAR-10", 94.03, IMGCLSMOB), small=True),
+    "RESNET56": _resnet((9, 9, 9), "residual, thin", Published("FLOAT", "CIFAR-10", 95.48, IMGCLSMOB), small=True),
     "DENSENET40": Family(
-        DenseNet, "dense, growth 12", float_only=True, published=(Published("FLOAT", "CIFAR-10", 94.39, UNCHECKED),)
+        DenseNet, "dense, growth 12", float_only=True, published=(Published("FLOAT", "CIFAR-10", 94.76, HUANG),)
     ),
     "RESNET10": _imagenet((1, 1, 1, 1), "residual", Published("FLOAT", "ImageNet", 65.31, IMGCLSMOB)),
     "RESNET50": _imagenet(

@@ -417,6 +417,28 @@ class Branches(nn.Module):
         return self.fc(self.flatten(self.pool(self.last(joined))))
 
 
+class Forked(nn.Module):
+    """The base with two linear layers side by side behind its flattened image, added.
+
+    Args:
+        pool: in front of the flattening.
+        features: of the flattened image.
+        between: whether one linear layer stands in front of the fork.
+    """
+
+    def __init__(self, pool: nn.Module, features: int, between: bool = False):
+        super().__init__()
+        self.body = net({"pool2": pool, "fc": None})
+        self.between = nn.Sequential(linear(features, 16), nn.BatchNorm1d(16), relu()) if between else nn.Identity()
+        features = 16 if between else features
+        self.left, self.right, self.join = linear(features, 16), linear(features, 16), identity()
+        self.last, self.fc = relu(), linear(16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.between(self.body(x))
+        return self.fc(self.last(self.join(self.left(x)) + self.join(self.right(x))))
+
+
 def cnv(name: str) -> nn.Module:
     return build_model(name, width=0.125)
 
@@ -458,6 +480,12 @@ _RESIDUAL = (
     ok("residual_none", partial(Residual, quantizers="none"), rule="residual-float", layer="norm1"),
     refused("paper_shortcut", PaperShortcut, "average-pool", "shortcut", "projected_shortcut", also=("operator",)),
     ok("projected_shortcut", ProjectedShortcut),
+    refused("fork_flattened", lambda: Forked(nn.MaxPool2d(2), 32), "forked-flatten", "body.flatten", "fork_linear"),
+    refused(
+        "fork_averaged", lambda: Forked(nn.AdaptiveAvgPool2d(1), 8), "forked-flatten", "body.flatten", "fork_one_pixel"
+    ),
+    ok("fork_linear", lambda: Forked(nn.MaxPool2d(2), 32, between=True)),
+    ok("fork_one_pixel", lambda: Forked(nn.MaxPool2d(4), 8)),
 )
 
 _WEIGHTS = (

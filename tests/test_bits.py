@@ -31,6 +31,10 @@ def test_roles() -> None:
     assert found["stage1.block1.conv1"] == found["stage1.block1.act1"] == 3
 
 
+def test_roles_are_read_in_capitals_too() -> None:
+    assert bits_of("First=8,INNER=3") == bits_of("first=8,inner=3")
+
+
 def test_paths_weights_activations_and_the_later_entry_wins() -> None:
     found = bits_of("stage2.*=1w2a,*.conv2=3w,stage2.block1.conv2=8,act1=5a")
     assert found["stage2.block1.conv1"] == 1
@@ -52,7 +56,11 @@ def test_paths_weights_activations_and_the_later_entry_wins() -> None:
         ("first=0w", "must have 1 to 8 bits, but got 0"),
         ("stage9.*=4", "'stage9.*' names no such quantizer of RESNET20_4W4A; roles are input, first"),
         ("stage2.blok1.conv1=4", r"layers for instance stage\d.block1.conv1"),
-        ("first=8a", "'first' names no such quantizer"),  # the first layer has weights, its activation is inner
+        ("first=8a", "'first' has weights only in RESNET20_4W4A, but got bits for activations; write first=8w"),
+        ("*.conv1=3a", "'*.conv1' has weights only"),
+        ("act1=3w", "'act1' has activations only in RESNET20_4W4A, but got bits for weights; write act1=3a"),
+        ("stage2=4", "'stage2' is no quantizer of RESNET20_4W4A but holds some; write stage2.* for all of them"),
+        ("stage2.block1=4", "write stage2.block1.* for all of them"),
     ],
 )
 def test_wrong_expressions_are_one_line(expression: str, message: str) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ from qtrain.export.lint_finding import WHOLE
 from qtrain.export.passes import PASSES, clean
 from qtrain.export.qonnx import to_qonnx
 from qtrain.models import build_model
-from tests.probes import PROBES, Probe, moved, net, warmed_up, write_folder
+from qtrain.report.findings import summary
+from tests.probes import PROBES, Probe, linear, moved, net, warmed_up, write_folder
 
 REFUSED = {name: probe for name, probe in PROBES.items() if not probe.accepted}
 ONLY_IN_TORCH = ("weights-clamped",)  # the graph is right, the module changes with every forward
@@ -96,6 +99,84 @@ def test_several_mistakes_are_all_found_errors_first() -> None:
     assert [f.layer for f in findings] == ["pool1", "conv1", "act2"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"act2": nn.ReLU(), "fc": linear(32, bias=True)}, {"float-activation": "act2", "head": "fc"}),
+        (
+            {"conv1": nn.Conv2d(3, 8, 3, padding=1), "fc": linear(32, bias=True)},
+            {"float-weights": "conv1", "head": "fc"},
+        ),
+        ({"pool2": nn.AvgPool2d(2), "fc": linear(32, bias=True)}, {"average-pool": "pool2", "head": "fc"}),
+        (
+            {"fc": nn.Sequential(linear(32), nn.ReLU(), nn.BatchNorm1d(10))},
+            {"float-activation": "fc.1", "head": "fc.2"},
+        ),
+    ],
+)
+def test_a_head_that_finn_refuses_is_named_beside_an_earlier_error(changes: dict, expected: dict) -> None:
+    found = errors(lint_module(net(changes), (3, 8, 8)))
+    assert {f.rule: f.layer for f in found} == expected
+
+
+def test_a_head_behind_a_softmax_and_the_softmax_are_both_named() -> None:
+    changes = {"fc": nn.Sequential(linear(32, bias=True), nn.Softmax(1))}
+    found = errors(lint_module(net(changes), (3, 8, 8)))
+    assert {(f.rule, f.layer) for f in found} == {("head", "fc.0"), ("head", "fc.1")}
+
+
+def test_activations_whose_mend_takes_a_bias_in_hide_no_head() -> None:
+    changes = {"fc": nn.Sequential(linear(32, bias=True), nn.ReLU())}
+    assert [f.rule for f in errors(lint_module(net(changes), (3, 8, 8)))] == ["float-activation"]
+
+
+class Deciding(nn.Module):
+    """The base behind Python that looks at the image, or at its shape only."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind, self.body = kind, net()
+        self.register_buffer("flag", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "shape" and x.shape[2] == 8 and int(x.size(0)) == 1:
+            return self.body(x)
+        if self.kind == "constant" and self.flag.sum() > 0 and not self.training:
+            return self.body(x)
+        if self.kind == "branch" and x.mean() > 0.5:
+            return self.body(1 - x)
+        if self.kind == "value":
+            x = x * float(x.amax())
+        return self.body(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"), [("branch", 'if self.kind == "branch" and x.mean() > 0.5:'), ("value", "x = x * float(x.amax())")]
+)
+def test_python_that_looks_at_the_image_is_a_warning_that_names_its_line(kind: str, line: str) -> None:
+    network = nn.Sequential(OrderedDict(inner=Deciding(kind)))
+    (found,) = loud(lint_module(network, (3, 8, 8)))
+    assert (found.rule, found.severity, found.layer) == ("frozen-branch", "warning", "inner")
+    number = next(i for i, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.strip() == line)
+    assert f"the trace freezes one branch or value at {Path(__file__)}:{number} ({line})" in found.says.replace(
+        "at tests/", f"at {Path(__file__).parent}/"
+    )
+    assert "otherwise than torch" in summary([asdict(found)])[0]
+
+
+def test_a_branch_is_named_though_the_export_fails() -> None:
+    class Both(Odd):
+        def forward(self, x: torch.Tensor) -> object:
+            return super().forward(x if x.sum() > 1 else x + 0.1)
+
+    assert [f.rule for f in lint_module(Both("matrix"), (3, 8, 8))] == ["export", "frozen-branch"]
+
+
+@pytest.mark.parametrize("kind", ["shape", "constant"])
+def test_python_that_looks_at_shapes_or_constants_is_fine(kind: str) -> None:
+    assert not loud(lint_module(Deciding(kind), (3, 8, 8)))
+
+
 class Odd(nn.Module):
     """Networks that are no classifiers, or cannot be exported."""
 
@@ -123,6 +204,8 @@ def test_what_is_no_exportable_classifier_is_one_error(kind: str, rule: str, cap
 def test_a_network_that_cannot_take_the_images_is_a_user_error() -> None:
     with pytest.raises(UserError, match=r"cannot take images of 1x8x8.*--input-shape"):
         lint_module(net(), (1, 8, 8))
+    with pytest.raises(UserError, match=r"^TFC_1W1A cannot take images of 3x8x8"):
+        lint_module(build_model("TFC_1W1A"), (3, 8, 8))
 
 
 # --- QONNX files -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Networks: names, bits, structure, quantizers, and that every bit width trains from the same start."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -48,16 +49,51 @@ def test_unknown_family_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"width": 0.0}, "width must be above 0, but got 0.0"),
-        ({"width": -1.0}, "width must be above 0"),
+        ({"width": 0.0}, "width must be a number above 0, such as 0.25, but got 0.0"),
+        ({"width": -1.0}, "width must be a number above 0"),
+        ({"width": "a"}, "width must be a number above 0, such as 0.25, but got 'a'"),
+        ({"width": float("nan")}, "width must be a number above 0"),
+        ({"bits": None}, "bits must be text such as 'first=8,stage2.*=4', but got None"),
+        ({"bits": 4}, "bits must be text such as 'first=8,stage2.*=4', but got 4"),
+        ({"bits": {}}, "bits must be text such as 'first=8,stage2.*=4', but got {}"),
+        ({"in_channels": 0}, "in_channels of CNV_1W1A must be a whole number, 1 or more, but got 0"),
+        ({"num_classes": 2.5}, "num_classes of CNV_1W1A must be a whole number, 1 or more, but got 2.5"),
+        ({"num_classes": 0}, "num_classes of CNV_1W1A must be a whole number, 1 or more, but got 0"),
+        ({"power_of_two": "yes"}, "power_of_two must be True or False, but got 'yes'"),
+        ({"per_channel": 1}, "per_channel must be True or False, but got 1"),
         ({"scaling": "free"}, "scaling must be one of auto, constant, learned, statistics"),
         ({"input_bits": 0}, "the input must have 1 to 8 bits, but got 0"),
-        ({"image_size": 31}, "image_size of CNV_1W1A must be 32 pixels or more, but got 31"),
+        ({"image_size": 31}, "image_size of CNV_1W1A must be a whole number, 32 pixels or more, but got 31"),
+        ({"image_size": 0}, "image_size of CNV_1W1A must be a whole number, 32 pixels or more, but got 0"),
+        ({"image_size": 32.0}, "image_size of CNV_1W1A must be a whole number"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         build_model("CNV_1W1A", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("CNV_FLOAT", {"input_bits": 4}, "input_bits 4 means nothing to CNV_FLOAT, which has no quantizers; leave it"),
+        ("CNV_FLOAT", {"scaling": "learned"}, "scaling 'learned' means nothing to CNV_FLOAT"),
+        ("CNV_FLOAT", {"power_of_two": True}, "power_of_two True means nothing to CNV_FLOAT"),
+        ("CNV_FLOAT", {"per_channel": True}, "per_channel True means nothing to CNV_FLOAT"),
+        ("WRN20_PAPER_1W32A", {"input_bits": 4}, "input_bits 4 means nothing to WRN20_PAPER_1W32A, which has no act"),
+    ],
+)
+def test_an_option_changed_for_quantizers_that_are_not_there_is_refused(
+    name: str, arguments: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build_model(name, width=0.25, **arguments)
+
+
+def test_the_defaults_of_options_pass_everywhere_and_weights_without_activations_have_scales() -> None:
+    defaults = {"input_bits": 8, "scaling": "auto", "power_of_two": False, "per_channel": False}
+    assert build_model("CNV_FLOAT", width=0.25, **defaults).name == "CNV_FLOAT"
+    assert build_model("WRN20_PAPER_2W32A", width=0.25, per_channel=True).width == 0.25
 
 
 # What the papers and the usual implementations count; classes 10 for CIFAR, 1000 for ImageNet.

@@ -33,6 +33,19 @@ def test_counts_of_cnv_are_those_one_can_work_out() -> None:
     assert {layer.path: layer.macs // layer.weights for layer in sizes.layers} == positions
 
 
+def test_without_weights_the_counts_are_the_same() -> None:
+    with torch.device("meta"):
+        bare = build_model("RESNET20_FLOAT")
+    assert all(p.is_meta for p in bare.parameters())
+    assert count(bare, (3, 32, 32)) == count(build_model("RESNET20_FLOAT"), (3, 32, 32))
+
+
+def test_every_published_accuracy_has_a_source_that_can_be_looked_up() -> None:
+    published = [p for family in FAMILIES.values() for p in family.published]
+    assert len(published) > 10
+    assert all("/" in p.source or "." in p.source for p in published)  # a repository, a module or an arXiv number
+
+
 def test_counting_leaves_the_network_as_it_was() -> None:
     model = build_model("RESNET20_4W4A", width=0.5).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -75,6 +88,8 @@ def test_a_network_s_layers_are_listed_with_their_bits(cli: Callable) -> None:
         (["--bits", "first=8"], "name a network for --bits"),
         (["DENSENET40_1W1A"], "comes in float only"),
         (["CNV_1W1A", "--scaling", "free"], "scaling must be one of"),
+        (["CNV_FLOAT", "--input-bits", "4"], "input_bits 4 means nothing to CNV_FLOAT"),
+        (["CNV_1W1A", "--bits", "first=4a"], "'first' has weights only in CNV_1W1A"),
     ],
 )
 def test_wrong_inputs_are_one_line(cli: Callable, words: list[str], message: str) -> None:

@@ -121,13 +121,15 @@ def test_trainers_dict_and_data_parallels_prefix_are_taken_off(wrap: str) -> Non
 
 
 def test_a_resnet_checkpoint_is_refused_for_resnet18_which_is_another_function(trained_resnet: nn.Module) -> None:
-    with pytest.raises(UserError, match=r"for instance RESNET18_PYNQ_4W4A, not for ResNet; its additions.* differ"):
+    with pytest.raises(
+        UserError, match=r"for instance RESNET18_PYNQ_4W4A, not for RESNET18_4W4A; its additions.* differ"
+    ):
         load_pynq(build_model("RESNET18_4W4A", width=0.125), trained_resnet.state_dict())
 
 
 def test_a_checkpoint_for_another_structure_names_what_to_build() -> None:
     state = pynq_module("FC").FC(10, 1, 1, 1, 1, [64] * 3).state_dict()
-    with pytest.raises(UserError, match=r"bnn_pynq for TFC, SFC or LFC.* not for CNV"):
+    with pytest.raises(UserError, match=r"bnn_pynq for TFC, SFC or LFC.* not for CNV_1W1A"):
         load_pynq(build_model("CNV_1W1A", width=0.125), state)
 
 
@@ -142,12 +144,12 @@ def _with(key: str, value: torch.Tensor) -> Callable[[dict], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without("features.6.weight"), r"lack fc2.weight \(and 0 more\)"),
+        (_without("features.6.weight"), r"lack fc2.weight \(and 0 more\) of TFC_1W1A"),
         (_with("features.99.weight", torch.zeros(1)), "hold features.99.weight"),
         (_with("extra", torch.zeros(1)), "hold extra"),
         (_with("features.14.weight", torch.zeros(100, 64)), "number of classes"),
         (_with("features.2.weight", torch.zeros(64, 3072)), "image size and channels"),
-        (_with("features.2.weight", torch.zeros(128, 784)), r"is \[128, 784\] in the weights, \[64, 784\] in FullyC"),
+        (_with("features.2.weight", torch.zeros(128, 784)), r"is \[128, 784\] in the weights, \[64, 784\] in TFC_1W1A"),
     ],
 )
 def test_every_entry_is_accounted_for_and_a_refused_load_changes_nothing(spoil: Callable, message: str) -> None:
@@ -159,6 +161,32 @@ def test_every_entry_is_accounted_for_and_a_refused_load_changes_nothing(spoil: 
         with pytest.raises(UserError, match=message):
             load(ours, state)
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "ours"),
+    [("CNV_1W1A", 1, 0.25), ("CNV_4W4A", 0.125, 1), ("RESNET20_2W2A", 1, 0.3), ("TFC_1W1A", 2, 1)],
+)
+def test_weights_of_another_width_say_which_to_give(name: str, theirs: float, ours: float) -> None:
+    state = build_model(name, width=theirs).state_dict()
+    with pytest.raises(UserError, match=rf"in {name}; both need the same width: .* give --width {theirs:g}$"):
+        initialise_from(build_model(name, width=ours), state)
+
+
+def test_weights_of_other_channels_or_classes_blame_no_width() -> None:
+    for options, what in (({"in_channels": 1}, "image size and channels$"), ({"num_classes": 7}, "number of classes$")):
+        with pytest.raises(UserError, match=f"both need the same .*{what}"):
+            initialise_from(
+                build_model("CNV_4W4A", width=0.25), build_model("CNV_4W4A", width=0.25, **options).state_dict()
+            )
+
+
+def test_the_command_line_names_the_width_of_a_checkpoint_of_bnn_pynq(cli: Callable, tmp_path: Path) -> None:
+    torch.save({"state_dict": pynq_module("CNV").CNV(10, 1, 1, 8, 3).state_dict()}, tmp_path / "cnv.pth")
+    out = cli("train", "CNV_1W1A", "--data=digits", "--init-from", tmp_path / "cnv.pth", "--out", tmp_path / "run")
+    assert (out.status, out.err.count("\n")) == (2, 1)
+    assert "CNV_1W1A cannot start from" in out.err
+    assert "give --width 1\n" in out.err
 
 
 def test_a_shared_quantizer_with_two_values_is_refused(trained_resnet: nn.Module) -> None:
@@ -534,7 +562,7 @@ def test_each_mistake_is_one_line_and_leaves_nothing(
 
 def test_the_pynq_network_is_no_relative_of_resnet18() -> None:
     assert isinstance(build_model("RESNET18_PYNQ_4W4A", width=0.125), PynqResNet)
-    with pytest.raises(UserError, match="which ResNet has not"):
+    with pytest.raises(UserError, match="which RESNET18_4W4A has not"):
         initialise_from(
             build_model("RESNET18_4W4A", width=0.125), build_model("RESNET18_PYNQ_4W4A", width=0.125).state_dict()
         )

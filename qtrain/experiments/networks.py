@@ -4,6 +4,8 @@ import json
 from importlib import resources
 from typing import Any
 
+import torch
+
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.count import NetworkCount, count
 from qtrain.models.network import Network
@@ -36,9 +38,7 @@ def zoo() -> list[dict[str, Any]]:
     rows = []
     for name, family in FAMILIES.items():
         classes = 1000 if family.image_size > 64 else 10
-        bits = "8W8A" if family.quantized_only else "FLOAT"
-        model = build_model(f"{name}_{bits}", num_classes=classes)
-        sizes = count(model, (CHANNELS, family.image_size, family.image_size))
+        sizes = _sizes(name, classes)
         rows.append(
             {
                 "network": name,
@@ -53,6 +53,15 @@ def zoo() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _sizes(name: str, classes: int) -> NetworkCount:
+    """Of a family at width 1; of its float twin without drawing or keeping a weight, where it has one."""
+    family = FAMILIES[name]
+    bits, device = ("8W8A", "cpu") if family.quantized_only else ("FLOAT", "meta")  # Brevitas reads values of scales
+    with torch.device(device):
+        model = build_model(f"{name}_{bits}", num_classes=classes)
+    return count(model, (CHANNELS, family.image_size, family.image_size))
 
 
 def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, int]]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from qtrain.report.tables import _console, _text
 
-STYLES = {"error": "bold red", "warning": "bold yellow", "note": "dim"}
+WARNING = "bold yellow"
+STYLES = {"error": "bold red", "warning": WARNING, "note": "dim"}
 
 
 def summary(findings: Sequence[Mapping[str, str]]) -> tuple[str, str]:
@@ -18,8 +19,10 @@ def summary(findings: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     counted = [f"{n} {kind}{'s' if n > 1 else ''}" for kind in ("error", "warning") if (n := count[kind])]
     if count["error"]:
         return f"{' and '.join(counted)}: FINN does not take this network yet.", "bold red"
+    if any(finding["rule"] == "frozen-branch" for finding in findings):
+        return f"{counted[0]}, no errors: the exported network computes otherwise than torch on some images.", WARNING
     if count["warning"]:
-        return f"{counted[0]}, no errors: finn-plus takes this network, official FINN perhaps not.", "bold yellow"
+        return f"{counted[0]}, no errors: finn-plus takes this network, official FINN perhaps not.", WARNING
     return "No errors, no warnings: FINN takes every part of this network.", "bold green"
 
 
