@@ -1,35 +1,49 @@
-"""Append a finished comparison to results/comparisons.jsonl: its table, its curves and the machine it ran on.
+"""Append finished comparisons to results/comparisons.jsonl: their tables, their curves and the machine they ran on.
 
-Usage: python benchmarks/record_comparison.py FOLDER     (FOLDER is one that `qtrain compare` wrote)
+Usage: python benchmarks/record_comparison.py FOLDER [RESULTS]
+
+FOLDER is one that `qtrain compare` wrote: a comparison, or a grid, which gives one line a network.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from qtrain.report.grid import is_grid, read_grid
 from qtrain.report.read import read_comparison
 from qtrain.training.records import read_records
 
 RESULTS = Path(__file__).parents[1] / "results" / "comparisons.jsonl"
 
 
-def main(folder: Path) -> None:
-    """Check the folder's files against each other, then append one line."""
+def line_of(folder: Path) -> dict[str, Any]:
+    """One comparison as plain values, after its files were checked against each other."""
     read_comparison(folder)
-    line = json.loads((folder / "comparison.json").read_text())
+    line: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
     for cell in line["cells"]:
         records = read_records(folder / cell["folder"])
         epochs = [r for r in records if r["type"] == "epoch"]
         cell["validation_accuracy"] = [round(r["validation_accuracy"], 2) for r in epochs]
         cell["lr"] = [r["lr"] for r in epochs]
         cell["seconds"] = round(epochs[-1]["seconds"], 1)
-    run = next(r for r in read_records(folder / line["cells"][0]["folder"]) if r["type"] == "run")
-    line["machine"] = {k: run[k] for k in ("date", "device", "threads", "python", "versions", "commit")}
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+        if counts := epochs[-1].get("counts"):
+            cell["counts"] = counts
+    if line["cells"]:
+        run = next(r for r in read_records(folder / line["cells"][0]["folder"]) if r["type"] == "run")
+        line["machine"] = {k: run[k] for k in ("date", "device", "threads", "python", "versions", "commit")}
+    return line
+
+
+def main(folder: Path, results: Path = RESULTS) -> None:
+    """Append one line a comparison, all or none."""
+    networks = list(read_grid(folder).comparisons) if is_grid(folder) else ["."]
+    lines = [line_of(folder / network) for network in networks]
+    with results.open("a") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

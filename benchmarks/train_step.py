@@ -26,7 +26,7 @@ from qtrain.data import Batches, Split
 from qtrain.models import build_model, parse_name
 from qtrain.recipe import default_recipe
 from qtrain.training.losses import LOSSES
-from qtrain.training.session import make_session
+from qtrain.training.make_method import make_method
 
 LOG_EVERY = 10  # bnn_pynq's log_freq
 
@@ -68,17 +68,17 @@ def qtrain(network: str, split: Split, batch_size: int, pipeline: bool) -> Calla
     """Return a function that takes one step as qtrain.training.loop does."""
     recipe = default_recipe(network, "cifar10").replace(batch_size=batch_size)
     model = build_model(network).to(memory_format=torch.channels_last).train()
-    session, loss_function = make_session(model, recipe), LOSSES[recipe.loss]
     source = Batches(split, batch_size, seed=0, augment=True, flip=True)
+    method, loss_function = make_method(model, recipe, len(source)), LOSSES[recipe.loss]
     batches = endless(source.epoch) if pipeline else itertools.repeat(next(source.epoch(0)))
     loss_sum = torch.zeros((), dtype=torch.float64)
 
     def step() -> None:
         images, labels = next(batches)
         loss = loss_function(model(images), labels)
-        session.optimizer.zero_grad()
+        method.optimizer.zero_grad()
         loss.backward()
-        session.optimizer.step()
+        method.optimizer.step()
         model.clip_weights()
         loss_sum.add_(loss.detach() * len(labels))
 

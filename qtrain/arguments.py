@@ -14,7 +14,8 @@ from qtrain.recipe import Recipe, default_recipe
 _ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
 _RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
-_TYPES |= {"clock_ns": float, "timeout_s": float}
+_TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int}
+_TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
 
 
@@ -48,10 +49,10 @@ def _allowed(kind: Any) -> str:
     """A type in words; ``int | None`` is an int that may be left out."""
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
-    for part in (kind, get_origin(kind), *get_args(kind)):
-        if part in _IN_WORDS:
-            return _IN_WORDS[part]
-    return "text"
+    parts = [kind] if get_origin(kind) is tuple else get_args(kind) or [kind]
+    words = [_IN_WORDS.get(get_origin(part) or part, "") for part in parts]
+    words += [str(value) for part in parts if get_origin(part) is Literal for value in get_args(part)]
+    return " or ".join(filter(None, words)) or "text"
 
 
 def _plain(message: str) -> str:
@@ -62,7 +63,7 @@ def _plain(message: str) -> str:
             return f"{name} must be {_allowed(_TYPES[name])}, but got {value!r}"
     if match := re.match(r'Parser key "config": (.*)', message):
         return f"--config must name a YAML file: {match[1]}"
-    if match := re.match(r"Subcommand '\w+' does not accept option '(.*)'", message):
+    if match := re.match(r"Subcommand '[\w-]+' does not accept option '(.*)'", message):
         return f"--config has no field {match[1]}; fields are {', '.join(_RECIPE_FIELDS)}"
     if match := re.match(r"(?:Problems parsing|Unexpected) config:(.*)", message):
         return f"--config must map names to values in YAML; it does not:{match[1]}"
@@ -126,6 +127,20 @@ def make_parser() -> ArgumentParser:
     _add_machine(train)
     commands.add_subcommand("train", train, help="train a network")
 
+    lr_range = _Parser(
+        description="Find a learning rate to start from: train with a rate that rises on a line, watch the accuracy on "
+        "held-out images, take the middle of the usable window, draw the curve. Nothing of it is kept. --lr auto in "
+        "train and compare does the same with these defaults."
+    )
+    _add_recipe(lr_range)
+    lr_range.add_argument("--low", type=float, default=0.0, help="learning rate of the first step")
+    lr_range.add_argument("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
+    lr_range.add_argument("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
+    lr_range.add_argument("--every", type=int | None, help="steps between readings; default a fortieth of the steps")
+    lr_range.add_argument("--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png")
+    _add_machine(lr_range)
+    commands.add_subcommand("lr-range", lr_range, help="find a learning rate")
+
     export = _Parser(description="Export a run to a FINN folder and prove it equal to torch.")
     export.add_argument("run", type=str, help="run folder")
     export.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
@@ -163,20 +178,66 @@ def make_parser() -> ArgumentParser:
     models.add_argument("--json", action="store_true", help="print as JSON")
     commands.add_subcommand("models", models, help="list networks and layers")
 
-    compare = _Parser(description=f"Compare ASLR with other schedules; exit status 1 where it falls short. {recipes}")
+    compare = _Parser(
+        description="Compare ASLR with other schedules on one or several networks; exit status 1 where the lower end "
+        "of the 95 % interval of its paired difference falls short. Several networks: CNV_1W1A,VGG11_2W2A, or families "
+        f"and widths as in CNV,VGG11 --bits 1,2,4,8,first=8. {recipes}"
+    )
     _add_recipe(compare)
-    compare.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated; aslr among them")
+    compare.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated")
     compare.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
-    compare.add_argument("--tolerance", type=float, default=0.5, help="points that ASLR may fall short by")
+    compare.add_argument("--tolerance", type=float, default=0.5, help="points that the challenger may fall short by")
+    compare.add_argument("--challenger", type=str, default="aslr", help="the scheduler that is judged")
+    compare.add_argument(
+        "--against",
+        type=str | None,
+        help="comma-separated schedulers it is held against; default the recipe's baseline where it takes part, else "
+        "the others tuned by hand, else all others",
+    )
+    compare.add_argument("--tuning", type=str | None, help="tuning runs spent before, for the record: multistep=9")
+    compare.add_argument(
+        "--lr_from",
+        type=str | None,
+        help="fix ONE lr0 for ASLR, found at these bits (--lr, else the range test), for all --bits; beside it the "
+        "baseline tuned at each width over --grid, and the baseline tuned at these bits alone",
+    )
+    compare.add_argument("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
+    compare.add_argument("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
+    compare.add_argument("--again", action="store_true", help="train runs anew that diverged before")
     compare.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
     _add_board(compare, None)
     _add_machine(compare)
     commands.add_subcommand("compare", compare, help="compare schedulers")
 
+    _add_reproduce(commands)
+
     report = _Parser(description="Write a comparison's table and report again, from its records.")
     report.add_argument("folder", type=str, help="folder that qtrain compare wrote")
     commands.add_subcommand("report", report, help="render a comparison again")
     return parser
+
+
+def _add_reproduce(commands: Any) -> None:
+    reproduce = _Parser(
+        description="Run what is missing of the ASLR paper's tables until the time is up; the same command goes on, "
+        "also inside a run. The page shows ours beside the paper's."
+    )
+    what = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "figure6"]
+    reproduce.add_argument("what", nargs="?", type=what, default="all", help="table1..4, figure3..6, or all")
+    reproduce.add_argument("--max_minutes", type=float | None, help="stop after so long; default when all is done")
+    reproduce.add_argument("--list", action="store_true", help="print the runs and their state, and run nothing")
+    reproduce.add_argument("--networks", type=str | None, help="comma-separated; default all of the table")
+    reproduce.add_argument("--seeds", type=int, default=3, help="runs a network and schedule")
+    reproduce.add_argument("--protocol", type=Literal["holdout", "paper"], default="holdout", help="paper: test set")
+    reproduce.add_argument("--epochs_scale", type=float, default=1.0, help="share of the epochs; a table of its own")
+    reproduce.add_argument("--width", type=float | None, help="of all networks; a table of its own")
+    reproduce.add_argument("--train_size", type=int | None, help="training images; a table of its own")
+    reproduce.add_argument("--rounds", type=int, default=5, help="of table2's time measurement")
+    reproduce.add_argument("--out", type=str, default="runs/reproduce", help="folder of the runs")
+    reproduce.add_argument("--results", type=str, default="results/reproduce.jsonl", help="lines are added to it")
+    reproduce.add_argument("--page", type=str, default="docs/reproduce.md", help="Markdown to write, figures beside")
+    _add_machine(reproduce)
+    commands.add_subcommand("reproduce", reproduce, help="run the paper's tables")
 
 
 def normalised(argv: Sequence[str]) -> list[str]:
@@ -198,20 +259,48 @@ def normalised(argv: Sequence[str]) -> list[str]:
 
 def given_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]:
     """Parse twice: the network and the data set decide which shipped recipe the other flags change."""
-    first = parser.parse_args(without_print(argv))
-    options = first[first.command]
-    if options.network is None:
-        raise UserError("name a network, for instance: qtrain train CNV_1W1A --data digits")
     from qtrain.models import check_network
 
-    network = str(check_network(options.network))
+    options = _first_pass(parser, argv)
+    return _second_pass(parser, argv, str(check_network(options.network)), options)
+
+
+def given_recipes(argv: list[str]) -> tuple[Namespace, list[Recipe], bool]:
+    """The recipe of every network that ``compare`` is given, each with its own shipped one beneath the flags.
+
+    Returns:
+        The options, the recipes, and whether they are a grid: several networks, or widths in ``--bits``.
+    """
+    from qtrain.experiments.grid import grid_networks, split_bits
+
+    options = _first_pass(make_parser(), argv)
+    widths, expression = split_bits(options.bits)
+    names = grid_networks(options.network, widths)
+    found = [_second_pass(make_parser(), argv, name, options) for name in names]
+    return found[0][0], [recipe.replace(bits=expression) for _, recipe in found], bool(widths) or len(names) > 1
+
+
+def _first_pass(parser: ArgumentParser, argv: list[str]) -> Namespace:
+    first = parser.parse_args(without_print(argv))
+    options: Namespace = first[first.command]
+    if options.network is None:
+        raise UserError("name a network, for instance: qtrain train CNV_1W1A --data digits")
+    return options
+
+
+def _second_pass(parser: ArgumentParser, argv: list[str], network: str, options: Namespace) -> tuple[Namespace, Recipe]:
     defaults = default_recipe(network, options.data).to_dict()
-    command = parser._subcommands_action._name_parser_map[first.command]  # type: ignore[union-attr]
+    command = parser._subcommands_action._name_parser_map[argv[0]]  # type: ignore[union-attr]
     command.set_defaults({name: value for name, value in defaults.items() if name != "network"})
-    second = parser.parse_args(argv)[first.command]
+    second = parser.parse_args(argv)[argv[0]]
     return second, Recipe(**{name: second[name] for name in _RECIPE_FIELDS} | {"network": network})
+
+
+def names_in(text: str) -> list[str]:
+    """The names of a comma-separated list, as they were given."""
+    return [name.strip() for name in text.split(",")]
 
 
 def without_print(argv: list[str]) -> list[str]:
     """``--print_config`` waits for the shipped recipe."""
-    return [w for w in argv if argv[0] not in ("train", "compare") or not w.startswith("--print_config")]
+    return [w for w in argv if argv[0] not in ("train", "compare", "lr-range") or not w.startswith("--print_config")]

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,15 +13,25 @@ import yaml
 
 from qtrain.errors import UserError
 
-Optimizer = Literal["sgd", "adam"]
-Scheduler = Literal["aslr", "multistep", "cosine", "constant"]
+Optimizer = Literal["sgd", "nag", "adam"]
+# fmt: off
+Scheduler = Literal[
+    "aslr", "aslr_decay", "aslr_smooth", "aslr_average",
+    "multistep", "cosine", "cosine_restarts", "constant", "wsd", "onecycle", "plateau",
+    "l4mom", "l4adam", "armijo",
+    "schedulefree", "prodigy", "dadaptation", "dog", "transition",
+]
+# fmt: on
+Baseline = Literal["multistep", "cosine"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
 Scaling = Literal["auto", "constant", "learned", "statistics"]
+AUTO = "auto"
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _LARGEST = sys.float_info.max
 _CHOICES = {"optimizer": Optimizer, "scheduler": Scheduler, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
+_CHOICES |= {"baseline": Baseline}
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,19 +52,22 @@ class Recipe:
         data: data set: digits (embedded), cifar10 or cifar100.
         epochs: passes over the training split.
         batch_size: images a step.
-        optimizer: sgd (with momentum) or adam.
-        lr: learning rate at the start; for ASLR the only number there is to choose.
-        momentum: of sgd.
+        optimizer: sgd (with momentum), nag (with Nesterov's) or adam.
+        lr: learning rate at the start; for ASLR the only number there is to choose. auto asks the range test.
+        momentum: of sgd and nag.
         weight_decay: L2 penalty on all parameters.
-        scheduler: aslr, multistep, cosine or constant.
+        scheduler: what moves the learning rate; docs/schedulers.md says what each name does.
+        scheduler_options: the scheduler's own numbers where they are not to be its defaults, as in {patience: 5}.
+        baseline: the hand-tuned schedule that this recipe is for, which ASLR is compared with.
         milestones: multistep lowers the rate at these fractions of the epochs.
-        gamma: multistep's factor at each milestone.
+        gamma: multistep's factor at each milestone, or a list with one factor for each.
         loss: squared_hinge (bnn_pynq's, targets -1 and 1) or cross_entropy.
         seed: of initial weights, splits, batches and draws.
         protocol: holdout validates on a part of the training set; paper on the test set, as the ASLR paper did.
         validation_size: images held out; by default the data set's usual number.
         train_size: use only so many training images; by default all.
         augment: random crops (padding 4) and, where labels allow it, flips.
+        jitter: with augment, brightness, contrast and saturation change by up to this share.
         width: multiplies the network's channel counts.
         bits: other bits for single layers, as in first=8,last=8,stage2.*=4.
         input_bits: of the network's first quantizer.
@@ -69,18 +82,21 @@ class Recipe:
     epochs: int = 100
     batch_size: int = 100
     optimizer: Optimizer = "sgd"
-    lr: float = 0.1
+    lr: float | Literal["auto"] = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
     scheduler: Scheduler = "aslr"
+    scheduler_options: dict[str, Any] = field(default_factory=dict, hash=False)
+    baseline: Baseline = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75, 0.9)
-    gamma: float = 0.1
+    gamma: float | tuple[float, ...] = 0.1
     loss: Loss = "squared_hinge"
     seed: int = 0
     protocol: Protocol = "holdout"
     validation_size: int | None = None
     train_size: int | None = None
     augment: bool = True
+    jitter: float = 0.0
     width: float = 1.0
     bits: str = ""
     input_bits: int = 8
@@ -99,10 +115,12 @@ class Recipe:
         for name in ("validation_size", "train_size"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        self._set("lr", _is_number(self.lr) and 0 < self.lr <= _LARGEST, "a number above 0")
+        if self.lr != AUTO:
+            good = _is_number(self.lr) and 0 < self.lr <= _LARGEST  # type: ignore[operator]  # no text is a number
+            self._set("lr", good, "a number above 0, or auto")
         self._set("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1")
         self._set("weight_decay", _is_number(self.weight_decay) and 0 <= self.weight_decay <= _LARGEST, "0 or more")
-        self._set("gamma", _is_number(self.gamma) and 0 < self.gamma <= 1, "above 0, at most 1")
+        self._set("jitter", _is_number(self.jitter) and 0 <= self.jitter <= 1, "from 0 to 1")
         self._set("width", _is_number(self.width) and 0 < self.width <= MAX_WIDTH, f"above 0, at most {MAX_WIDTH}")
         steps = self.milestones
         good = isinstance(steps, list | tuple) and all(_is_number(m) and 0 < m < 1 for m in steps)
@@ -113,6 +131,10 @@ class Recipe:
             "a list of fractions between 0 and 1",
         )
         object.__setattr__(self, "milestones", tuple(float(m) for m in steps))
+        self._set_gamma()
+        options = self.scheduler_options
+        named = isinstance(options, dict) and all(isinstance(name, str) for name in options)
+        _check("scheduler_options", options, named, "names with values such as {patience: 5}")
         for name in ("augment", "power_of_two", "per_channel"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
@@ -122,14 +144,35 @@ class Recipe:
             value, allowed = getattr(self, name), get_args(kind)
             _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
 
+    def _set_gamma(self) -> None:
+        if not isinstance(self.gamma, list | tuple):
+            self._set("gamma", _is_factor(self.gamma), "above 0, at most 1")
+            return
+        good = all(map(_is_factor, self.gamma)) and len(self.gamma) == len(self.milestones)
+        allowed = f"one factor above 0, at most 1, for each of the {len(self.milestones)} milestones"
+        _check("gamma", list(self.gamma), good, allowed)
+        object.__setattr__(self, "gamma", tuple(float(factor) for factor in self.gamma))
+
     def _set(self, name: str, good: bool, allowed: str) -> None:
         """Check a number and keep it as a float, so that 1 and 1.0 make the same run."""
         _check(name, getattr(self, name), good, allowed)
         object.__setattr__(self, name, float(getattr(self, name)))
 
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number.
+
+        Raises:
+            UserError: it is auto, which ``qtrain.experiments`` replaces before it trains.
+        """
+        if isinstance(self.lr, str):
+            raise UserError("lr is auto, and training needs a number; take qtrain.experiments.lr_range.resolve_lr's")
+        return self.lr
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as written to YAML, records and checkpoints."""
-        return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+        gamma = list(self.gamma) if isinstance(self.gamma, tuple) else self.gamma
+        return {**dataclasses.asdict(self), "milestones": list(self.milestones), "gamma": gamma}
 
     def replace(self, **changes: Any) -> "Recipe":
         """Return a copy with some fields changed, checked again."""
@@ -138,6 +181,10 @@ class Recipe:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_factor(value: object) -> bool:
+    return _is_number(value) and 0 < value <= 1  # type: ignore[operator]
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
@@ -150,12 +197,15 @@ def _check(name: str, value: object, good: bool, allowed: str) -> None:
         raise UserError(f"{name} must be {allowed}, but got {value!r}")
 
 
+_DEFAULTS = Recipe("").to_dict()
+
+
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """What ``found`` has otherwise than ``wanted``, recipes as plain values: ``lr 0.1 instead of 0.02``.
 
     A field that ``found`` lacks is newer than its run and has its default.
     """
-    found = {f.name: f.default for f in dataclasses.fields(Recipe)} | dict(found)
+    found = {**_DEFAULTS, **found}
     differ = [name for name in wanted if found.get(name) != wanted[name]]
     return ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in differ)
 

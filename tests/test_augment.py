@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qtrain.data import Batches, Split, draw_epoch, ordered_batches
 from qtrain.data.augment import crop_flip_gather, crop_flip_slices
+from qtrain.data.jitter import colour_jitter, draw_jitter
 from qtrain.errors import UserError
 
 
@@ -202,3 +203,61 @@ def test_the_gpu_gives_the_same_bits_as_the_cpu() -> None:
         assert gpu_images.is_cuda
         assert torch.equal(gpu_images.cpu(), images)
         assert torch.equal(gpu_labels.cpu(), labels)
+
+
+def test_without_jitter_batches_are_the_same_bits_and_with_it_the_same_crops() -> None:
+    split = numbered(12)
+    plain = Batches(split, 12, seed=4, augment=True, flip=True)
+    jittered = Batches(split, 12, seed=4, augment=True, flip=True, jitter=0.4)
+    (images, labels), (other, other_labels) = next(plain.epoch(2)), next(jittered.epoch(2))
+    assert torch.equal(labels, other_labels)
+    assert torch.equal(next(Batches(split, 12, seed=4, augment=True, flip=True, jitter=0.0).epoch(2))[0], images)
+    factors = draw_jitter(12, seed=4, epoch=2, strength=0.4)
+    assert torch.equal(colour_jitter(images, factors), other)
+    assert not torch.equal(images, other)
+
+
+def test_an_epoch_with_jitter_continues_at_any_step_with_the_same_bits() -> None:
+    batches = Batches(numbered(25), 10, seed=7, augment=True, flip=True, jitter=0.4)
+    whole = list(batches.epoch(1))
+    for start in range(len(whole)):
+        for (images, _), (expected, _) in zip(batches.epoch(1, start), whole[start:], strict=True):
+            assert torch.equal(images, expected)
+
+
+def test_without_augmentation_there_is_no_jitter() -> None:
+    split = numbered(6)
+    images, labels = next(Batches(split, 6, seed=0, augment=False, flip=True, jitter=1.0).epoch(0))
+    assert torch.equal(images, split.images[labels].float() / 255)
+
+
+def test_jitter_is_brightness_then_contrast_then_saturation_each_clamped() -> None:
+    images = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    factors = draw_jitter(5, seed=1, epoch=0, strength=0.9).double()
+    for image, (brightness, contrast, saturation), found in zip(
+        images, factors.tolist(), colour_jitter(images, factors), strict=True
+    ):
+        pixels = (image * brightness).clamp(0, 1)
+        grey = 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+        pixels = (contrast * pixels + (1 - contrast) * grey.mean()).clamp(0, 1)
+        grey = 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+        torch.testing.assert_close(found, (saturation * pixels + (1 - saturation) * grey).clamp(0, 1))
+    unchanged = colour_jitter(images, torch.ones(5, 3, dtype=torch.float64))
+    torch.testing.assert_close(unchanged, images)
+
+
+@pytest.mark.parametrize(("strength", "low"), [(0.4, 0.6), (1.0, 0.0)])
+def test_jitters_factors_fill_their_range_and_differ_by_epoch_and_seed(strength: float, low: float) -> None:
+    factors = draw_jitter(20_000, seed=0, epoch=0, strength=strength)
+    assert (factors.shape, factors.dtype) == ((20_000, 3), torch.float32)
+    assert low <= float(factors.min()) < low + 0.01
+    assert 1 + strength - 0.01 < float(factors.max()) <= 1 + strength
+    assert (factors.mean(0) - 1).abs().max() < 0.02
+    others = [draw_jitter(5, seed=s, epoch=e, strength=strength) for s, e in ((0, 1), (1, 0))]
+    assert not any(torch.equal(factors[:5], other) for other in others)
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.5, float("nan")])
+def test_jitter_out_of_range_is_answered(jitter: float) -> None:
+    with pytest.raises(UserError, match=r"jitter .* out of range; choose from 0 to 1"):
+        Batches(numbered(4), 2, seed=0, augment=True, flip=True, jitter=jitter)

@@ -10,7 +10,8 @@ import pytest
 from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.experiments import Comparison, compare
-from qtrain.experiments.compare import Cell, export_cells
+from qtrain.experiments.cells import Cell, cells_of
+from qtrain.experiments.compare import export_cells, parse_tuning
 from qtrain.experiments.run import model_of, train_recipe
 from qtrain.export import ProofError
 from qtrain.recipe import Recipe, dump_recipe
@@ -142,20 +143,132 @@ def test_more_seeds_add_runs_to_those_there(cmp: Path, recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("aslr", "multistep", "tolerance", "behind"),
     [
-        ([80.0, 90.0], [82.0, 88.0], 0.0, None),  # paired and averaged: 0
-        ([80.0, 90.0], [81.0, 90.0], 0.5, None),  # exactly the tolerance
-        ([80.0, 90.0], [81.0, 90.25], 0.5, -0.625),
-        ([80.0, 90.0], [80.0, 90.25], 0.0, -0.125),
+        ([80.0], [80.5], 0.5, None),  # exactly the tolerance
+        ([80.0], [80.75], 0.5, (-0.75, None)),  # one seed: the difference itself
+        ([80.0, 90.0], [80.5, 90.5], 0.5, None),  # no spread: the interval is a point
+        ([80.0, 91.0], [80.0, 90.0], 5.0, (0.5, 0.5 - 12.7062 / 2)),  # ahead, but it may be 5.85 behind
+        ([80.0, 91.0], [80.0, 90.0], 6.0, None),
         ([90.0, 90.0], [10.0, 10.0], 0.0, None),
     ],
 )
-def test_a_shortfall_is_a_mean_difference_beyond_the_tolerance(
-    recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, behind: float | None
+def test_a_shortfall_is_a_lower_end_of_the_interval_beyond_the_tolerance(
+    recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, behind: tuple | None
 ) -> None:
     cells = [Cell("aslr", s, Path(f"a{s}"), v) for s, v in enumerate(aslr)]
     cells += [Cell("multistep", s, Path(f"m{s}"), v) for s, v in reversed(list(enumerate(multistep)))]
     shortfalls = Comparison(recipe, tuple(cells), tolerance).shortfalls
-    assert shortfalls == ({} if behind is None else {"multistep": behind})
+    found = {name: (d and d.mean, d and d.low) for name, d in shortfalls.items()}
+    assert found == ({} if behind is None else {"multistep": (behind[0], behind[1] and pytest.approx(behind[1]))})
+
+
+def test_a_rival_that_wins_fails_the_comparison_only_where_it_is_named(recipe: Recipe) -> None:
+    won = {"aslr": 80.0, "multistep": 80.0, "prodigy": 90.0}
+    cells = tuple(Cell(s, 0, Path(s), accuracy) for s, accuracy in won.items())
+    assert Comparison(recipe, cells, 0.5).judged == ("multistep",)
+    assert not Comparison(recipe, cells, 0.5).shortfalls
+    assert list(Comparison(recipe, cells, 0.5, against=("prodigy", "multistep")).shortfalls) == ["prodigy"]
+    assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences("aslr") == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"challenger": "aslr_decay"}, "schedulers must be aslr_decay and at least one other"),
+        ({"against": ["cosine"]}, r"against must name schedulers that aslr is compared with \(multistep\)"),
+        ({"against": ["aslr"]}, "against must name schedulers"),
+        ({"tuning": {"cosine": 3}}, "tuning must give runs"),
+        ({"seeds": 0}, "seeds must be 1 or more"),
+    ],
+)
+def test_arguments_out_of_range_change_nothing(recipe: Recipe, tmp_path: Path, options: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        compare(recipe, tmp_path / "new", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_schedulers_are_by_scheduler(recipe: Recipe, tmp_path: Path) -> None:
+    both = recipe.replace(scheduler_options={"multistep": {"a": 1}})
+    found = {r.scheduler: r.scheduler_options for r, _ in cells_of(both, tmp_path, ("aslr", "multistep"), 1)}
+    assert found == {"aslr": {}, "multistep": {"a": 1}}
+    with pytest.raises(UserError, match="must be by scheduler, as in"):
+        compare(recipe.replace(scheduler_options={"eta_max": 10}), tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tuning_runs_are_read_and_kept(cmp: Path, recipe: Recipe) -> None:
+    assert parse_tuning(" multistep=9, aslr=0") == {"multistep": 9, "aslr": 0}
+    for text in ("multistep", "multistep=many", "=3"):
+        with pytest.raises(UserError, match="tuning must be SCHEDULER=RUNS"):
+            parse_tuning(text)
+    compare(recipe, cmp, seeds=2, tuning={"multistep": 9})
+    assert json.loads((cmp / "comparison.json").read_text())["tuning"] == {"multistep": 9}
+
+
+class Steps:
+    """Counts the steps of all runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def start(self, title: str, steps: int, done: int) -> None: ...
+
+    def step(self, images: int) -> None:
+        self.count += 1
+
+    def epoch(self, record: dict, epochs: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Recipe, tmp_path: Path) -> None:
+    out, broken, watch = tmp_path / "cmp", recipe.replace(lr=1e30), Steps()
+    comparison = compare(broken, out, seeds=1, watch=watch)
+    assert watch.count > 0
+    assert [c.test_accuracy for c in comparison.cells] == [None, None]
+    assert comparison.shortfalls == {"multistep": None}
+    summary = json.loads((out / "comparison.json").read_text())
+    assert summary["cells"] == []
+    assert [c["scheduler"] for c in summary["failed"]] == ["aslr", "multistep"]
+    assert all(c["reason"].startswith("the loss is ") for c in summary["failed"])
+    before, count = state(out), watch.count
+    assert compare(broken, out, seeds=1, watch=watch) == comparison
+    assert watch.count == count
+    assert {k: v[1] for k, v in state(out).items()} == {k: v[1] for k, v in before.items()}
+    compare(broken, out, seeds=1, watch=watch, again=True)
+    assert watch.count == 2 * count
+
+
+def test_a_rival_that_diverges_stops_no_other_and_fails_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    wild = recipe.replace(scheduler_options={"l4mom": {"alpha": 1e30}})
+    found = compare(wild, tmp_path / "cmp", seeds=1, schedulers=("l4mom", "aslr", "multistep"), tolerance=100)
+    assert [c.scheduler for c in found.cells if c.failed] == ["l4mom"]
+    assert len(found.accuracies("aslr")) == len(found.accuracies("multistep")) == 1
+    assert not found.shortfalls
+
+
+def test_the_range_test_chooses_one_rate_for_all_runs_once(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe, out = tiny(epochs=1, lr="auto", train_size=None, batch_size=50, validation_size=100), tmp_path / "cmp"
+    found = compare(recipe, out, seeds=1)
+    assert isinstance(found.recipe.lr, float)
+    assert {read_records(c.folder)[0]["recipe"]["lr"] for c in found.cells} == {found.recipe.lr}
+    assert json.loads((out / "comparison.json").read_text())["lr_range"]["steps"] > 0
+    before = state(out)
+    assert compare(recipe, out, seeds=1) == found
+    del before["comparison.json"]
+    assert before.items() <= state(out).items()
+    with pytest.raises(UserError, match=r"lr_range\.json is of another recipe \(width 0\.125 instead of 0\.25\)"):
+        compare(recipe.replace(width=0.25), out, seeds=1)
+
+
+def test_the_command_ends_with_status_1_where_aslr_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, cli: Callable
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(dump_recipe(recipe.replace(lr=1e30)))
+    outcome = cli("compare", *FLAGS, "--seeds=1")
+    assert outcome.status == 1
+    assert "aslr or multistep has a run without an accuracy, so they cannot be compared" in outcome.err
+    assert "diverged" in outcome.out
 
 
 def test_the_command_ends_with_status_0_where_aslr_keeps_up(cmp: Path, cli: Callable) -> None:
@@ -173,8 +286,10 @@ def test_the_command_ends_with_status_1_and_a_line_where_aslr_falls_short(cmp: P
         set_accuracy(cmp / name, 90.0 if name.startswith("aslr") else 90.75)
     outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
     assert outcome.status == 1
-    assert outcome.err == "qtrain: aslr is 0.75 points behind multistep; 0.5 points are allowed\n"
-    assert json.loads((cmp / "comparison.json").read_text())["shortfalls"] == {"multistep": -0.75}
+    interval = "(mean -0.75, 95 % interval -0.75 to -0.75)"  # both seeds differ by as much
+    assert outcome.err == f"qtrain: aslr may be 0.75 points behind multistep {interval}; 0.5 points are allowed\n"
+    found = {"mean": -0.75, "low": -0.75, "high": -0.75, "seeds": 2}
+    assert json.loads((cmp / "comparison.json").read_text())["shortfalls"] == {"multistep": found}
 
 
 def test_two_schedulers_that_win_are_told_in_one_line(
@@ -188,9 +303,10 @@ def test_two_schedulers_that_win_are_told_in_one_line(
     words = ["--seeds=1", "--schedulers=aslr, cosine,constant", "--tolerance=0"]
     outcome = cli("compare", *FLAGS, *words)
     assert outcome.status == 1
-    assert (
-        outcome.err
-        == "qtrain: aslr is 1.00 points behind cosine and 10.00 points behind constant; 0 points are allowed\n"
+    said = "(one seed: the difference itself)"
+    assert outcome.err == (
+        f"qtrain: aslr is 1.00 points behind cosine {said} and aslr is 10.00 points behind constant {said}; "
+        "0 points are allowed\n"
     )
 
 

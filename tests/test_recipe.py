@@ -3,39 +3,49 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtrain.data import DataSet
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
-from qtrain.recipe import Recipe, default_recipe, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
-from qtrain.training import train
+from qtrain.recipe import Recipe, Scheduler, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
 
 OPEN = st.floats(0, 1, exclude_min=True, exclude_max=True)
-RECIPES = st.builds(
+FACTOR = st.floats(0, 1, exclude_min=True)
+SCHEDULERS = get_args(Scheduler)
+MILESTONES = st.lists(st.tuples(OPEN, FACTOR), max_size=4)  # with a factor each
+OPTIONS = st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), max_size=3)
+
+
+def with_gammas(recipe: Recipe, pairs: list[tuple[float, float]], listed: bool) -> Recipe:
+    steps, factors = tuple(m for m, _ in pairs), tuple(g for _, g in pairs)
+    return recipe.replace(milestones=steps, gamma=factors if listed else recipe.gamma)
+
+
+PLAIN = st.builds(
     Recipe,
     network=st.sampled_from(["CNV_1W1A", "cnv-w2a3", "CNV_8W8A"]),
-    data=st.sampled_from(["digits", "cifar10", "cifar100"]),
+    data=st.sampled_from(["digits", "cifar10", "cifar100", "imagenet"]),
     epochs=st.integers(1, 10**9),
     batch_size=st.integers(2, 10**9),
-    optimizer=st.sampled_from(["sgd", "adam"]),
-    lr=st.floats(0, exclude_min=True, allow_infinity=False),
+    optimizer=st.sampled_from(["sgd", "nag", "adam"]),
+    lr=st.floats(0, exclude_min=True, allow_infinity=False) | st.just("auto"),
     momentum=st.floats(0, 1, exclude_max=True),
     weight_decay=st.floats(0, allow_infinity=False),
-    scheduler=st.sampled_from(["aslr", "multistep", "cosine", "constant"]),
-    milestones=st.lists(OPEN, max_size=4).map(tuple),
-    gamma=st.floats(0, 1, exclude_min=True),
+    scheduler=st.sampled_from(SCHEDULERS),
+    scheduler_options=OPTIONS,
+    baseline=st.sampled_from(["multistep", "cosine"]),
+    gamma=FACTOR,
     loss=st.sampled_from(["squared_hinge", "cross_entropy"]),
     seed=st.integers(0, 2**32 - 1),
     protocol=st.sampled_from(["holdout", "paper"]),
     validation_size=st.none() | st.integers(1, 10**6),
     train_size=st.none() | st.integers(1, 10**6),
     augment=st.booleans(),
+    jitter=st.floats(0, 1),
     width=st.floats(0, 32, exclude_min=True),
     bits=st.sampled_from(["", "first=8,last=8", "stage2.*=1w4a"]),
     input_bits=st.integers(1, 8),
@@ -43,6 +53,7 @@ RECIPES = st.builds(
     per_channel=st.booleans(),
     scaling=st.sampled_from(["auto", "constant", "learned", "statistics"]),
 )
+RECIPES = st.builds(with_gammas, PLAIN, MILESTONES, st.booleans())
 
 
 @given(RECIPES)
@@ -72,10 +83,18 @@ BAD: list[tuple[str, Any, str]] = [
     ("data", None, "a name"),
     *[("epochs", v, "a whole number, 1 or more") for v in (0, -1, 1.5, "3", True, None)],
     *[("batch_size", v, "a whole number, 2 or more") for v in (1, 0, 2.0, "20")],
-    *[("lr", v, "a number above 0") for v in (0, 0.0, -0.1, float("nan"), float("inf"), "0.1", None, True, 10**400)],
+    *[("lr", v, "a number above 0, or auto") for v in (0, 0.0, -0.1, float("nan"), float("inf"), "0.1", None, True)],
+    ("lr", 10**400, "a number above 0, or auto"),
     *[("momentum", v, "from 0 to below 1") for v in (-0.1, 1, 1.0, float("nan"), "0.9")],
     *[("weight_decay", v, "0 or more") for v in (-1e-9, float("inf"), float("nan"), "0")],
     *[("gamma", v, "above 0, at most 1") for v in (0, 1.1, float("nan"), "0.1")],
+    *[
+        ("gamma", v, "one factor above 0, at most 1, for each of the 3 milestones")
+        for v in ([0.1], [0.1] * 4, [0.1, 0.1, 0], [0.1, 0.1, "0.1"], [])
+    ],
+    *[("jitter", v, "from 0 to 1") for v in (-0.1, 1.1, float("nan"), "0.4", True, None)],
+    *[("scheduler_options", v, "names with values such as {patience: 5}") for v in (None, [], "eta_max", {1: 2})],
+    *[("baseline", v, "one of multistep, cosine") for v in ("aslr", "", None)],
     *[("width", v, "above 0, at most 32") for v in (0, -1, 33, float("inf"), float("nan"), "1")],
     *[("seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0", None)],
     *[("input_bits", v, "a whole number, 1 to 8") for v in (0, 9, 8.0, "8")],
@@ -87,8 +106,8 @@ BAD: list[tuple[str, Any, str]] = [
     *[(name, v, "true or false") for name in ("augment", "power_of_two", "per_channel") for v in ("no", 0, 1, None)],
     *[("init_from", v, "a run folder or a file of weights") for v in (8, "", " ")],
     *[("bits", v, "text such as first=8,last=8") for v in (8, None, ["first=8"])],
-    *[("optimizer", v, "one of sgd, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
-    *[("scheduler", v, "one of aslr, multistep, cosine, constant") for v in ("step", "", 3)],
+    *[("optimizer", v, "one of sgd, nag, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
+    *[("scheduler", v, f"one of {', '.join(SCHEDULERS)}") for v in ("step", "", 3)],
     *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
     *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
@@ -133,38 +152,6 @@ def test_a_bad_file_is_named_with_what_is_wrong_in_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)
-def test_a_shipped_recipe_loads_and_trains(path: Path, tmp_path: Path, few_digits: DataSet) -> None:
-    recipe = load_recipe(path).replace(width=0.125, epochs=1)
-    train(model_of(recipe), recipe, tmp_path / "run", data=few_digits)
-    assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
-
-
-def test_shipped_recipes_are_named_after_what_they_are_for() -> None:
-    assert {("cnv", "digits"), ("cnv", "cifar10"), ("cnv", "cifar100")} <= set(shipped_recipes())
-    for (family, data), path in shipped_recipes().items():
-        recipe = load_recipe(path)
-        assert recipe.data == data
-        assert family == "any" or recipe.network.lower().startswith(f"{family}_")
-
-
-@pytest.mark.parametrize("network", ["CNV_1W1A", "CNV_2W4A", "cnv-w2a4"])
-def test_any_bit_width_trains_by_its_familys_recipe(network: str) -> None:
-    shipped = load_recipe(shipped_recipes()["cnv", "digits"])
-    assert default_recipe(network, "digits") == shipped.replace(network=network)
-
-
-def test_a_family_without_a_recipe_gets_the_data_set_s() -> None:
-    for data in ("digits", "cifar10", "cifar100"):
-        shipped = load_recipe(shipped_recipes()["any", data])
-        for network in ("WRN20_1W4A", "vgg11-w6a6", "RESNET56_FLOAT"):
-            assert default_recipe(network, data) == shipped.replace(network=network)
-
-
-def test_what_has_no_shipped_recipe_gets_the_plain_defaults() -> None:
-    assert default_recipe("FOO_1W1A", "other") == Recipe("FOO_1W1A", "other")
-
-
 FLAGS = {
     "data": "digits",
     "epochs": "7",
@@ -174,6 +161,8 @@ FLAGS = {
     "momentum": "0.5",
     "weight_decay": "1e-4",
     "scheduler": "cosine",
+    "scheduler_options": "{eta_max: 10}",
+    "baseline": "cosine",
     "milestones": "[0.1,0.2]",
     "gamma": "0.5",
     "loss": "cross_entropy",
@@ -182,6 +171,7 @@ FLAGS = {
     "validation_size": "44",
     "train_size": "55",
     "augment": "false",
+    "jitter": "0.4",
     "width": "0.5",
     "input_bits": "4",
     "scaling": "learned",
@@ -206,9 +196,15 @@ def test_every_field_has_a_flag() -> None:
 @pytest.mark.parametrize(("dash", "spelling"), [("-", "--{} {}"), ("_", "--{}={}")])
 def test_a_flag_sets_its_field_and_no_other(cli: Callable, name: str, spelling: str, dash: str) -> None:
     before = printed(cli, "CNV_1W1A", "--data", "digits")
-    after = printed(cli, "CNV_1W1A", "--data", "digits", *spelling.format(name.replace("_", dash), FLAGS[name]).split())
+    words = spelling.format(name.replace("_", dash), FLAGS[name]).split(maxsplit=1 if " " in spelling else 0)
+    after = printed(cli, "CNV_1W1A", "--data", "digits", *words)
     assert after[name] == (1e-4 if name == "weight_decay" else yaml.safe_load(FLAGS[name]))
     assert {k for k in after if after[k] != before[k]} <= {name}
+
+
+def test_a_flag_takes_a_rate_from_the_range_test_and_a_factor_for_each_milestone(cli: Callable) -> None:
+    config = printed(cli, "CNV_1W1A", "--data", "digits", "--lr", "auto", "--gamma", "[0.1,0.5]")
+    assert (config["lr"], config["gamma"]) == ("auto", [0.1, 0.5])
 
 
 def test_bnn_pynqs_random_seed_is_the_seed(cli: Callable) -> None:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
-from qtrain.report import figures, tables
+from qtrain.report import comparison, figures, tables
 from qtrain.report.graph import read_graph
 from qtrain.report.html import rebuild_command, render, write_report
 from qtrain.report.read import ComparisonData, read_comparison
@@ -27,6 +27,7 @@ from qtrain.report.read import ComparisonData, read_comparison
 RECIPE = Recipe("CNV_1W1A", "digits", epochs=3, batch_size=50, optimizer="adam", lr=0.02, width=0.125).to_dict()
 ACCURACIES = {"aslr": (81.5, 83.25, 82.0), "multistep": (82.0, 82.0, 81.75), "cosine": (80.0, 84.5, 81.0)}
 RATES = {"aslr": (0.02, 0.02, 0.03), "multistep": (0.02, 0.002, 0.0002), "cosine": (0.02, 0.015, 0.005)}
+DASH = "\u2013"  # what the page shows for nothing
 PROOF = {
     "images": 397,
     "equal": 397,
@@ -252,24 +253,92 @@ def test_a_missing_folder_is_a_user_error(tmp_path: Path) -> None:
         read_comparison(tmp_path / "none")
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "numbers"),
-    [
-        ("aslr", ["lr0"]),
-        ("constant", ["lr0"]),
-        ("cosine", ["lr0", "length"]),
-        ("multistep", ["lr0", "milestone 0.5", "milestone 0.75", "milestone 0.9", "gamma"]),
-    ],
-)
-def test_rates_to_tune_are_counted_by_scheduler(scheduler: str, numbers: list[str]) -> None:
-    assert tables.tuned_rates(scheduler, RECIPE) == numbers
-
-
-def test_the_rows_hold_means_spreads_and_paired_differences(data: ComparisonData) -> None:
-    assert tables.comparison_rows(data) == [
-        ("aslr", "82.25 ± 0.90", "", "2 to 3", "2.0", "1"),
-        ("multistep", "81.92 ± 0.14", "+0.33 [-0.50..+1.25]", "2 to 3", "2.0", "5"),
+def test_the_tables_hold_means_paired_differences_intervals_and_costs(data: ComparisonData) -> None:
+    reached, cost = comparison.comparison_tables(data)
+    # by hand: differences -0.5, 1.25, 0.25; standard deviation 0.878; t(2, 0.975) 4.3027; half width 2.1809
+    assert reached.rows == (
+        ("aslr", "82.25 ± 0.90", "", "", "3", "2 to 3"),
+        ("multistep", "81.92 ± 0.14", "+0.33", "-1.85..+2.51", "3", "2 to 3"),
+    )
+    assert [head.replace("\n", " ") for head in reached.head] == [
+        *("scheduler", "test accuracy, %", "ASLR minus it, points", "95 % interval", "epochs to multistep's"),
+        "best epoch",
     ]
+    assert cost.head == ("scheduler", "seconds\nan epoch", "times\nmultistep's", "rates\nto tune")
+    assert cost.rows == (("aslr", "2.0", "1.00", "1"), ("multistep", "2.0", "1.00", "5"))
+
+
+def test_epochs_to_reach_are_counted_by_seed_and_may_be_never(folder: Path) -> None:
+    path = folder / "aslr-seed0" / "records.jsonl"  # its baseline ends with 80
+    path.write_text(
+        path.read_text().replace('"validation_accuracy": 80.0, "images', '"validation_accuracy": 79.9, "images')
+    )
+    path = folder / "aslr-seed1" / "records.jsonl"
+    path.write_text(path.read_text().replace('"validation_accuracy": 71.0', '"validation_accuracy": 81.0'))
+    data = read_comparison(folder)
+    assert comparison.reaching(data, "aslr") == [None, 2, 3]
+    assert comparison.accuracy_table(data).rows[0][4] == "2 to 3 (1 never)"
+
+
+def test_counts_tuning_runs_and_time_have_columns_where_they_are_known(folder: Path) -> None:
+    for seed, extra in enumerate((2500, 3500, 3300)):
+        path = folder / f"multistep-seed{seed}" / "records.jsonl"
+        counts = json.dumps({"forward_passes_extra": extra, "skipped_steps": 0})
+        text = path.read_text().replace('"epoch": 3,', f'"epoch": 3, "counts": {counts},')
+        path.write_text(text.replace('"seconds": 6.0, "test_loss"', '"seconds": 3.0, "test_loss"'))
+    edit(folder / "comparison.json", lambda v: v.update(tuning={"multistep": 9}))
+    cost = comparison.cost_table(read_comparison(folder))
+    assert [head.replace("\n", " ") for head in cost.head[4:]] == [
+        "tuning runs",
+        "extra forward passes",
+        "skipped steps",
+    ]
+    assert cost.rows == (("aslr", "2.0", "2.00", "1", "", "", ""), ("multistep", "1.0", "1.00", "5", "9", "3,100", "0"))
+
+
+def fail(folder: Path, scheduler: str, *seeds: int) -> None:
+    """Make runs of a written comparison diverge."""
+
+    def change(values: Any) -> None:
+        lost = [c for c in values["cells"] if c["scheduler"] == scheduler and c["seed"] in seeds]
+        values["cells"] = [c for c in values["cells"] if c not in lost]
+        values["failed"] = [{**c, "reason": "the loss is nan at step 2"} for c in lost]
+        values["against"] = ["multistep"]
+
+    edit(folder / "comparison.json", change)
+
+
+def test_a_rival_that_diverged_is_shown_as_such_and_fails_nothing(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "cmp", ("aslr", "multistep", "cosine"), tolerance=5)
+    fail(folder, "cosine", 0, 1, 2)
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert ["cosine", "diverged", DASH, DASH, DASH, DASH] in page.rows
+    assert "cosine seed 1 diverged: the loss is nan at step 2." in page.text
+    assert "ASLR holds" in page.text
+    fail(write_comparison(tmp_path / "part", ("aslr", "multistep", "cosine"), tolerance=5), "cosine", 1)
+    row = comparison.accuracy_table(read_comparison(tmp_path / "part")).rows[2]
+    assert row[:3] == ("cosine", "80.50 ± 0.71 (2 of 3)", "+1.25")  # 81.5 - 80 and 82 - 81
+
+
+@pytest.mark.parametrize("scheduler", ["aslr", "multistep"])
+def test_a_challenger_or_baseline_that_diverged_cannot_hold(folder: Path, scheduler: str) -> None:
+    fail(folder, scheduler, 1)
+    data = read_comparison(folder)
+    assert data.shortfalls == {"multistep": None}
+    holds, sentence = comparison.verdict(data)
+    assert not holds
+    assert "cannot be judged: aslr or multistep has a run without an accuracy" in sentence
+    assert "cannot be judged" in Page(write_report(folder).read_text(encoding="utf-8")).text
+
+
+def test_a_report_can_be_made_of_runs_that_all_diverged(folder: Path) -> None:
+    fail(folder, "aslr", 0, 1, 2)
+    edit(
+        folder / "comparison.json", lambda v: v.update(failed=v["failed"] + [{**c, "reason": "x"} for c in v["cells"]])
+    )
+    edit(folder / "comparison.json", lambda v: v.update(cells=[]))
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert ["aslr", "diverged", DASH, DASH, DASH, DASH] in page.rows
 
 
 @pytest.mark.parametrize(
@@ -278,12 +347,19 @@ def test_the_rows_hold_means_spreads_and_paired_differences(data: ComparisonData
 def test_the_verdict_follows_the_tolerance(data: ComparisonData, deficit: float, tolerance: float, holds: bool) -> None:
     theirs = [r for r in data.runs if r.scheduler == "multistep"]
     ours = [dataclasses.replace(r, scheduler="aslr", test_accuracy=r.test_accuracy - deficit) for r in theirs]
-    changed = dataclasses.replace(data, runs=(*ours, *theirs), tolerance=tolerance)
+    changed = dataclasses.replace(
+        data, runs=(*ours, *theirs), tolerance=tolerance
+    )  # no spread: the interval is a point
     assert bool(changed.shortfalls) != holds
-    found, sentence = tables.verdict(changed)
+    found, sentence = comparison.verdict(changed)
     assert found == holds
     assert sentence.startswith("ASLR holds: " if holds else "ASLR falls short: ")
     assert f"{abs(deficit):.2f} points {'below' if deficit > 0 else 'above'} multistep's" in sentence
+
+
+def test_a_mean_that_is_ahead_falls_short_where_its_interval_reaches_too_far_down(data: ComparisonData) -> None:
+    assert data.difference("multistep").mean > 0
+    assert [bool(dataclasses.replace(data, tolerance=t).shortfalls) for t in (1.84, 1.86)] == [True, False]
 
 
 @pytest.mark.parametrize("schedulers", [("aslr", "multistep"), ("aslr", "multistep", "cosine")])
@@ -294,11 +370,12 @@ def test_the_table_fits_80_columns_in_a_pipe(
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     tables.print_comparison(write_comparison(tmp_path / "cmp", schedulers))
     lines = capsys.readouterr().out.splitlines()
-    table = lines[: 3 + len(schedulers)]
+    table = lines[: 7 + 2 * len(schedulers)]
     assert max(map(len, table)) <= 80
-    assert " ".join(table[3].split()) == "aslr 82.25 ± 0.90 - 2 to 3 2.0 1"
-    assert " ".join(table[4].split()) == "multistep 81.92 ± 0.14 +0.33 [-0.50..+1.25] 2 to 3 2.0 5"
-    assert tables.verdict(read_comparison(tmp_path / "cmp"))[1] in lines
+    assert " ".join(table[3].split()) == "aslr 82.25 ± 0.90 - - 3 2 to 3"
+    assert " ".join(table[4].split()) == "multistep 81.92 ± 0.14 +0.33 -1.85..+2.51 3 2 to 3"
+    assert "multistep 2.0 1.00 5" in [" ".join(line.split()) for line in table]
+    assert comparison.verdict(read_comparison(tmp_path / "cmp"))[1] in lines
     assert "\x1b" not in "".join(lines)
 
 
@@ -321,7 +398,7 @@ def test_the_proof_prints_its_numbers(capsys: pytest.CaptureFixture[str], differ
 
 def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_path: Path) -> None:
     data = read_comparison(write_comparison(tmp_path / "cmp", ("aslr", "multistep", "cosine")))
-    colours = {s: figures.scheduler_colour(s, data).lower() for s in data.schedulers}
+    colours = {s: figures.scheduler_colour(s).lower() for s in data.schedulers}
     assert len(set(colours.values())) == 3
     for draw in (figures.validation_accuracy, figures.training_loss):
         lines = {line.get_label(): line for line in draw(data).axes[0].lines}
@@ -333,6 +410,16 @@ def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_pat
     assert {s: tuple(p.get_data().values) for s, p in steps.items()} == RATES
     dots = {t for line in figures.accuracy(data).axes[0].lines if line.get_marker() == "o" for t in line.get_ydata()}
     assert dots == {value for values in ACCURACIES.values() for value in values}
+
+
+def test_every_scheduler_has_a_colour_of_its_own_and_dashes() -> None:
+    from typing import get_args
+
+    from qtrain.recipe import Scheduler
+
+    names = get_args(Scheduler)
+    assert len({figures.COLOURS[name] for name in names}) == len(names)
+    assert set(names) <= set(figures.DASHES)
 
 
 def test_the_draws_are_of_every_layer_and_epoch(data: ComparisonData) -> None:
@@ -353,7 +440,8 @@ def test_the_page_stands_alone_and_holds_the_recorded_numbers(folder: Path) -> N
     assert len(page.links) == 4
     assert all(link.startswith("data:image/png;base64,iVBOR") for link in page.links)
     assert not {"script", "link", "iframe", "object", "a"} & set(page.tags)
-    assert ["multistep", "81.92 ± 0.14", "+0.33 [-0.50..+1.25]", "2 to 3", "2.0", "5"] in page.rows
+    assert ["multistep", "81.92 ± 0.14", "+0.33", "-1.85..+2.51", "3", "2 to 3"] in page.rows
+    assert ["multistep", "2.0", "1.00", "5"] in page.rows
     assert ["test images with equal classes", "397 of 397"] in page.rows
     assert ["exported", "47", "16", "31", "1.5e-09"] in page.rows
     assert ["fc1", "2 x 3", "6", "4", "24"] in page.rows
@@ -361,7 +449,7 @@ def test_the_page_stands_alone_and_holds_the_recorded_numbers(folder: Path) -> N
     assert ["nodes of the final graph", "6"] in page.rows
     assert ["model.onnx", f"{(folder / 'aslr-seed0/finn/model.onnx').stat().st_size:,} bytes"] in page.rows
     assert ["commit", "not recorded"] in page.rows
-    assert tables.verdict(read_comparison(folder))[1] in page.text
+    assert comparison.verdict(read_comparison(folder))[1] in page.text
 
 
 def test_the_report_is_the_same_each_time_and_leaves_nothing_partial(folder: Path) -> None:
@@ -399,10 +487,23 @@ def test_one_seed_without_export_makes_a_report_too(tmp_path: Path) -> None:
     shutil.rmtree(folder / "aslr-seed0" / "finn")
     page = Page(write_report(folder).read_text(encoding="utf-8"))
     assert "No run was exported" in page.text
-    assert ["multistep", "82.00", "-0.50", "2", "2.0", "5"] in page.rows
+    assert ["multistep", "82.00", "-0.50", DASH, "3", "2"] in page.rows
+    assert "one seed, so the difference itself counts" in page.text
 
 
-@pytest.mark.parametrize("changes", [{}, {"augment": False, "train_size": 100, "milestones": [0.25], "lr": 1e-05}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "augment": False,
+            "train_size": 100,
+            "milestones": [0.25],
+            "lr": 1e-05,
+            "scheduler_options": {"eta_max": 10.0},
+        },
+    ],
+)
 def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData, changes: dict[str, Any]) -> None:
     from qtrain import arguments
 
@@ -415,6 +516,7 @@ def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData,
     assert (options.schedulers, options.seeds, options.tolerance) == ("aslr,multistep", 3, 0.5)
     assert (options.board, options.target_fps, options.clock_ns) == ("ZCU104", 1000, 10.0)
     assert (options.device, options.out) == ("cpu", "cmp")
+    assert (options.challenger, options.against) == ("aslr", "multistep")
 
 
 def test_the_report_loads_nothing_that_trains() -> None:
@@ -440,7 +542,7 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
     for cell in comparison.cells:
         result = json.loads((cell.folder / "records.jsonl").read_text().splitlines()[-1])
         assert cell.test_accuracy == result["test_accuracy"]
-        row = next(row for row in page.rows if row[0] == cell.scheduler)
+        row = next(row for row in page.rows if row and row[0] == cell.scheduler)
         assert row[1] == f"{result['test_accuracy']:.2f}"
     manifest = json.loads((finn / "manifest.json").read_text())
     assert [f"{manifest['proof']['equal']} of {manifest['proof']['images']}"] in [row[1:] for row in page.rows]

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qtrain.data import DataSet
 from qtrain.experiments.run import model_of, train_recipe
-from qtrain.recipe import Recipe, dump_recipe
+from qtrain.recipe import Recipe, Scheduler, dump_recipe
 from qtrain.training import Interrupted, checkpoint, train
 from qtrain.training.records import RECORDS, read_records
 
@@ -84,6 +84,8 @@ def whole(
     [
         *[(s, o, {1, 3, 4, 6}) for s in ("aslr", "multistep") for o in ("sgd", "adam")],
         *[(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
+        *[(s, "adam", {2, 5}) for s in get_args(Scheduler) if s not in ("aslr", "multistep")],
+        *[(s, "nag", {5}) for s in ("aslr_decay", "schedulefree", "dadaptation", "transition")],
     ],
 )
 def test_a_run_stopped_and_resumed_is_the_uninterrupted_run(

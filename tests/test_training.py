@@ -160,7 +160,7 @@ def test_recorded_rates_are_the_schedules(
     assert [r["lr"] for r in records] == pytest.approx(rates)
     assert all(set(r["draws"].values()) == {r["lr"]} for r in records)
     saved = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
-    assert {group["lr"] for group in saved["optimizer"]["param_groups"]} == {records[-1]["lr"]}
+    assert {group["lr"] for group in saved["method"]["optimizer"]["param_groups"]} == {records[-1]["lr"]}
 
 
 def test_best_and_last_weights_are_kept_and_the_model_ends_with_the_best(

@@ -1,4 +1,4 @@
-"""Mini-batches: pad, random crop and horizontal flip of a whole batch at once, on the device that holds the images.
+"""Mini-batches: pad, random crop, flip and colour jitter of a whole batch at once, on the device with the images.
 
 All random numbers of an epoch are drawn at its start from (seed, epoch) alone, on the CPU. So a run can continue at
 any step, and every device sees the same batches.
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qtrain.data.dataset import Split
+from qtrain.data.jitter import colour_jitter, draw_jitter
 from qtrain.errors import UserError
 
 _STREAM = 0x41554731  # keeps these draws apart from any other use of the same seed
@@ -101,11 +102,13 @@ class Batches:
         seed: of the order, the crops and the flips, 0 or more.
         augment: crop and flip; False only shuffles.
         flip: whether a mirrored image keeps its label (`DataSet.flip`); without it augmentation only crops.
+        jitter: with ``augment``, brightness, contrast and saturation are scaled by up to this share, 0 to 1.
         pad: zeros added on each side before the crop, in pixels.
         drop_last: leave the images out that don't fill a batch (others in each epoch).
 
     Raises:
-        UserError: the batch size, the padding or the seed is out of range, or the split holds less than a batch.
+        UserError: the batch size, the padding, the jitter or the seed is out of range, or the split holds less than a
+            batch.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Batches:
         seed: int,
         augment: bool,
         flip: bool,
+        jitter: float = 0.0,
         pad: int = 4,
         drop_last: bool = False,
     ) -> None:
@@ -128,12 +132,19 @@ class Batches:
             )
         if pad < 0 or seed < 0:
             raise UserError(f"pad {pad} and seed {seed} cannot be negative; choose 0 or more")
+        if not 0 <= jitter <= 1:
+            raise UserError(f"jitter {jitter} is out of range; choose from 0 to 1")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.pad = pad if augment else 0
         self.flip = flip and augment
+        self.jitter = jitter if augment else 0.0
         self.drop_last = drop_last
+        self._prepare()
+
+    def _prepare(self) -> None:
+        split = self.split
         self._padded = F.pad(split.images, (self.pad,) * 4) if self.pad else split.images
         self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
 
@@ -162,27 +173,32 @@ class Batches:
         """
         if not 0 <= start <= len(self) or epoch < 0:
             raise ValueError(f"epoch {epoch} has no step {start}; an epoch has {len(self)} steps")
-        return self._steps(self.plan(epoch), start)
+        return self._steps(epoch, start)
 
-    def _steps(self, plan: EpochPlan, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        steps = len(self)
-        for step in range(start, steps):
-            is_end = step == steps - 1 and not self.drop_last
-            at = slice(step * self.batch_size, None if is_end else (step + 1) * self.batch_size)
+    def _steps(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        plan, factors = self.plan(epoch), self._factors(epoch)
+        for at in self._slices(start):
             index = plan.order[at]
             if self.pad or self.flip:
                 images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pad)
             else:
                 images = self._padded[index]
-            yield to_unit(images), self.split.labels[index]
+            unit = to_unit(images)
+            yield unit if factors is None else colour_jitter(unit, factors[at]), self.split.labels[index]
 
+    def _slices(self, start: int) -> Iterator[slice]:
+        """What each step from ``start`` on shows of the epoch's order."""
+        steps = len(self)
+        for step in range(start, steps):
+            is_end = step == steps - 1 and not self.drop_last
+            yield slice(step * self.batch_size, None if is_end else (step + 1) * self.batch_size)
 
-def ordered_batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield every image once, in order and unchanged, as an evaluation needs; the same types as `Batches.epoch`."""
-    if batch_size < 1:
-        raise UserError(f"batch_size {batch_size} is too small; choose 1 or more")
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield to_unit(images), labels
+    def _factors(self, epoch: int) -> Tensor | None:
+        """The epoch's jitter on the split's device; None without jitter."""
+        if not self.jitter:
+            return None
+        factors = draw_jitter(len(self.split), seed=self.seed, epoch=epoch, strength=self.jitter)
+        return factors.to(self.split.device)
 
 
 def to_unit(images: Tensor) -> Tensor:

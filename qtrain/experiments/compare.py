@@ -1,34 +1,24 @@
 """Schedulers against each other: the same recipe and seeds, only the schedule differs."""
 
 import json
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.run import export_run, resume_run, train_recipe
+from qtrain.experiments.cells import Cell, cells_of, check_cells, run_cell
+from qtrain.experiments.run import export_run
 from qtrain.export import verify
-from qtrain.recipe import Recipe
+from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+from qtrain.report.statistics import Difference, default_judged, shortfalls
 from qtrain.training import Watcher
-from qtrain.training.folder import check_run
 
 BASELINE = "multistep"
 CHALLENGER = "aslr"
 FORMAT = 1
-COMPARISON = "comparison.json"
+COMPARISON, LR_RANGE = "comparison.json", "lr_range.json"
 FINN = "finn"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a comparison: test accuracy in percent, folder of its records."""
-
-    scheduler: str
-    seed: int
-    folder: Path
-    test_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -38,21 +28,34 @@ class Comparison:
     Attributes:
         recipe: shared by all runs; its scheduler and seed are those of the first.
         cells: every run.
-        tolerance: points that ASLR may fall short by.
+        tolerance: points that the challenger may fall short by.
+        challenger: the scheduler that is judged.
+        against: the schedulers it is held against; None chooses as ``default_judged`` does.
+        tuning: tuning runs that a scheduler's numbers cost before this comparison, by scheduler.
+        lr_range: what the range test found and cost, where it chose the rate.
     """
 
     recipe: Recipe
     cells: tuple[Cell, ...]
     tolerance: float
+    challenger: str = CHALLENGER
+    against: tuple[str, ...] | None = None
+    tuning: Mapping[str, int] = field(default_factory=dict)
+    lr_range: Mapping[str, Any] | None = None
+
+    def by_seed(self, scheduler: str) -> dict[int, float]:
+        """Test accuracies of a scheduler's finished runs in percent."""
+        cells = sorted(self.cells, key=lambda c: c.seed)
+        return {c.seed: c.test_accuracy for c in cells if c.scheduler == scheduler and c.test_accuracy is not None}
 
     def accuracies(self, scheduler: str) -> list[float]:
-        """Test accuracies of a scheduler in percent, by seed."""
-        return [cell.test_accuracy for cell in sorted(self.cells, key=lambda c: c.seed) if cell.scheduler == scheduler]
+        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        return list(self.by_seed(scheduler).values())
 
     def differences(self, baseline: str) -> list[float]:
-        """ASLR minus ``baseline`` in points, seed by seed."""
-        pairs = zip(self.accuracies(CHALLENGER), self.accuracies(baseline), strict=True)
-        return [ours - theirs for ours, theirs in pairs]
+        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
+        ours, theirs = self.by_seed(self.challenger), self.by_seed(baseline)
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
     @property
     def schedulers(self) -> list[str]:
@@ -60,44 +63,87 @@ class Comparison:
         return list(dict.fromkeys(cell.scheduler for cell in self.cells))
 
     @property
-    def shortfalls(self) -> dict[str, float]:
-        """Baselines that ASLR is behind by more than the tolerance, with the mean difference in points."""
-        baselines = [s for s in self.schedulers if s != CHALLENGER]
-        means = {s: statistics.mean(self.differences(s)) for s in baselines}
-        return {s: mean for s, mean in means.items() if mean < -self.tolerance}
+    def seeds(self) -> list[int]:
+        """In the order they ran."""
+        return list(dict.fromkeys(cell.seed for cell in self.cells))
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The schedulers that the challenger has to keep up with."""
+        return self.against or default_judged(self.schedulers, self.challenger, self.recipe.baseline)
+
+    @property
+    def shortfalls(self) -> dict[str, Difference | None]:
+        """Those that the challenger may be behind by more than the tolerance; see ``qtrain.report.statistics``."""
+        accuracies = {s: self.by_seed(s) for s in self.schedulers}
+        return shortfalls(accuracies, self.seeds, self.challenger, self.judged, self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to ``comparison.json``; folders relative to it."""
-        baselines = [s for s in self.schedulers if s != CHALLENGER]
         return {
             "format": FORMAT,
             "recipe": self.recipe.to_dict(),
             "schedulers": self.schedulers,
             "tolerance": self.tolerance,
-            "cells": [
-                {
-                    "scheduler": cell.scheduler,
-                    "seed": cell.seed,
-                    "folder": cell.folder.name,
-                    "test_accuracy": cell.test_accuracy,
-                }
-                for cell in self.cells
-            ],
-            "differences": {s: self.differences(s) for s in baselines},
-            "shortfalls": self.shortfalls,
+            "challenger": self.challenger,
+            "against": list(self.judged),
+            "tuning": dict(self.tuning),
+            "lr_range": None if self.lr_range is None else dict(self.lr_range),
+            "cells": [cell.to_dict() for cell in self.cells if cell.failed is None],
+            "failed": [cell.to_dict() for cell in self.cells if cell.failed is not None],
+            "differences": {s: self.differences(s) for s in self.schedulers if s != self.challenger},
+            "shortfalls": {s: d.to_dict() if d else None for s, d in self.shortfalls.items()},
         }
 
 
-def check_schedulers(schedulers: Sequence[str]) -> None:
-    """See that ASLR is there with something to compare it with, each once.
+def check_schedulers(schedulers: Sequence[str], challenger: str = CHALLENGER, against: Sequence[str] = ()) -> None:
+    """See that the challenger is there with something to compare it with, each once.
 
     Raises:
         UserError: it is not.
     """
-    if CHALLENGER not in schedulers or len(schedulers) < 2 or len(set(schedulers)) < len(schedulers):
+    if challenger not in schedulers or len(schedulers) < 2 or len(set(schedulers)) < len(schedulers):
         raise UserError(
-            f"schedulers must be {CHALLENGER} and at least one other, each once, but got {list(schedulers)}"
+            f"schedulers must be {challenger} and at least one other, each once, but got {list(schedulers)}"
         )
+    if strange := [name for name in against if name not in schedulers or name == challenger]:
+        others = ", ".join(s for s in schedulers if s != challenger)
+        raise UserError(
+            f"against must name schedulers that {challenger} is compared with ({others}), but got {strange}"
+        )
+
+
+def check_comparison(
+    recipe: Recipe,
+    out: Path,
+    *,
+    schedulers: Sequence[str],
+    seeds: int,
+    tolerance: float,
+    challenger: str = CHALLENGER,
+    against: Sequence[str] | None = None,
+    tuning: Mapping[str, int] | None = None,
+) -> None:
+    """See that ``compare`` can begin, or go on, in ``out``; nothing is written.
+
+    Raises:
+        UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
+    """
+    check_schedulers(schedulers, challenger, against or ())
+    if seeds < 1:
+        raise UserError(f"seeds must be 1 or more, but got {seeds}")
+    if not tolerance >= 0:
+        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
+    for name, runs in (tuning or {}).items():
+        if name not in schedulers or runs < 0:
+            raise UserError(f"tuning must give runs, 0 or more, for some of {list(schedulers)}, but got {name}={runs}")
+    known, _ = _known_rate(recipe, out)
+    cells = cells_of(known or recipe, out, schedulers, seeds)
+    ours = (out / COMPARISON, out / LR_RANGE, *(folder for _, folder in cells))
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+    if known is not None:
+        check_cells(cells)
 
 
 def compare(
@@ -107,6 +153,10 @@ def compare(
     schedulers: Sequence[str] = (CHALLENGER, BASELINE),
     seeds: int = 3,
     tolerance: float = 0.5,
+    challenger: str = CHALLENGER,
+    against: Sequence[str] | None = None,
+    tuning: Mapping[str, int] | None = None,
+    again: bool = False,
     data_root: str | Path | None = None,
     device: str = "auto",
     watch: Watcher | None = None,
@@ -114,47 +164,108 @@ def compare(
 ) -> Comparison:
     """Train ``recipe`` with every scheduler and seeds ``recipe.seed, recipe.seed + 1, ...``; nothing else changes.
 
-    Finished runs in ``out`` are read, not trained again; an unfinished one continues from its checkpoint.
+    Finished runs in ``out`` are read, not trained again; an unfinished one continues from its checkpoint. One whose
+    loss stops being finite is recorded as failed and the others go on.
 
     Args:
-        recipe: shared by all runs.
+        recipe: shared by all runs; the range test chooses its rate, once for all of them, where that is auto. Its
+            scheduler_options are by scheduler, as in {"armijo": {"eta_max": 10}}.
         out: new folder, or that of the same comparison.
-        schedulers: aslr and others.
+        schedulers: the challenger and others.
         seeds: runs a scheduler.
-        tolerance: points that ASLR may fall short by.
+        tolerance: points that the challenger may fall short by.
+        challenger: the scheduler that is judged.
+        against: the schedulers it is held against; by default the recipe's baseline where it is among them, else the
+            others that are tuned by hand, else all others.
+        tuning: tuning runs that a scheduler's numbers cost before, by scheduler; for the record.
+        again: train runs anew that failed before.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
         watch: told where each run is.
         say: told of each run's result.
 
     Raises:
-        UserError: schedulers, seeds or tolerance out of range, or ``out`` holds runs of another recipe.
+        UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
     """
-    check_schedulers(schedulers)
-    if seeds < 1:
-        raise UserError(f"seeds must be 1 or more, but got {seeds}")
-    if not tolerance >= 0:
-        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
-    recipes = [recipe.replace(scheduler=s, seed=recipe.seed + i) for i in range(seeds) for s in schedulers]
-    folders = [out / f"{r.scheduler}-seed{r.seed}" for r in recipes]
-    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / COMPARISON, *folders)):
-        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
-    for cell, folder in zip(recipes, folders, strict=True):
-        if folder.exists():
-            check_run(folder, cell, "name a new folder with --out")
+    check_comparison(
+        recipe,
+        out,
+        schedulers=schedulers,
+        seeds=seeds,
+        tolerance=tolerance,
+        challenger=challenger,
+        against=against,
+        tuning=tuning,
+    )
+    recipe, lr_range = _fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
     cells = []
-    for cell, folder in zip(recipes, folders, strict=True):
-        if folder.exists():
-            result = resume_run(folder, data_root=data_root, device=device, watch=watch)
-        else:
-            result = train_recipe(cell, folder, data_root=data_root, device=device, watch=watch)
-        cells.append(Cell(cell.scheduler, cell.seed, folder, result.test_accuracy))
-        say(f"{cell.scheduler} seed {cell.seed}: test accuracy {result.test_accuracy:.2f} %")
-    comparison = Comparison(recipe, tuple(cells), tolerance)
-    partial = out / f".{COMPARISON}.partial"
-    partial.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
-    partial.replace(out / COMPARISON)
+    for cell_recipe, folder in cells_of(recipe, out, schedulers, seeds):
+        cell = run_cell(cell_recipe, folder, again=again, data_root=data_root, device=device, watch=watch)
+        cells.append(cell)
+        found = (
+            f"test accuracy {cell.test_accuracy:.2f} %" if cell.test_accuracy is not None else f"failed: {cell.failed}"
+        )
+        say(f"{cell.scheduler} seed {cell.seed}: {found}")
+    held = tuple(against) if against else None
+    comparison = Comparison(recipe, tuple(cells), tolerance, challenger, held, dict(tuning or {}), lr_range)
+    write_json(out / COMPARISON, comparison.to_dict())
     return comparison
+
+
+def parse_tuning(text: str) -> dict[str, int]:
+    """Read ``multistep=9,cosine=3``: the tuning runs that each scheduler's numbers cost.
+
+    Raises:
+        UserError: an entry of another form.
+    """
+    found = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, _, runs = (part.strip() for part in entry.partition("="))
+        if not name or not runs.isdecimal():
+            raise UserError(f"tuning must be SCHEDULER=RUNS, comma-separated, as in multistep=9, but got {entry!r}")
+        found[name] = int(runs)
+    return found
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
+    """The recipe with a number for its rate, None where the range test is still to find it."""
+    if recipe.lr != AUTO:
+        return recipe, None
+    path = out / LR_RANGE
+    if not path.exists():
+        return None, None
+    try:
+        found = json.loads(path.read_text())
+        known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
+    if other := difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict()):
+        raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
+    return known, record
+
+
+def _fixed_rate(
+    recipe: Recipe, out: Path, say: Callable[[str], None], **machine: Any
+) -> tuple[Recipe, dict[str, Any] | None]:
+    """As ``_known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time."""
+    known, record = _known_rate(recipe, out)
+    if known is not None:
+        return known, record
+    from qtrain.experiments.lr_range import resolve_lr
+
+    found, record = resolve_lr(recipe.replace(scheduler_options={}), **machine)  # the options are by scheduler
+    known = recipe.replace(lr=found.lr)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / LR_RANGE, {"recipe": known.to_dict(), "record": record})
+    say(f"lr {known.lr:g} for all runs, from the range test")
+    return known, record
 
 
 def export_cells(
@@ -172,12 +283,21 @@ def export_cells(
         ProofError: a graph differs from torch.
     """
     for scheduler in comparison.schedulers:
-        cell = next(c for c in comparison.cells if c.scheduler == scheduler)
-        out = cell.folder / FINN
-        say(f"{scheduler} seed {cell.seed}: {out}")
+        cells = [c for c in comparison.cells if c.scheduler == scheduler and c.failed is None]
+        if not cells:
+            say(f"{scheduler}: no run to export, all failed")
+            continue
+        out = cells[0].folder / FINN
+        say(f"{scheduler} seed {cells[0].seed}: {out}")
         if out.exists():
             verify(out, say=say)
         else:
             export_run(
-                cell.folder, out, board=board, target_fps=target_fps, clock_ns=clock_ns, data_root=data_root, say=say
+                cells[0].folder,
+                out,
+                board=board,
+                target_fps=target_fps,
+                clock_ns=clock_ns,
+                data_root=data_root,
+                say=say,
             )

@@ -6,29 +6,34 @@ from typing import Any
 
 import torch
 
-from qtrain.data import class_names, load_data
+from qtrain.data import FolderSplit, class_names, image_size, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.start import read_start
 from qtrain.export import Proof, check_target, export_finn
 from qtrain.export.finn_folder import check_destination
 from qtrain.models import Network, build_model, parse_name
 from qtrain.models.warm_start import initialise_from
-from qtrain.recipe import Recipe
+from qtrain.recipe import AUTO, Recipe
 from qtrain.training import Result, Watcher, train
 from qtrain.training.folder import check_free, folder_recipe, has_begun, load_best
 from qtrain.training.records import RECORDS, read_records
 
-IMAGE_SIZE = 32  # of every data set there is: digits are scaled up to CIFAR's size
+FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
 
 
-def model_of(recipe: Recipe) -> Network:
-    """Build the recipe's network, its initial weights drawn from the recipe's seed."""
+def model_of(recipe: Recipe, data_root: str | Path | None = None) -> Network:
+    """Build the recipe's network, its initial weights drawn from the recipe's seed.
+
+    Args:
+        recipe: of the run.
+        data_root: where ImageNet's tree lies, whose folders are its classes; else QTRAIN_DATA.
+    """
     torch.manual_seed(recipe.seed)
     return build_model(
         recipe.network,
-        num_classes=len(class_names(recipe.data)),
+        num_classes=len(class_names(recipe.data, data_root)),
         width=recipe.width,
-        image_size=IMAGE_SIZE,
+        image_size=image_size(recipe.data),
         bits=recipe.bits,
         input_bits=recipe.input_bits,
         scaling=recipe.scaling,
@@ -37,7 +42,7 @@ def model_of(recipe: Recipe) -> Network:
     )
 
 
-def initial_model(recipe: Recipe) -> tuple[Network, dict[str, Any] | None]:
+def initial_model(recipe: Recipe, data_root: str | Path | None = None) -> tuple[Network, dict[str, Any] | None]:
     """Build the recipe's network with the weights of its ``init_from``, where it names any.
 
     Returns:
@@ -46,31 +51,31 @@ def initial_model(recipe: Recipe) -> tuple[Network, dict[str, Any] | None]:
     Raises:
         UserError: no such weights, damaged, or of another family, width or number of classes.
     """
-    model = model_of(recipe)
+    model = model_of(recipe, data_root)
     if recipe.init_from is None:
         return model, None
     start = read_start(Path(recipe.init_from))
     try:
-        source = None if start.recipe is None else _source(start.recipe, recipe)
+        source = None if start.recipe is None else _source(start.recipe, recipe, data_root)
         initialise_from(model, start.weights, source)
     except UserError as error:
         raise UserError(f"{recipe.network} cannot start from {recipe.init_from}: {error}") from None
     return model, start.facts
 
 
-def _source(theirs: Recipe, ours: Recipe) -> Network:
+def _source(theirs: Recipe, ours: Recipe, data_root: str | Path | None) -> Network:
     """The untrained network of the run whose weights ``ours`` starts from."""
     family, wanted = parse_name(theirs.network).family, parse_name(ours.network).family
     if family != wanted:
         raise UserError(f"it is a run of {theirs.network}; take one of {wanted}, at any bits or {wanted}_FLOAT")
     if theirs.width != ours.width:
         raise UserError(f"it has width {theirs.width:g}, this run {ours.width:g}; give --width {theirs.width:g}")
-    classes, wanted_classes = len(class_names(theirs.data)), len(class_names(ours.data))
+    classes, wanted_classes = len(class_names(theirs.data, data_root)), len(class_names(ours.data, data_root))
     if classes != wanted_classes:
         raise UserError(
             f"it has the {classes} classes of {theirs.data}, {ours.data} has {wanted_classes}; take a run of as many"
         )
-    return model_of(theirs)
+    return model_of(theirs, data_root)
 
 
 def train_recipe(
@@ -80,31 +85,50 @@ def train_recipe(
     data_root: str | Path | None = None,
     device: str = "auto",
     watch: Watcher | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Build the recipe's network and train it into the run folder ``out``.
+    """Build the recipe's network and train it into the run folder ``out``; ``stop`` is ``train``'s.
+
+    Where the recipe's rate is auto, the range test chooses it first; what that found and cost is in the run's record
+    as ``lr_range``, and ``say`` is told.
 
     Raises:
-        UserError: as ``initial_model`` and ``train`` do; nothing is written then.
+        UserError: as ``initial_model``, ``resolve_lr`` and ``train`` do; nothing is written then.
     """
     check_free(out)  # before weights are read
-    model, start = initial_model(recipe)
-    return train(model, recipe, out, data_root=data_root, device=device, watch=watch, start=start)
+    extra: dict[str, Any] = {}
+    if recipe.lr == AUTO:
+        from qtrain.experiments.lr_range import resolve_lr  # builds its network with this module
+
+        recipe, found = resolve_lr(recipe, data_root=data_root, device=device, watch=watch)
+        extra = {"lr_range": found}
+        say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
+    model, start = initial_model(recipe, data_root)
+    options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
+    return train(model, recipe, out, extra=extra, **options)
 
 
 def resume_run(
-    folder: Path, *, data_root: str | Path | None = None, device: str = "auto", watch: Watcher | None = None
+    folder: Path,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Continue the run in ``folder`` by its own recipe.
+    """Continue the run in ``folder`` by its own recipe; ``stop`` is ``train``'s.
 
     Raises:
         UserError: the folder is not a run's, or damaged.
     """
     recipe = folder_recipe(folder)
-    model, start = model_of(recipe), None
+    model, start = model_of(recipe, data_root), None
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
-        model, start = initial_model(recipe)
+        model, start = initial_model(recipe, data_root)
         _check_same_start(folder, start)
-    return train(model, recipe, folder, data_root=data_root, device=device, resume=True, watch=watch, start=start)
+    options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
+    return train(model, recipe, folder, resume=True, **options)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:
@@ -115,14 +139,14 @@ def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:
         raise UserError(f"{start['path']} has changed since {folder} began; put the old weights there, or train anew")
 
 
-def load_run(folder: Path) -> tuple[Recipe, Network]:
+def load_run(folder: Path, data_root: str | Path | None = None) -> tuple[Recipe, Network]:
     """Recipe and trained network (best validation accuracy, evaluation mode, on the CPU) of a run folder.
 
     Raises:
         UserError: not a run folder, nothing trained yet, damaged, or a checkpoint of another network.
     """
     recipe = folder_recipe(folder)
-    model = model_of(recipe)
+    model = model_of(recipe, data_root)
     load_best(model, recipe, folder)
     return recipe, model.eval()
 
@@ -138,11 +162,17 @@ def export_run(
     refused_too: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
-    """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s."""
+    """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
+
+    Of images that lie in files, ``FOLDER_PROOF`` are taken, evenly spread.
+    """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
-    recipe, model = load_run(folder)
+    recipe, model = load_run(folder, data_root)
     test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
+    if isinstance(test, FolderSplit):
+        count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes: some of each
+        test = test.select(torch.linspace(0, len(test) - 1, count).long())
     results = [r for r in read_records(folder) if r["type"] == "result"]
     return export_finn(
         model,

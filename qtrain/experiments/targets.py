@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from qtrain.data import image_size
 from qtrain.errors import UserError
-from qtrain.experiments.run import IMAGE_SIZE, load_run
+from qtrain.experiments.run import load_run
 from qtrain.export.lint import Finding, lint_file, lint_module
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.training.folder import RECIPE
@@ -73,7 +74,9 @@ def _lint_path(path: Path, shape: Shape | None) -> tuple[Finding, ...]:
             raise UserError(f"{path} is a file but no .onnx file; name {FORMS}")
         return lint_file(path)
     if (path / RECIPE).exists():
-        return lint_module(load_run(path)[1], (3, IMAGE_SIZE, IMAGE_SIZE))
+        recipe, model = load_run(path)
+        size = image_size(recipe.data)
+        return lint_module(model, (3, size, size))
     if (path / "model.onnx").exists():
         return lint_file(path / "model.onnx")
     raise UserError(f"{path} is neither a run folder (no {RECIPE}) nor a FINN folder (no model.onnx); name {FORMS}")

@@ -1,8 +1,10 @@
 """Figures of a comparison, each from the recorded data alone; one colour a scheduler everywhere."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,21 +13,37 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from qtrain.report.read import ASLR, ComparisonData, Epoch, Run
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the first four are spoken for
-COLOURS = {ASLR: "#0072B2", "multistep": "#D55E00", "cosine": "#009E73", "constant": "#CC79A7"}
-SPARE_COLOURS = ("#E69F00", "#56B4E9")
-DASHES = {ASLR: "-", "multistep": "--", "cosine": "-.", "constant": ":"}  # told apart in a black and white print too
+# Okabe and Ito's colours, which colour-blind readers can tell apart, for what the paper compares; the rivals share the
+# hues in other shades. Dashes tell them apart in a black and white print too.
+COLOURS = {
+    **{ASLR: "#0072B2", "aslr_decay": "#3F51B5", "aslr_smooth": "#56B4E9", "aslr_average": "#00A3A3"},
+    **{"multistep": "#D55E00", "cosine": "#009E73", "constant": "#CC79A7", "cosine_restarts": "#66A61E"},
+    **{"wsd": "#8C564B", "onecycle": "#B8860B", "plateau": "#E377C2"},
+    **{"l4mom": "#E69F00", "l4adam": "#C49C00", "armijo": "#7B3294"},
+    **{"schedulefree": "#000000", "prodigy": "#7F7F7F", "dadaptation": "#9C8AA5", "dog": "#A6761D"},
+    "transition": "#B2182B",
+}
+UNKNOWN_COLOUR = "#555555"
+_DASHED, _DASHDOT, _DOTTED = "--", "-.", ":"
+_LONG, _SHORT = (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1))
+DASHES: dict[str, Any] = {
+    **{ASLR: "-", "aslr_decay": _LONG, "aslr_smooth": _SHORT, "aslr_average": _DASHDOT},
+    **{"multistep": _DASHED, "cosine": _DASHDOT, "constant": _DOTTED, "cosine_restarts": _SHORT},
+    **{"wsd": _LONG, "onecycle": _DASHED, "plateau": _DASHDOT},
+    **{"l4mom": _DASHED, "l4adam": _DOTTED, "armijo": _SHORT},
+    **{"schedulefree": _DASHDOT, "prodigy": _LONG, "dadaptation": _DASHED, "dog": _DOTTED, "transition": _LONG},
+}
 INK, FAINT, GRID = "#333333", "#6B7280", "#E4E7EB"
 _SEEDS = "mean ± sd, thin: single seeds"
 # first digits that get a label, by the ratio of the axis' ends
 _LOG_TICKS = ((4, range(1, 10)), (40, (1, 2, 3, 5)), (4000, (1, 2, 5)), (float("inf"), (1,)))
+_MANY = 5  # names side by side; more are written aslant, and legends stand beside the axes
 SIZE, OVERVIEW_SIZE, PAD = (5.8, 3.7), (12.6, 3.7), 0.1  # inches
 
 
-def scheduler_colour(scheduler: str, data: ComparisonData) -> str:
-    """The colour of a scheduler, in hexadecimal; the same in every figure of ``data``."""
-    others = [s for s in data.schedulers if s not in COLOURS]
-    return COLOURS.get(scheduler) or SPARE_COLOURS[others.index(scheduler) % len(SPARE_COLOURS)]
+def scheduler_colour(scheduler: str) -> str:
+    """The colour of a scheduler, in hexadecimal; the same in every figure."""
+    return COLOURS.get(scheduler, UNKNOWN_COLOUR)
 
 
 def accuracy(data: ComparisonData) -> Figure:
@@ -50,7 +68,9 @@ def training_loss(data: ComparisonData) -> Figure:
 
 def overview(data: ComparisonData) -> Figure:
     """Test accuracy, learning rate and validation accuracy in one row."""
-    figure = Figure(figsize=OVERVIEW_SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0.03))
+    width, height = OVERVIEW_SIZE
+    size = (width + 3, height + 0.6) if len(data.schedulers) > _MANY else OVERVIEW_SIZE
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0.03))
     axes = figure.subplots(1, 3, width_ratios=[0.85, 1, 1])
     for axis, draw in zip(axes, (_draw_accuracy, _draw_learning_rate, _draw_validation), strict=True):
         draw(axis, data)
@@ -72,27 +92,32 @@ def _single(data: ComparisonData, draw: Callable[[Axes, ComparisonData], None]) 
 
 
 def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
-    columns = range(len(data.schedulers))
-    by_scheduler = [data.accuracies(s) for s in data.schedulers]
-    for seed_values in zip(*by_scheduler, strict=True):
-        axes.plot(columns, seed_values, color="#B8BEC6", lw=0.9, zorder=1)
-    for x, scheduler, values in zip(columns, data.schedulers, by_scheduler, strict=True):
-        colour, mean = scheduler_colour(scheduler, data), statistics.mean(values)
+    names = [s for s in data.schedulers if data.of(s)]
+    for seed in data.seeds:
+        found = [(x, data.by_seed(s)[seed]) for x, s in enumerate(names) if seed in data.by_seed(s)]
+        axes.plot([x for x, _ in found], [y for _, y in found], color="#B8BEC6", lw=0.9, zorder=1)
+    for x, scheduler in enumerate(names):
+        values, colour = data.accuracies(scheduler), scheduler_colour(scheduler)
+        mean = statistics.mean(values)
         axes.plot([x] * len(values), values, "o", color=colour, ms=7, mec="white", mew=1, zorder=3)
         axes.plot([x - 0.2, x + 0.2], [mean, mean], color=colour, lw=3, solid_capstyle="butt", zorder=2)
-    labels = [f"{s}\n{statistics.mean(v):.2f} %" for s, v in zip(data.schedulers, by_scheduler, strict=True)]
-    axes.set_xticks(list(columns), labels)
-    axes.set_xlim(-0.5, len(data.schedulers) - 0.5)
+    crowded = len(names) > _MANY
+    join = " " if crowded else "\n"
+    labels = [f"{s}{join}{statistics.mean(data.accuracies(s)):.2f} %" for s in names]
+    axes.set_xticks(range(len(names)), labels, rotation=40 if crowded else 0, ha="right" if crowded else "center")
+    axes.set_xlim(-0.5, max(1, len(names)) - 0.5)
     axes.margins(y=0.12)
     _finish(axes, "Test accuracy, %", "dots: seeds, bar: mean")
-    for label, scheduler in zip(axes.get_xticklabels(), data.schedulers, strict=True):
-        label.set(color=scheduler_colour(scheduler, data), fontweight="bold")
+    for label, scheduler in zip(axes.get_xticklabels(), names, strict=True):
+        label.set(color=scheduler_colour(scheduler), fontweight="bold")
 
 
 def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
     for scheduler in data.schedulers:
-        runs, colour = data.of(scheduler), scheduler_colour(scheduler, data)
-        curves = list(dict.fromkeys(tuple(e.lr for e in run.epochs) for run in runs))
+        runs, colour = data.of(scheduler), scheduler_colour(scheduler)
+        # a line search may step by 0 or backwards, which a log axis cannot show
+        rates = (tuple(e.lr if e.lr > 0 else math.nan for e in run.epochs) for run in runs)
+        curves = list(dict.fromkeys(rates))
         for i, curve in enumerate(curves):
             first = i == 0
             axes.stairs(
@@ -103,10 +128,10 @@ def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
                 ls=_dashes(scheduler),
                 lw=2 if first else 1,
                 alpha=1 if first else 0.45,
-                label=(f"{scheduler}, centre" if scheduler == ASLR else scheduler) if first else None,
+                label=(f"{scheduler}, centre" if scheduler.startswith(ASLR) else scheduler) if first else None,
                 zorder=3,
             )
-        if scheduler == ASLR:
+        if scheduler == ASLR and runs:
             _draw_draws(axes, runs[0], colour)
     _epochs(axes, data)
     _legend(axes)
@@ -134,8 +159,10 @@ def _draw_loss(axes: Axes, data: ComparisonData) -> None:
 
 def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], float]) -> None:
     for scheduler in data.schedulers:
-        colour = scheduler_colour(scheduler, data)
+        colour = scheduler_colour(scheduler)
         seeds = [[value(e) for e in run.epochs] for run in data.of(scheduler)]
+        if not seeds:  # all diverged
+            continue
         epochs = range(1, len(seeds[0]) + 1)
         means = [statistics.mean(values) for values in zip(*seeds, strict=True)]
         if len(seeds) > 1:
@@ -158,19 +185,24 @@ def _band(seeds: Sequence[Sequence[float]], means: Sequence[float]) -> tuple[lis
     return low, high
 
 
-def _dashes(scheduler: str) -> str:
+def _dashes(scheduler: str) -> Any:
     return DASHES.get(scheduler, "--")
 
 
 def _epochs(axes: Axes, data: ComparisonData) -> None:
-    longest = max(len(run.epochs) for run in data.runs)
+    longest = max((len(run.epochs) for run in data.runs), default=1)
     axes.set_xlim(0.5, longest + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_xlabel("epoch", color=INK)
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
+    _, labels = axes.get_legend_handles_labels()
+    look: dict[str, Any] = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+    if len(labels) > _MANY + 1:  # would hide the curves
+        axes.legend(**look, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif labels:
+        axes.legend(**look, fontsize=9)
 
 
 def _finish(axes: Axes, title: str, note: str = "", log: bool = False) -> None:

@@ -1,34 +1,20 @@
 """A comparison as one self-contained web page, with its figures beside it as PNGs."""
 
 import base64
-import io
-import os
 import shlex
-import statistics
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from matplotlib.figure import Figure
-
+from qtrain.report.comparison import accuracy_text, comparison_tables, notes, reference, title_of, verdict
 from qtrain.report.figures import FIGURES, overview, scheduler_colour
 from qtrain.report.graph import Graph
-from qtrain.report.read import ASLR, ComparisonData, Run, read_comparison
-from qtrain.report.tables import (
-    COMPARISON_HEAD,
-    comparison_rows,
-    proof_rows,
-    seeds_note,
-    spread,
-    tuned_note,
-    tuned_rates,
-    verdict,
-)
+from qtrain.report.pages import fill_page, png_of, write_whole
+from qtrain.report.read import ComparisonData, Run, read_comparison
+from qtrain.report.statistics import tuned_numbers
+from qtrain.report.tables import proof_rows
 
 REPORT, PICTURES = "report.html", "report"
-_DPI = 160
 _NOT_SHARED = ("scheduler", "seed")  # a comparison's recipe has the first run's, which its table would misstate
 _CAPTIONS = {
     "accuracy": "Test accuracy by scheduler: dots are seeds, thin lines join the runs of one seed, bars are means.",
@@ -55,12 +41,12 @@ def write_report(folder: Path) -> Path:
         UserError: the folder's files are missing, damaged or contradict each other.
     """
     data = read_comparison(folder)
-    pictures = {name: _png(draw(data)) for name, draw in FIGURES.items()}
+    pictures = {name: png_of(draw(data)) for name, draw in FIGURES.items()}
     page = render(data, pictures)
     (folder / PICTURES).mkdir(exist_ok=True)
-    for name, png in {**pictures, "overview": _png(overview(data))}.items():
-        _write(folder / PICTURES / f"{name}.png", png)
-    _write(folder / REPORT, page.encode())
+    for name, png in {**pictures, "overview": png_of(overview(data))}.items():
+        write_whole(folder / PICTURES / f"{name}.png", png)
+    write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 
 
@@ -72,20 +58,17 @@ def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
         pictures: PNG files by the figure's name.
     """
     holds, sentence = verdict(data)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((resources.files("qtrain.report") / "report.html").read_text(encoding="utf-8"))
     exported = [run for run in data.runs if run.export is not None]
-    return template.render(
-        title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: ASLR against {', '.join(data.baselines)}",
+    return fill_page(
+        "report.html",
+        title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: {title_of(data.challenger)} against "
+        f"{', '.join(data.others)}",
         holds=holds,
         verdict=sentence,
         tiles=_tiles(data, exported),
-        head=[head.replace("\n", " ") for head in COMPARISON_HEAD],
-        rows=comparison_rows(data),
-        colours={s: scheduler_colour(s, data) for s in data.schedulers},
-        notes=[seeds_note(data), tuned_note(data)],
+        tables=comparison_tables(data),
+        colours={s: scheduler_colour(s) for s in data.schedulers},
+        notes=notes(data),
         figures=[(_CAPTIONS[name], base64.b64encode(png).decode()) for name, png in pictures.items()],
         proofs=[_proof(run) for run in exported],
         networks=_networks(exported),
@@ -99,11 +82,13 @@ def rebuild_command(data: ComparisonData) -> str:
     """The command line that repeats the comparison: every field of the recipe, so that no default matters."""
     fields = {k: v for k, v in data.recipe.items() if k not in ("network", *_NOT_SHARED)}
     options = {**fields, "seed": data.seeds[0], "schedulers": ",".join(data.schedulers), "seeds": len(data.seeds)}
-    options["tolerance"] = data.tolerance
+    options |= {"tolerance": data.tolerance, "challenger": data.challenger, "against": ",".join(data.judged)}
+    if data.tuning:
+        options["tuning"] = ",".join(f"{name}={runs}" for name, runs in data.tuning.items())
     export = next((run.export for run in data.runs if run.export is not None), None)
     if export is not None:
         options.update({key: export.manifest[key] for key in ("board", "target_fps", "clock_ns")})
-    options["device"] = str(data.runs[0].machine.get("device", "auto")).partition(":")[0]
+    options["device"] = str(data.runs[0].machine.get("device", "auto") if data.runs else "auto").partition(":")[0]
     options["out"] = data.name
     words = [f"--{name.replace('_', '-')} {shlex.quote(_plain(value))}" for name, value in options.items()]
     lines = [f"qtrain compare {shlex.quote(_plain(data.recipe.get('network')))}"]
@@ -116,11 +101,12 @@ def rebuild_command(data: ComparisonData) -> str:
 
 def _tiles(data: ComparisonData, exported: list[Run]) -> list[tuple[str, str]]:
     """The few numbers to see first."""
-    baseline = data.baselines[0]
-    tiles = [(f"{s}: test accuracy, %", spread(data.accuracies(s))) for s in (ASLR, baseline)]
-    tiles.append((f"ASLR minus {baseline}, points", f"{statistics.mean(data.differences(baseline)):+.2f}"))
-    counts = [len(tuned_rates(s, data.recipe)) for s in (ASLR, baseline)]
-    tiles.append((f"rates to tune, {ASLR} and {baseline}", f"{counts[0]} and {counts[1]}"))
+    baseline, ours = reference(data), title_of(data.challenger)
+    tiles = [(f"{s}: test accuracy, %", accuracy_text(data, s)) for s in (data.challenger, baseline)]
+    if found := data.difference(baseline):
+        tiles.append((f"{ours} minus {baseline}, points", f"{found.mean:+.2f}"))
+    counts = [len(tuned_numbers(s, data.recipe)) for s in (data.challenger, baseline)]
+    tiles.append((f"rates to tune, {data.challenger} and {baseline}", f"{counts[0]} and {counts[1]}"))
     if exported and exported[0].export is not None:
         proofs = [run.export.manifest["proof"] for run in exported if run.export]
         equal, images = (sum(p[key] for p in proofs) for key in ("equal", "images"))
@@ -196,19 +182,6 @@ def _plain(value: Any) -> str:
     """A value as the command line reads it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_plain(entry)}" for name, entry in value.items()) + "}"
     return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,19 +1,17 @@
 """A comparison's recorded files as plain data: all that tables, figures and pages are made of."""
 
-import json
-import math
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.report.fields import Fields, damaged, parse_json, read_text
 from qtrain.report.graph import Graph, read_graph
+from qtrain.report.statistics import ASLR, Difference, default_judged, paired_difference, shortfalls
 
 FORMAT = 1
 COMPARISON, RECORDS, FINN, MANIFEST, MODEL = "comparison.json", "records.jsonl", "finn", "manifest.json", "model.onnx"
-ASLR = "aslr"
 _PROOF = (
     *("images", "equal", "accuracy_torch", "accuracy_graph"),
     *("largest_logit_difference", "ties", "qonnx_images", "qonnx_equal"),
@@ -23,7 +21,11 @@ _STAGE = ("nodes", "images", "tensors", "largest_difference")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's record; accuracy in percent, ``draws`` the last rate of each layer, ``seconds`` since the start."""
+    """One epoch's record.
+
+    ``validation_accuracy`` in percent, ``seconds`` since the start, ``draws`` the last rate of each layer, ``counts``
+    what the optimizer counted since the start (extra forward passes, skipped steps).
+    """
 
     epoch: int
     lr: float
@@ -32,6 +34,7 @@ class Epoch:
     validation_accuracy: float
     seconds: float
     draws: Mapping[str, float]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,29 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A run that ended without a result, as one does whose loss is no longer finite."""
+
+    scheduler: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class ComparisonData:
-    """All runs of a comparison; every scheduler has the same seeds.
+    """All runs of a comparison; every scheduler was given the same seeds.
 
     Attributes:
         name: of its folder.
         recipe: shared by all runs.
-        schedulers: in the order they were given, ASLR among them.
-        tolerance: points that ASLR may fall short by.
-        runs: every run.
+        schedulers: in the order they were given, the challenger among them.
+        tolerance: points that the challenger may fall short by.
+        runs: every finished run.
+        failed: every other one.
+        challenger: the scheduler that is judged.
+        against: the schedulers it is held against; None: as ``default_judged`` chooses.
+        tuning: tuning runs spent before the comparison, by scheduler, where they were told.
+        lr_range: the range test's record, where it chose the rate.
     """
 
     name: str
@@ -76,88 +93,58 @@ class ComparisonData:
     schedulers: tuple[str, ...]
     tolerance: float
     runs: tuple[Run, ...]
+    failed: tuple[Failure, ...] = ()
+    challenger: str = ASLR
+    against: tuple[str, ...] | None = None
+    tuning: Mapping[str, int] = field(default_factory=dict)
+    lr_range: Mapping[str, Any] | None = None
 
     def of(self, scheduler: str) -> list[Run]:
-        """The runs of a scheduler, by seed."""
+        """The finished runs of a scheduler, by seed."""
         return sorted((r for r in self.runs if r.scheduler == scheduler), key=lambda r: r.seed)
 
+    def by_seed(self, scheduler: str) -> dict[int, float]:
+        """Test accuracies of a scheduler's finished runs in percent."""
+        return {r.seed: r.test_accuracy for r in self.of(scheduler)}
+
     def accuracies(self, scheduler: str) -> list[float]:
-        """Test accuracies of a scheduler in percent, by seed."""
-        return [r.test_accuracy for r in self.of(scheduler)]
+        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        return list(self.by_seed(scheduler).values())
 
     def differences(self, baseline: str) -> list[float]:
-        """ASLR minus ``baseline`` in points, by seed."""
-        return [a - b for a, b in zip(self.accuracies(ASLR), self.accuracies(baseline), strict=True)]
+        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
+        return [a - b for a, b in self._pairs(baseline)]
+
+    def difference(self, baseline: str) -> Difference | None:
+        """Their mean with its interval; None where no seed has both."""
+        pairs = self._pairs(baseline)
+        return paired_difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+
+    def _pairs(self, baseline: str) -> list[tuple[float, float]]:
+        ours, theirs = self.by_seed(self.challenger), self.by_seed(baseline)
+        return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
 
     @property
     def seeds(self) -> list[int]:
         """Those of every scheduler."""
-        return [r.seed for r in self.of(ASLR)]
+        failed = [f.seed for f in self.failed if f.scheduler == self.challenger]
+        return sorted([*failed, *(r.seed for r in self.of(self.challenger))])
 
     @property
-    def baselines(self) -> list[str]:
-        """Every scheduler but ASLR."""
-        return [s for s in self.schedulers if s != ASLR]
+    def others(self) -> list[str]:
+        """Every scheduler but the challenger."""
+        return [s for s in self.schedulers if s != self.challenger]
 
     @property
-    def shortfalls(self) -> dict[str, float]:
-        """Baselines that ASLR is behind by more than the tolerance, with the mean difference in points."""
-        means = {s: statistics.mean(self.differences(s)) for s in self.baselines}
-        return {s: mean for s, mean in means.items() if mean < -self.tolerance}
+    def judged(self) -> tuple[str, ...]:
+        """The schedulers that the challenger has to keep up with."""
+        return self.against or default_judged(self.schedulers, self.challenger, str(self.recipe.get("baseline")))
 
-
-class _Fields:
-    """A JSON object with the file it comes from; every look-up says what is wrong where."""
-
-    def __init__(self, values: Any, origin: Path):
-        if not isinstance(values, dict):
-            raise damaged(origin, f"a JSON object is expected, not {values!r:.40}")
-        self.values, self.origin = values, origin
-
-    def get(self, key: str, kind: type | tuple[type, ...], what: str) -> Any:
-        value = self.values.get(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise damaged(self.origin, f"{key!r} must be {what}, but is {value!r:.40}")
-        return value
-
-    def number(self, key: str, finite: bool = True) -> float:
-        value = float(self.get(key, (int, float), "a number"))
-        if finite and not math.isfinite(value):
-            raise damaged(self.origin, f"{key!r} must be a finite number, but is {value}")
-        return value
-
-    def integer(self, key: str) -> int:
-        return int(self.get(key, int, "a whole number"))
-
-    def text(self, key: str) -> str:
-        return str(self.get(key, str, "text"))
-
-    def items(self, key: str) -> list[Any]:
-        return list(self.get(key, list, "a list"))
-
-    def object(self, key: str) -> "_Fields":
-        return _Fields(self.get(key, dict, "an object"), self.origin)
-
-
-def damaged(path: Path, why: str) -> UserError:
-    """The error for a file that holds something else than was written."""
-    return UserError(f"{path} is damaged ({' '.join(why.split())}); run qtrain compare with its folder as --out again")
-
-
-def _text(path: Path, made_by: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} does not exist; name a folder that {made_by} has finished") from None
-    except UnicodeDecodeError as error:
-        raise damaged(path, str(error)) from None
-
-
-def _json(text: str, path: Path) -> _Fields:
-    try:
-        return _Fields(json.loads(text), path)
-    except json.JSONDecodeError as error:
-        raise damaged(path, str(error)) from None
+    @property
+    def shortfalls(self) -> dict[str, Difference | None]:
+        """Those that the challenger may be behind by more than the tolerance; None where a run of either failed."""
+        accuracies = {s: self.by_seed(s) for s in self.schedulers}
+        return shortfalls(accuracies, self.seeds, self.challenger, self.judged, self.tolerance)
 
 
 def read_comparison(folder: Path) -> ComparisonData:
@@ -170,25 +157,61 @@ def read_comparison(folder: Path) -> ComparisonData:
         UserError: a file is missing, damaged or of another format, a run is unfinished, or files contradict each other.
     """
     path = folder / COMPARISON
-    top = _json(_text(path, "qtrain compare"), path)
+    top = parse_json(read_text(path, "qtrain compare"), path)
     if (found := top.values.get("format")) != FORMAT:
         raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain compare again")
     schedulers = tuple(str(s) for s in top.items("schedulers"))
-    runs = tuple(_read_run(folder, _Fields(cell, path)) for cell in top.items("cells"))
-    seeds = {s: sorted(r.seed for r in runs if r.scheduler == s) for s in schedulers}
-    if ASLR not in seeds or len(seeds) < 2 or not seeds[ASLR] or any(other != seeds[ASLR] for other in seeds.values()):
-        raise damaged(path, f"aslr and another scheduler must have the same seeds, but have {seeds}")
-    name = folder.resolve().name
-    return ComparisonData(name, top.object("recipe").values, schedulers, top.number("tolerance"), runs)
+    challenger = top.text("challenger") if "challenger" in top.values else ASLR
+    runs = tuple(_read_run(folder, Fields(cell, path)) for cell in top.items("cells"))
+    failed = tuple(_read_failure(Fields(cell, path)) for cell in top.items("failed")) if "failed" in top.values else ()
+    known = [*((r.scheduler, r.seed) for r in runs), *((f.scheduler, f.seed) for f in failed)]
+    seeds = {s: sorted(seed for name, seed in known if name == s) for s in schedulers}
+    ours = seeds.get(challenger)
+    if not ours or len(seeds) < 2 or any(other != ours for other in seeds.values()):
+        raise damaged(path, f"{challenger} and another scheduler must have the same seeds, but have {seeds}")
+    return ComparisonData(
+        name=folder.resolve().name,
+        recipe=top.object("recipe").values,
+        schedulers=schedulers,
+        tolerance=top.number("tolerance"),
+        runs=runs,
+        failed=failed,
+        challenger=challenger,
+        against=_against(top, schedulers, challenger),
+        tuning=_whole_numbers(top, "tuning"),
+        lr_range=top.object("lr_range").values if top.values.get("lr_range") is not None else None,
+    )
 
 
-def _read_run(folder: Path, cell: _Fields) -> Run:
+def _against(top: Fields, schedulers: tuple[str, ...], challenger: str) -> tuple[str, ...] | None:
+    """Comparisons from before there were rivals name none, and every other scheduler was judged."""
+    if "against" not in top.values:
+        return tuple(s for s in schedulers if s != challenger)
+    names = tuple(str(s) for s in top.items("against"))
+    if not names or not set(names) <= set(schedulers) - {challenger}:
+        raise damaged(top.origin, f"'against' must name schedulers of {list(schedulers)}, but is {list(names)}")
+    return names
+
+
+def _whole_numbers(fields: Fields, key: str) -> dict[str, int]:
+    """The whole numbers below ``key``; empty where it is absent."""
+    if key not in fields.values:
+        return {}
+    found = fields.object(key)
+    return {name: found.integer(name) for name in found.values}
+
+
+def _read_failure(cell: Fields) -> Failure:
+    return Failure(cell.text("scheduler"), cell.integer("seed"), cell.text("reason"))
+
+
+def _read_run(folder: Path, cell: Fields) -> Run:
     name = cell.text("folder")
     if name != Path(name).name:
         raise damaged(cell.origin, f"'folder' must be a name beside it, but is {name!r}")
     path = folder / name / RECORDS
-    lines = _text(path, "qtrain compare").splitlines()
-    records = [_json(line, path) for line in lines]
+    lines = read_text(path, "qtrain compare").splitlines()
+    records = [parse_json(line, path) for line in lines]
     by_type = {kind: [r for r in records if r.values.get("type") == kind] for kind in ("run", "epoch", "result")}
     if not by_type["run"] or not by_type["result"]:
         raise UserError(f"{folder / name} is not a finished run; continue it with: qtrain train --resume FOLDER")
@@ -216,7 +239,7 @@ def _read_run(folder: Path, cell: _Fields) -> Run:
     )
 
 
-def _read_epoch(record: _Fields) -> Epoch:
+def _read_epoch(record: Fields) -> Epoch:
     draws = record.object("draws")
     return Epoch(
         epoch=record.integer("epoch"),
@@ -226,6 +249,7 @@ def _read_epoch(record: _Fields) -> Epoch:
         validation_accuracy=record.number("validation_accuracy"),
         seconds=record.number("seconds"),
         draws={layer: draws.number(layer) for layer in draws.values},
+        counts=_whole_numbers(record, "counts"),
     )
 
 
@@ -233,7 +257,7 @@ def _read_export(folder: Path) -> Export | None:
     if not folder.exists():
         return None
     path = folder / MANIFEST
-    manifest = _json(_text(path, "qtrain export"), path)
+    manifest = parse_json(read_text(path, "qtrain export"), path)
     if (found := manifest.values.get("format")) != FORMAT:
         raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
     proof = manifest.object("proof")
@@ -241,7 +265,7 @@ def _read_export(folder: Path) -> Export | None:
         proof.number(key)
     if proof.values.get("float32_torch_differs") is not None:
         proof.number("float32_torch_differs")
-    for stage in (_Fields(s, path) for s in manifest.items("stages")):
+    for stage in (Fields(s, path) for s in manifest.items("stages")):
         stage.text("stage")
         for key in _STAGE:
             stage.number(key)

@@ -1,7 +1,6 @@
-"""Tables of a comparison and of a proof, for the terminal; their cells are the web page's too."""
+"""Tables of a comparison, a proof and an estimate, printed on the terminal."""
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,91 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qtrain.report.read import ASLR, ComparisonData, read_comparison
-
-COMPARISON_HEAD = (
-    "scheduler",
-    "test\naccuracy, %",
-    "ASLR minus it,\npoints",
-    "best\nepoch",
-    "seconds\nan epoch",
-    "rates\nto tune",
-)
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds (no deviation for one)."""
-    mean = f"{statistics.mean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
-
-
-def signed_range(values: Sequence[float]) -> str:
-    """Mean with its sign and, for several values, the smallest and the largest: ``+0.25 [-0.10..+0.60]``."""
-    mean = f"{statistics.mean(values):+.2f}"
-    return f"{mean} [{min(values):+.2f}..{max(values):+.2f}]" if len(values) > 1 else mean
-
-
-def tuned_rates(scheduler: str, recipe: Mapping[str, Any]) -> list[str]:
-    """The learning-rate numbers that a user of the scheduler chooses by hand.
-
-    Args:
-        scheduler: its name.
-        recipe: of the run; multi-step's milestones count one each.
-    """
-    if scheduler == "multistep":
-        return ["lr0", *(f"milestone {m:g}" for m in recipe["milestones"]), "gamma"]
-    return ["lr0", "length"] if scheduler == "cosine" else ["lr0"]
-
-
-def comparison_rows(data: ComparisonData) -> list[tuple[str, ...]]:
-    """One row a scheduler, cells as ``COMPARISON_HEAD`` names them."""
-    rows: list[tuple[str, ...]] = []
-    for scheduler in data.schedulers:
-        runs = data.of(scheduler)
-        epochs = sorted(r.best_epoch for r in runs)
-        seconds = statistics.mean(r.seconds / len(r.epochs) for r in runs)
-        rows.append(
-            (
-                scheduler,
-                spread(data.accuracies(scheduler)),
-                "" if scheduler == ASLR else signed_range(data.differences(scheduler)),
-                str(epochs[0]) if epochs[0] == epochs[-1] else f"{epochs[0]} to {epochs[-1]}",
-                f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}",
-                str(len(tuned_rates(scheduler, data.recipe))),
-            )
-        )
-    return rows
-
-
-def tuned_note(data: ComparisonData) -> str:
-    """What the last column counts."""
-    parts = [f"{s}: {', '.join(tuned_rates(s, data.recipe))}" for s in data.schedulers]
-    return f"Rates to tune by hand: {'; '.join(parts)}."
-
-
-def seeds_note(data: ComparisonData) -> str:
-    """What the spread is over, and what the test set was used for."""
-    seeds = f"{len(data.seeds)} seeds ({', '.join(map(str, data.seeds))}), mean ± standard deviation"
-    if len(data.seeds) == 1:
-        seeds = f"One seed ({data.seeds[0]}), so no spread is known"
-    if data.recipe.get("protocol") == "paper":
-        return f"{seeds}; the test set was also the validation set (the ASLR paper's protocol)."
-    return f"{seeds}; the test set was read once, at the end."
-
-
-def verdict(data: ComparisonData) -> tuple[bool, str]:
-    """Whether ASLR holds within the tolerance against every baseline, and the sentence that says so."""
-    parts = []
-    for baseline in data.baselines:
-        points = statistics.mean(data.differences(baseline))
-        parts.append(f"{abs(points):.2f} points {'below' if points < 0 else 'above'} {baseline}'s")
-    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-    holds = not data.shortfalls
-    seeds = "one seed" if len(data.seeds) == 1 else f"mean of {len(data.seeds)} paired seeds"
-    return holds, (
-        f"ASLR {'holds' if holds else 'falls short'}: its test accuracy is {listed} ({seeds}); "
-        f"up to {data.tolerance:g} points below are allowed."
-    )
+from qtrain.report.comparison import TableData, comparison_tables, notes, verdict
+from qtrain.report.read import read_comparison
 
 
 def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -125,15 +41,28 @@ def print_comparison(folder: Path) -> None:
         UserError: its files are missing or damaged.
     """
     data, console = read_comparison(folder), _console()
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for i, head in enumerate(COMPARISON_HEAD):
-        table.add_column(_text(head, console), justify="right" if i else "left", overflow="fold", vertical="bottom")
-    for row in comparison_rows(data):
-        table.add_row(*(_text(cell or "-", console) for cell in row))
-    console.print(table)
+    for i, table in enumerate(comparison_tables(data)):
+        if i:
+            console.print()
+        print_table(table, console)
     holds, sentence = verdict(data)
-    notes = {sentence: "bold green" if holds else "bold red", seeds_note(data): "dim", tuned_note(data): "dim"}
-    for note, style in notes.items():  # a pipe gets each sentence as one line
+    print_notes({sentence: "bold green" if holds else "bold red", **dict.fromkeys(notes(data), "dim")}, console)
+
+
+def print_table(table: TableData, console: Console, left: int = 1) -> None:
+    """Print a table of text, its first ``left`` columns flush left."""
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for i, head in enumerate(table.head):
+        justify: Any = "right" if i >= left else "left"
+        grid.add_column(_text(head, console), justify=justify, overflow="fold", vertical="bottom")
+    for row in table.rows:
+        grid.add_row(*(_text(cell if cell or i < left else "-", console) for i, cell in enumerate(row)))
+    console.print(grid)
+
+
+def print_notes(styles: Mapping[str, str], console: Console) -> None:
+    """Print sentences in their styles; a pipe gets each as one line."""
+    for note, style in styles.items():
         console.print(_text(note, console, style), soft_wrap=not console.is_terminal)
 
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from qtrain.data import Batches, DataSet, load_data
+from qtrain.data import DataSet, load_data, make_batches
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
@@ -35,6 +36,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     watch: Watcher | None = None,
     start: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Result:
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
@@ -54,6 +56,7 @@ def train(
         stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
         watch: told where the run is.
         start: where the model's weights come from, for the run's record.
+        extra: more entries for the run's record.
 
     Raises:
         UserError: data, device or folder are not as needed, or the loss is not finite.
@@ -75,10 +78,17 @@ def train(
     if recipe.train_size is not None:
         data = data.subset(recipe.train_size, seed=recipe.seed)
     data = data.to(where)
-    batches = Batches(data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip)
+    batches = make_batches(
+        data.train,
+        recipe.batch_size,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        flip=data.flip,
+        jitter=recipe.jitter,
+    )
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
     model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
-    session = make_session(model, recipe)
+    session = make_session(model, recipe, batches)
     if resume:
         if result := last_result(out):
             load_best(model, recipe, out, where)
@@ -87,13 +97,22 @@ def train(
             session.restore(out / checkpoint.LAST, recipe, where)
     loss_function, at = LOSSES[recipe.loss], session.at
     clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
+
+    def batch_loss(images: Tensor, labels: Tensor, backward: bool = True) -> Tensor:
+        loss = loss_function(model(images), labels)
+        if backward:
+            session.optimizer.zero_grad()
+            loss.backward()
+        return loss
+
     facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
 
     with run_folder(out, recipe, resume), stop_on_interrupt() as interrupted:
         records = RecordWriter(out, at.epoch)
         if records.empty:
             run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **machine(where)}
-            records.write({**run, "recipe": recipe.to_dict(), **({"start": dict(start)} if start else {})})
+            began = {"start": dict(start)} if start else {}
+            records.write({**run, "recipe": recipe.to_dict(), **began, **(extra or {})})
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
         try:
@@ -101,18 +120,17 @@ def train(
                 started, images_seen = time.perf_counter(), 0
                 loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
                 model.train()
-                lr = session.begin_epoch(recipe)
                 for images, labels in batches.epoch(epoch, start=at.step):
-                    loss = loss_function(model(images), labels)
-                    session.optimizer.zero_grad()
-                    loss.backward()
-                    session.optimizer.step()  # ASLR draws each layer's rate just before
+                    # ASLR draws each layer's rate first; a line search asks for the loss more than once
+                    loss = session.step(partial(batch_loss, images, labels))
                     clip_weights()
-                    loss_sum += loss.detach() * len(labels)
-                    at.step += 1
+                    session.after_step()
+                    loss_sum += session.counted(loss) * len(labels)
                     images_seen += len(labels)
                     watch.step(len(labels))
-                    if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
+                    if (
+                        epoch == 0 and at.step <= 2 and not session.method.skips_non_finite
+                    ):  # the second loss is the first to see an update
                         _check_finite(loss.item(), recipe, f"at step {at.step}")
                     if stop() or interrupted():
                         at.loss_sum = loss_sum.item()
@@ -122,10 +140,15 @@ def train(
                 mean_loss = loss_sum.item() / len(data.train)
                 _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
                 trained = time.perf_counter()
-                validation = evaluate(model, data.validation, loss_function)
-                _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
-                if session.aslr is not None:
-                    session.aslr.step(1 - validation.accuracy / 100)
+                with session.judged():
+                    validation = evaluate(model, data.validation, loss_function)
+                    _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
+                    if validation.accuracy > at.best_accuracy:
+                        at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
+                        best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
+                        checkpoint.save(out / checkpoint.BEST, best)
+                lr = session.lr()
+                session.method.validated(1 - validation.accuracy / 100)
                 at.seconds += time.perf_counter() - started
                 record = {
                     "type": "epoch",
@@ -137,13 +160,10 @@ def train(
                     "images_per_second": images_seen / (trained - started),
                     "seconds": at.seconds,
                     "draws": session.draws(),
+                    "counts": session.method.counts,
                     **facts,
                 }
                 at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
-                if validation.accuracy > at.best_accuracy:
-                    at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
-                    best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
-                    checkpoint.save(out / checkpoint.BEST, best)
                 records.write(record)
                 checkpoint.save(out / checkpoint.LAST, session.state(recipe))
                 watch.epoch(record, recipe.epochs)

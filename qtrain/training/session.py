@@ -1,17 +1,24 @@
 """What changes while a run trains, what of it a checkpoint keeps, and how it is set up."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from qtrain.data import Batches
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
-from qtrain.schedulers import ASLR, layer_groups
-from qtrain.schedulers.schedules import constant, cosine, multistep
 from qtrain.training import checkpoint
+from qtrain.training.batchnorm import norms, re_estimate
+from qtrain.training.make_method import make_method
+from qtrain.training.methods import Method
+
+RE_ESTIMATION_BATCHES = 50  # as schedulefree's authors advise
 
 
 @dataclass
@@ -22,6 +29,7 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    lr: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = -1.0
 
@@ -31,31 +39,71 @@ class Session:
     """Everything that changes while a run trains."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    aslr: ASLR | None
+    method: Method
+    batches: Batches
     at: Position
 
-    def begin_epoch(self, recipe: Recipe) -> float:
-        """Set the epoch's learning rate where a schedule gives it; return the rate, for ASLR its centre."""
-        if self.aslr is not None:
-            return self.aslr.lr
-        rate = scheduled_rate(recipe, self.at.epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The method's."""
+        return self.method.optimizer
+
+    def step(self, closure: Callable[..., Tensor]) -> Tensor:
+        """Let the method set the step's rate, then the optimizer take the step.
+
+        Args:
+            closure: fills the gradients and returns the batch's loss; with ``backward=False`` it only returns it.
+
+        Returns:
+            The loss before the step, detached.
+        """
+        self.method.before_step(self.at.epoch + self.at.step / len(self.batches))
+        if self.at.step == 0:
+            self.at.lr = self.method.rate()
+        loss: Tensor = self.optimizer.step(closure)  # type: ignore[arg-type, assignment]  # torch types it for floats
+        return loss.detach()
+
+    def after_step(self) -> None:
+        """Let the method see the new weights, and count the step."""
+        self.method.after_step(self.at.epoch + self.at.step / len(self.batches))
+        self.at.step += 1
+
+    def counted(self, loss: Tensor) -> Tensor:
+        """The loss as the epoch's mean takes it: 0 for a step that the method left out."""
+        return loss.nan_to_num(0.0, 0.0, 0.0) if self.method.skips_non_finite else loss
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Inside, the model is the one to be judged and kept: another method's average has its own BatchNorm."""
+        with self.method.judged():
+            if not self.method.judges_others:
+                yield
+                return
+            buffers = [buffer for norm in norms(self.model) for buffer in norm.buffers()]
+            kept = [buffer.clone() for buffer in buffers]
+            images = (images for images, _ in self.batches.epoch(self.at.epoch))
+            re_estimate(self.model, islice(images, RE_ESTIMATION_BATCHES))
+            try:
+                yield
+            finally:
+                for buffer, value in zip(buffers, kept, strict=True):
+                    buffer.copy_(value)
+
+    def lr(self) -> float:
+        """An epoch's rate for its record: that of its first step, or the last where the method finds it by itself."""
+        return self.method.rate() if self.method.finds_rate else self.at.lr
 
     def draws(self) -> dict[str, float]:
         """Each layer's learning rate at the last step."""
-        rates = self.aslr.last_draws if self.aslr else [float(g["lr"]) for g in self.optimizer.param_groups]
-        return {group["name"]: rate for group, rate in zip(self.optimizer.param_groups, rates, strict=True)}
+        groups = self.optimizer.param_groups
+        return {group["name"]: rate for group, rate in zip(groups, self.method.rates(), strict=True)}
 
     def state(self, recipe: Recipe) -> dict[str, Any]:
         """What ``restore`` needs; tensors and plain values."""
         return {
             "recipe": recipe.to_dict(),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "aslr": self.aslr.state_dict() if self.aslr else None,
+            "method": self.method.state_dict(),
             "position": asdict(self.at),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -69,11 +117,8 @@ class Session:
             raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
         checkpoint.load_weights(self.model, state["model"], path)
         # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
-        anew = make_session(self.model, recipe)
-        self.optimizer, self.aslr = anew.optimizer, anew.aslr
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.aslr:
-            self.aslr.load_state_dict(state["aslr"])
+        self.method = make_method(self.model, recipe, len(self.batches))
+        self.method.load_state_dict(state["method"])
         self.at = Position(**state["position"])
         torch.set_rng_state(state["rng"].cpu())
         if device.type == "cuda" and state["cuda_rng"]:
@@ -97,20 +142,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_session(model: nn.Module, recipe: Recipe) -> Session:
-    """Optimizer with one parameter group a layer, and ASLR where the recipe asks for it."""
-    groups = layer_groups(model)
-    optimizer: torch.optim.Optimizer
-    if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = torch.optim.Adam(groups, recipe.lr, weight_decay=recipe.weight_decay)
-    aslr = ASLR(optimizer, seed=recipe.seed) if recipe.scheduler == "aslr" else None
-    return Session(model, optimizer, aslr, Position())
-
-
-def scheduled_rate(recipe: Recipe, epoch: int) -> float:
-    """Learning rate of an epoch (from 0) under the schedules that are functions of the epoch."""
-    if recipe.scheduler == "multistep":
-        return multistep(epoch, recipe.epochs, recipe.lr, recipe.milestones, recipe.gamma)
-    return {"cosine": cosine, "constant": constant}[recipe.scheduler](epoch, recipe.epochs, recipe.lr)
+def make_session(model: nn.Module, recipe: Recipe, batches: Batches) -> Session:
+    """A run at its start, with what the recipe's scheduler stands for."""
+    return Session(model, make_method(model, recipe, len(batches)), batches, Position())

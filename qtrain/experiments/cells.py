@@ -1,0 +1,149 @@
+"""The cells of a comparison: one run each, trained, continued or read; one that diverged is recorded, not repeated."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.recipe import Recipe, dump_recipe
+from qtrain.training import Silent, Watcher
+from qtrain.training.folder import RECIPE, check_run
+
+FAILED = "failed.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison.
+
+    Attributes:
+        scheduler: its name.
+        seed: its seed.
+        folder: of its records.
+        test_accuracy: in percent; None where the run failed.
+        failed: why it did, as in "the loss is nan at step 2".
+    """
+
+    scheduler: str
+    seed: int
+    folder: Path
+    test_accuracy: float | None
+    failed: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, the folder by its name."""
+        known = {"scheduler": self.scheduler, "seed": self.seed, "folder": self.folder.name}
+        return known | ({"test_accuracy": self.test_accuracy} if self.failed is None else {"reason": self.failed})
+
+
+class _Started:
+    """Passes everything on to another watcher, and knows whether training began."""
+
+    def __init__(self, watch: Watcher | None):
+        self._watch, self.yes = watch or Silent(), False
+
+    def start(self, title: str, steps: int, done: int) -> None:
+        self.yes = True
+        self._watch.start(title, steps, done)
+
+    def step(self, images: int) -> None:
+        self._watch.step(images)
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        self._watch.epoch(record, epochs)
+
+    def finish(self) -> None:
+        self._watch.finish()
+
+
+def cells_of(recipe: Recipe, out: Path, schedulers: Sequence[str], seeds: int) -> list[tuple[Recipe, Path]]:
+    """Recipe and folder of every cell, in the order of running: all schedulers of a seed, then the next seed.
+
+    Raises:
+        UserError: ``recipe.scheduler_options`` are not by scheduler, as in ``{armijo: {eta_max: 10}}``.
+    """
+    options = recipe.scheduler_options
+    if not all(name in schedulers and isinstance(own, dict) for name, own in options.items()):
+        raise UserError(
+            f"scheduler_options of a comparison must be by scheduler, as in {{armijo: {{eta_max: 10}}}}, for some of "
+            f"{', '.join(schedulers)}, but got {options}"
+        )
+    cells = []
+    for seed in range(recipe.seed, recipe.seed + seeds):
+        for name in schedulers:
+            cell = recipe.replace(scheduler=name, seed=seed, scheduler_options=options.get(name, {}))
+            cells.append((cell, out / f"{name}-seed{seed}"))
+    return cells
+
+
+def check_cells(cells: Sequence[tuple[Recipe, Path]]) -> None:
+    """See that the folders that exist already are those of the same recipes.
+
+    Raises:
+        UserError: one is not.
+    """
+    for recipe, folder in cells:
+        if folder.exists():
+            check_run(folder, recipe, "name a new folder with --out")
+
+
+def run_cell(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    again: bool = False,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Cell:
+    """Train one cell, continue it, or read what it left.
+
+    Args:
+        recipe: of the run.
+        folder: new, or that of the same run.
+        again: a run that failed is forgotten and trained anew.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        watch: told where the run is.
+        stop: as ``train``'s: True saves and raises Interrupted.
+
+    Raises:
+        UserError: what was given cannot be trained. A loss that is no longer finite is a failed cell instead.
+    """
+    if (folder / FAILED).exists():
+        if not again:
+            return Cell(recipe.scheduler, recipe.seed, folder, None, _reason(folder / FAILED))
+        shutil.rmtree(folder)
+    started = _Started(watch)
+    try:
+        if folder.exists():
+            result = resume_run(folder, data_root=data_root, device=device, watch=started, stop=stop)
+        else:
+            result = train_recipe(recipe, folder, data_root=data_root, device=device, watch=started, stop=stop)
+    except UserError as error:
+        if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
+            raise
+        _record_failure(recipe, folder, str(error))
+        return Cell(recipe.scheduler, recipe.seed, folder, None, str(error))
+    return Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
+
+
+def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:
+    """Keep the reason; a run that failed before its first checkpoint left no folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE).write_text(dump_recipe(recipe))
+    partial = folder / f".{FAILED}.partial"
+    partial.write_text(json.dumps({"reason": reason}) + "\n")
+    partial.replace(folder / FAILED)
+
+
+def _reason(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text())["reason"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; delete it, or give --again to train that run anew") from None

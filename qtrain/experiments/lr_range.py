@@ -1,0 +1,161 @@
+"""The learning-rate range test on a recipe: its network, data, optimizer and loss, and nothing of its schedule."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qtrain.data import DataSet, Split, load_data, make_batches
+from qtrain.errors import UserError
+from qtrain.experiments.run import initial_model
+from qtrain.recipe import AUTO, Recipe
+from qtrain.schedulers.lr_range import LrRange, lr_range_test
+from qtrain.training import Silent, Watcher, evaluate
+from qtrain.training.losses import LOSSES
+from qtrain.training.make_method import make_optimizer
+from qtrain.training.session import choose_device
+
+# Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
+HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 200, 1000
+READ_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class Search:
+    """A range test and its cost.
+
+    Attributes:
+        found: the curve, the window and the suggestion.
+        seconds: what it took, without reading the data.
+    """
+
+    found: LrRange
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """What a run's record says of it: window, suggestion, steps, seconds, why it stopped."""
+        window = self.found.window
+        return {
+            "window": [window.low, window.high],
+            "fell": window.fell,
+            "suggestion": self.found.suggestion,
+            "steps": self.found.steps,
+            "seconds": self.seconds,
+            "stopped": self.found.stopped,
+        }
+
+    def cost(self) -> str:
+        """In words, for a person."""
+        return f"{self.found.steps} steps, {self.seconds:.1f} s"
+
+
+def find_lr(
+    recipe: Recipe,
+    *,
+    low: float = 0.0,
+    high: float | None = None,
+    steps: int | None = None,
+    every: int | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+) -> Search:
+    """Run the range test on the recipe's network as it is before training; nothing is written.
+
+    The accuracy is read on up to 500 images held out of the training set, also where the recipe's protocol validates
+    on the test set: a rate chosen on test images would be a leak.
+
+    Args:
+        recipe: its rate and scheduler do not matter.
+        low: rate of the first step.
+        high: rate of the last step; default 1 for sgd and nag, 0.1 for adam.
+        steps: at most so many; default three epochs, but 200 to 1,000.
+        every: steps between readings of the accuracy; default a fortieth of the steps.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        watch: told of every step.
+
+    Raises:
+        UserError: numbers out of range, or no usable window.
+    """
+    where, high = choose_device(device), HIGHEST[recipe.optimizer] if high is None else high
+    _check_high(high)
+    data = _data(recipe, data_root).to(where)
+    batches = make_batches(
+        data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip, jitter=recipe.jitter
+    )
+    steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS) if steps is None else steps
+    model, _ = initial_model(recipe, data_root)
+    model.to(where)
+    optimizer = make_optimizer(model, recipe.replace(lr=high))
+    held_out, loss_of, watch = _few(data.validation), LOSSES[recipe.loss], watch or Silent()
+    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
+    stream = _forever(batches.epoch)
+
+    def step() -> Tensor:
+        images, labels = next(stream)
+        optimizer.zero_grad()
+        loss = loss_of(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        clip_weights()
+        watch.step(len(labels))
+        return loss.detach()
+
+    def accuracy() -> float:
+        return evaluate(model, held_out, loss_of).accuracy
+
+    watch.start(f"{recipe.network} range test", steps, 0)
+    started = time.perf_counter()
+    try:
+        found = lr_range_test(model, optimizer, step, accuracy, low=low, high=high, steps=steps, every=every)
+    finally:
+        watch.finish()
+    return Search(found, time.perf_counter() - started)
+
+
+def resolve_lr(
+    recipe: Recipe,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+) -> tuple[Recipe, dict[str, Any]]:
+    """Put the range test's suggestion in the place of ``lr: auto``.
+
+    Returns:
+        The recipe with a number, and the test's record: window, suggestion, steps and seconds.
+
+    Raises:
+        UserError: the recipe has a number already, or there is no usable window.
+    """
+    if recipe.lr != AUTO:
+        raise UserError(f"lr is {recipe.lr:g} already; give lr auto to have the range test choose it")
+    search = find_lr(recipe, data_root=data_root, device=device, watch=watch)
+    return recipe.replace(lr=search.found.suggestion), search.record()
+
+
+def _check_high(high: float) -> None:
+    if not 0 < high < float("inf"):  # before it is the optimizer's first rate
+        raise UserError(f"high must be a number above 0, but got --high {high:g}")
+
+
+def _data(recipe: Recipe, data_root: str | Path | None) -> DataSet:
+    data = load_data(recipe.data, root=data_root, seed=recipe.seed, validation_size=recipe.validation_size)
+    return data if recipe.train_size is None else data.subset(recipe.train_size, seed=recipe.seed)
+
+
+def _few(split: Split) -> Split:
+    """The first of them; a held-out split comes in random order, stratified by class."""
+    return split.take(min(READ_IMAGES, len(split)))
+
+
+def _forever(epoch: Callable[[int], Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
+    number = 0
+    while True:
+        yield from epoch(number)
+        number += 1

@@ -1,0 +1,173 @@
+"""The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import Cell, check_cells, run_cell
+from qtrain.experiments.compare import write_json
+from qtrain.experiments.no_retuning_plan import Plan
+from qtrain.experiments.tune import Tuning, tune, tune_cells
+from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+from qtrain.training import Watcher
+
+NO_RETUNING, LR_RANGE = "no_retuning.json", "lr_range.json"
+FORMAT = 1
+TUNED, CARRIED = "tuned", "carried"
+
+
+def no_retuning(
+    plan: Plan,
+    out: Path,
+    *,
+    tolerance: float = 0.5,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run the experiment, or what of it is missing in ``out``; no finished run is repeated.
+
+    ASLR gets one rate at all widths: the recipes' number, or where that is auto what the range test finds at the home
+    width. The baseline is tuned over the grid at each width, on validation images and seeds of their own, and runs
+    with its own width's best point and with the home width's.
+
+    Args:
+        plan: what is to run.
+        out: new folder, or that of the same experiment.
+        tolerance: points that ASLR may fall short of the tuned baseline by at each width.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        watch: told where each run is.
+        say: told of each result.
+
+    Returns:
+        What is written to ``no_retuning.json``.
+
+    Raises:
+        UserError: ``out`` holds other things or runs of other recipes, or what was given cannot be trained.
+    """
+    if not tolerance >= 0:
+        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
+    _check_folder(plan, out)
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    lr, lr_range = _one_rate(plan, out, data_root, device)
+    say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
+    tunings: dict[str, Tuning] = {}
+    for recipe in sorted(plan.recipes, key=lambda r: r.network != plan.home):  # its best point is carried to the others
+        folder = out / recipe.network / "tune"
+        tunings[recipe.network] = tune(recipe, folder, lrs=plan.grid, seeds=plan.tuning_seeds, say=say, **machine)
+    widths = []
+    for recipe in plan.recipes:
+        rows = _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
+        cells: dict[str, list[Cell]] = {name: [] for name in rows}
+        for seed in range(recipe.seed, recipe.seed + plan.seeds):  # all of a seed first: a kill leaves pairs
+            for name, changed in rows.items():
+                cell = changed.replace(seed=seed)
+                check_cells([(cell, _folder(out, cell))])
+                done = run_cell(cell, _folder(out, cell), **machine)
+                cells[name].append(done)
+                text = f"failed: {done.failed}" if done.test_accuracy is None else f"{done.test_accuracy:.2f} %"
+                say(f"{recipe.network} {name} lr {cell.rate:g} seed {seed}: {text}")
+        widths.append(_width(recipe, rows, cells, tunings[recipe.network]))
+    record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], widths)
+    write_json(out / NO_RETUNING, record)
+    return record
+
+
+def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -> dict[str, Recipe]:
+    """The recipe of each of a width's rows; the carried baseline is the tuned one where the width is the home."""
+    rows = {name: recipe.replace(lr=lr, scheduler=name) for name in plan.schedulers}
+    for name, tuning in baselines.items():
+        best = tuning.best
+        rows[name] = recipe.replace(lr=best.lr, milestones=best.milestones, scheduler=recipe.baseline)
+    return rows
+
+
+def _folder(out: Path, cell: Recipe) -> Path:
+    """Named by what differs between rows, so that two rows of the same recipe share their runs."""
+    return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
+
+
+def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: Tuning) -> dict[str, Any]:
+    found = {
+        name: {
+            "lr": row.lr,
+            "milestones": list(row.milestones),
+            "test_accuracy": {str(c.seed): c.test_accuracy for c in cells[name] if c.test_accuracy is not None},
+            "failed": {str(c.seed): c.failed for c in cells[name] if c.failed is not None},
+            "folders": [f"{recipe.network}/{c.folder.name}" for c in cells[name]],
+        }
+        for name, row in rows.items()
+    }
+    return {"network": recipe.network, "rows": found, "tuning": tuning.to_dict()}
+
+
+def _record(
+    plan: Plan,
+    lr: float,
+    lr_range: dict[str, Any] | None,
+    tolerance: float,
+    home: Tuning,
+    widths: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The whole experiment as plain values, with what each row's numbers cost in runs and seconds."""
+    all_runs = sum(width["tuning"]["runs"] for width in widths)
+    all_seconds = sum(width["tuning"]["seconds"] for width in widths)
+    spent = {name: {"runs": 0, "seconds": float((lr_range or {}).get("seconds", 0.0))} for name in plan.schedulers}
+    spent |= {TUNED: {"runs": all_runs, "seconds": all_seconds}}
+    spent |= {CARRIED: {"runs": home.runs, "seconds": home.seconds}}
+    return {
+        "format": FORMAT,
+        "recipes": [recipe.to_dict() for recipe in plan.recipes],
+        "home": plan.home,
+        "baseline": plan.at_home.baseline,
+        "schedulers": list(plan.schedulers),
+        "lr": lr,
+        "lr_range": lr_range,
+        "grid": list(plan.grid),
+        "tuning_seeds": list(plan.tuning_seeds),
+        "seeds": list(range(plan.at_home.seed, plan.at_home.seed + plan.seeds)),
+        "tolerance": tolerance,
+        "spent": spent,
+        "widths": widths,
+    }
+
+
+def _check_folder(plan: Plan, out: Path) -> None:
+    """See that ``out`` is free or this experiment's, before hours are spent."""
+    names = {recipe.network for recipe in plan.recipes} | {NO_RETUNING, LR_RANGE}
+    entries = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if out.is_file() or (entries and not entries & names):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+    for recipe in plan.recipes:
+        check_cells(tune_cells(recipe, out / recipe.network / "tune", plan.grid, None, plan.tuning_seeds))
+        if recipe.lr != AUTO:
+            aslr = [
+                recipe.replace(scheduler=s, seed=recipe.seed + i) for s in plan.schedulers for i in range(plan.seeds)
+            ]
+            check_cells([(cell, _folder(out, cell)) for cell in aslr])
+
+
+def _one_rate(plan: Plan, out: Path, data_root: str | Path | None, device: str) -> tuple[float, dict[str, Any] | None]:
+    """ASLR's rate: the number given, or the range test's at the home width, asked once and kept."""
+    home, path = plan.at_home, out / LR_RANGE
+    if home.lr != AUTO:
+        return home.rate, None
+    if path.exists():
+        try:
+            found = json.loads(path.read_text())
+            known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+            raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
+        if other := difference(known.replace(lr=AUTO).to_dict(), home.to_dict()):
+            raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
+        return known.rate, record
+    from qtrain.experiments.lr_range import resolve_lr
+
+    known, record = resolve_lr(home, data_root=data_root, device=device)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"recipe": known.to_dict(), "record": dict(record)})
+    return known.rate, dict(record)

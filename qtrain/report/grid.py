@@ -1,0 +1,212 @@
+"""A grid of comparisons, networks x bit widths: one summary on the terminal and as a page with links."""
+
+import base64
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from qtrain.errors import UserError
+from qtrain.report.comparison import (
+    TableData,
+    accuracy_text,
+    failure_notes,
+    interval_text,
+    seeds_note,
+    title_of,
+    tuned_note,
+)
+from qtrain.report.fields import damaged, parse_json, read_text
+from qtrain.report.figures import DASHES, GRID, INK, PAD, scheduler_colour
+from qtrain.report.html import PICTURES, REPORT, write_report
+from qtrain.report.pages import fill_page, png_of, write_whole
+from qtrain.report.read import ComparisonData, read_comparison
+from qtrain.report.statistics import Difference, deviation, shortfall_words
+from qtrain.report.tables import _console, print_notes, print_table
+
+GRID_FILE, PICTURE, FORMAT = "grid.json", "accuracy_by_bits", 1
+_NAME = re.compile(r"(?P<family>.+)_(?P<bits>\d+W\d+A|FLOAT)")
+_CAPTION = "Test accuracy by bit width: mean over seeds, bars are one standard deviation. Diverged runs are left out."
+
+
+@dataclass(frozen=True)
+class GridData:
+    """The finished comparisons of a grid.
+
+    Attributes:
+        name: of its folder.
+        comparisons: by network.
+        missing: networks that are still to come.
+    """
+
+    name: str
+    comparisons: dict[str, ComparisonData]
+    missing: tuple[str, ...]
+
+    @property
+    def shortfalls(self) -> dict[str, dict[str, Difference | None]]:
+        """By network, where the challenger falls short."""
+        return {network: d.shortfalls for network, d in self.comparisons.items() if d.shortfalls}
+
+    @property
+    def schedulers(self) -> list[str]:
+        """Of all networks."""
+        return list(dict.fromkeys(s for d in self.comparisons.values() for s in d.schedulers))
+
+
+def is_grid(folder: Path) -> bool:
+    """Whether ``folder`` holds a grid rather than one comparison."""
+    return (folder / GRID_FILE).exists()
+
+
+def read_grid(folder: Path) -> GridData:
+    """Read a folder that ``qtrain compare`` wrote for several networks.
+
+    Raises:
+        UserError: a file is missing, damaged or of another format.
+    """
+    path = folder / GRID_FILE
+    top = parse_json(read_text(path, "qtrain compare"), path)
+    if (found := top.values.get("format")) != FORMAT:
+        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain compare again")
+    names, planned = ([str(n) for n in top.items(key)] for key in ("networks", "planned"))
+    if not names or any(name != Path(name).name for name in (*names, *planned)):
+        raise damaged(path, f"'networks' must be names of folders beside it, but is {names}")
+    comparisons = {name: read_comparison(folder / name) for name in names}
+    return GridData(folder.resolve().name, comparisons, tuple(n for n in planned if n not in names))
+
+
+def summary_table(grid: GridData) -> TableData:
+    """One row a network and scheduler; a network's name stands in its first row alone."""
+    first = next(iter(grid.comparisons.values()))
+    head = ("network", "scheduler", "test\naccuracy, %", f"{title_of(first.challenger)} minus\nit, points")
+    rows = []
+    for network, data in grid.comparisons.items():
+        behind = data.shortfalls
+        for i, scheduler in enumerate(data.schedulers):
+            found = None if scheduler == data.challenger else data.difference(scheduler)
+            judged = ("no" if scheduler in behind else "yes") if scheduler in data.judged else ""
+            points = "" if found is None else f"{found.mean:+.2f}"
+            name = "" if i else network
+            rows.append((name, scheduler, accuracy_text(data, scheduler), points, interval_text(found), judged))
+    return TableData((*head, "95 %\ninterval", "holds"), tuple(rows))
+
+
+def grid_verdict(grid: GridData) -> tuple[bool, str]:
+    """Whether the challenger holds on every network, and the sentence that says so."""
+    data = next(iter(grid.comparisons.values()))
+    name, behind, count = title_of(data.challenger), grid.shortfalls, len(grid.comparisons)
+    rest = f"; {', '.join(grid.missing)} still to come" if grid.missing else ""
+    if not behind:
+        return True, (
+            f"{name} holds on {'all ' if count > 1 else ''}{count} networks within {data.tolerance:g} points{rest}."
+        )
+    return False, f"{name} falls short on {len(behind)} of {count} networks ({', '.join(behind)}){rest}."
+
+
+def grid_notes(grid: GridData) -> list[str]:
+    """The sentences below the table, each once."""
+    said = [note for d in grid.comparisons.values() for note in (seeds_note(d), tuned_note(d))]
+    failed = [f"{network}: {note}" for network, d in grid.comparisons.items() for note in failure_notes(d)]
+    held = "Holds: against the schedulers that it is judged by, the interval's lower end is within the tolerance."
+    return [*dict.fromkeys(said), held, *failed]
+
+
+def grid_shortfall_words(grid: GridData) -> str:
+    """What fell short where, in one line."""
+    parts = []
+    for network, behind in grid.shortfalls.items():
+        data = grid.comparisons[network]
+        parts.append(f"{network}: {shortfall_words(data.challenger, behind, data.tolerance)}")
+    return "; ".join(parts)
+
+
+def print_grid(folder: Path) -> None:
+    """Print the summary and the verdict of a grid.
+
+    Raises:
+        UserError: its files are missing or damaged.
+    """
+    grid, console = read_grid(folder), _console()
+    print_table(summary_table(grid), console, left=2)
+    holds, sentence = grid_verdict(grid)
+    print_notes({sentence: "bold green" if holds else "bold red", **dict.fromkeys(grid_notes(grid), "dim")}, console)
+
+
+def write_grid_report(folder: Path) -> Path:
+    """Write every network's own report and one page with the summary, the figure and links to them.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    grid = read_grid(folder)
+    png = png_of(accuracy_by_bits(grid))
+    holds, sentence = grid_verdict(grid)
+    page = fill_page(
+        "grid.html",
+        title=f"{title_of(next(iter(grid.comparisons.values())).challenger)} on {', '.join(grid.comparisons)}",
+        holds=holds,
+        verdict=sentence,
+        table=summary_table(grid),
+        links={network: f"{network}/{REPORT}" for network in grid.comparisons},
+        colours={s: scheduler_colour(s) for s in grid.schedulers},
+        notes=grid_notes(grid),
+        caption=_CAPTION,
+        png=base64.b64encode(png).decode(),
+    )
+    for network in grid.comparisons:
+        write_report(folder / network)
+    (folder / PICTURES).mkdir(exist_ok=True)
+    write_whole(folder / PICTURES / f"{PICTURE}.png", png)
+    write_whole(folder / REPORT, page.encode())
+    return folder / REPORT
+
+
+def accuracy_by_bits(grid: GridData) -> Figure:
+    """One panel a family: mean test accuracy and deviation of every scheduler against the bit width."""
+    families: dict[str, dict[str, ComparisonData]] = {}
+    for network, data in grid.comparisons.items():
+        match = _NAME.fullmatch(network)
+        family, bits = (match["family"], match["bits"]) if match else (network, "")
+        families.setdefault(family, {})[bits] = data
+    figure = Figure(figsize=(5.4 * len(families) + 1.2, 4.2), layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
+    for axes, (family, by_bits) in zip(
+        figure.subplots(1, len(families), squeeze=False)[0], families.items(), strict=True
+    ):
+        _draw_family(axes, family, by_bits, grid.schedulers)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the last panel
+    return figure
+
+
+def _draw_family(axes: Axes, family: str, by_bits: dict[str, ComparisonData], schedulers: Sequence[str]) -> None:
+    for k, scheduler in enumerate(schedulers):
+        shift = 0.24 * (k / max(1, len(schedulers) - 1) - 0.5)  # so that bars of one width stand beside each other
+        found = [(x + shift, d.accuracies(scheduler)) for x, d in enumerate(by_bits.values()) if d.of(scheduler)]
+        means = [statistics.mean(values) for _, values in found]
+        deviations = [deviation(values) or 0.0 for _, values in found]
+        colour = scheduler_colour(scheduler)
+        dashes = DASHES.get(scheduler, "--")
+        axes.errorbar(
+            [x for x, _ in found], means, deviations, color=colour, ls=dashes, marker="o", capsize=3, label=scheduler
+        )
+    axes.set_xticks(range(len(by_bits)), [_bits_label(bits) for bits in by_bits])
+    axes.set_xlim(-0.4, len(by_bits) - 0.6)
+    axes.set_xlabel("bits of weights and activations", color=INK)
+    axes.set_title(f"{family}: test accuracy, %", loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.grid(True, axis="y", color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _bits_label(bits: str) -> str:
+    """``4`` for 4W4A."""
+    match = re.fullmatch(r"(\d+)W(\d+)A", bits)
+    return match[1] if match and match[1] == match[2] else bits

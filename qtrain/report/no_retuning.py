@@ -1,0 +1,199 @@
+"""The no-retuning experiment's table and plot, from ``no_retuning.json`` alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from qtrain.errors import UserError
+from qtrain.report.comparison import TableData, interval_text, spread
+from qtrain.report.fields import Fields, parse_json, read_text
+from qtrain.report.figures import PAD, SIZE, scheduler_colour
+from qtrain.report.pages import png_of, write_whole
+from qtrain.report.statistics import Difference, deviation, paired_difference
+
+DATA, TABLE, PLOT = "no_retuning.json", "no_retuning.md", "no_retuning.png"
+TUNED, CARRIED = "tuned", "carried"
+_DASHES = {TUNED: "--", CARRIED: ":"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What ``no_retuning.json`` holds.
+
+    Attributes:
+        networks: one a bit width.
+        schedulers: of ASLR's family.
+        rows: accuracies in percent by row ("aslr", "tuned", "carried"), network and seed; diverged runs are absent.
+        rates: by row and network.
+        spent: tuning runs and seconds by row.
+        facts: the rest.
+    """
+
+    networks: tuple[str, ...]
+    schedulers: tuple[str, ...]
+    rows: dict[str, dict[str, dict[int, float]]]
+    rates: dict[str, dict[str, float]]
+    spent: dict[str, dict[str, float]]
+    facts: Fields
+
+    def accuracies(self, row: str, network: str) -> list[float]:
+        """By seed."""
+        return [value for _, value in sorted(self.rows[row][network].items())]
+
+    def difference(self, row: str, other: str, network: str) -> Difference | None:
+        """``row`` minus ``other``, paired by seed; None where no seed has both."""
+        ours, theirs = self.rows[row][network], self.rows[other][network]
+        seeds = sorted(ours.keys() & theirs.keys())
+        return paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds]) if seeds else None
+
+    def label(self, row: str) -> str:
+        """A row's name with what its numbers cost."""
+        runs, baseline = int(self.spent[row]["runs"]), self.facts.text("baseline")
+        how = {TUNED: f"{baseline}, tuned at each width", CARRIED: f"{baseline}, tuned at {self.home} alone"}
+        cost = f"{runs} tuning runs" if runs != 1 else "1 tuning run"
+        return f"{how.get(row, f'{row}, one lr0')} ({cost})"
+
+    @property
+    def home(self) -> str:
+        """The bits that the one rate and the carried tuning are from."""
+        return _bits(self.facts.text("home"))
+
+
+def read_no_retuning(folder: Path) -> Experiment:
+    """Read what the experiment wrote.
+
+    Raises:
+        UserError: nothing there yet, or damaged.
+    """
+    path = folder / DATA
+    facts = parse_json(read_text(path, "qtrain compare --lr-from"), path)
+    widths = [Fields(width, path) for width in facts.items("widths")]
+    names = [*map(str, facts.items("schedulers")), TUNED, CARRIED]
+    rows: dict[str, dict[str, dict[int, float]]] = {name: {} for name in names}
+    rates: dict[str, dict[str, float]] = {name: {} for name in names}
+    for width in widths:
+        network = width.text("network")
+        for name in names:
+            row = width.object("rows").object(name)
+            found = row.object("test_accuracy")
+            rows[name][network] = {int(seed): found.number(seed) for seed in found.values}
+            rates[name][network] = row.number("lr")
+    costs = facts.object("spent")
+    spent = {n: {key: costs.object(n).number(key) for key in ("runs", "seconds")} for n in names}
+    networks = tuple(width.text("network") for width in widths)
+    if not networks:
+        raise UserError(f"{path} holds no widths; run qtrain compare --lr-from again")
+    return Experiment(networks, tuple(names[:-2]), rows, rates, spent, facts)
+
+
+def no_retuning_table(data: Experiment) -> TableData:
+    """A row a bit width: accuracies of all rows with their rates, ASLR's paired differences, tuning runs."""
+    first = data.schedulers[0]
+    names = list(data.rows)
+    titles = [data.label(name).split(" (")[0].replace(", ", ",\n") for name in names]
+    head = ["bits", *titles]
+    for other in (TUNED, CARRIED):
+        head += [f"{first} minus\n{other}", "95 %\ninterval"]
+    rows = []
+    for network in data.networks:
+        row = [_bits(network)]
+        for name in names:
+            values = data.accuracies(name, network)
+            row.append(f"{spread(values) if values else 'diverged'} (lr {data.rates[name][network]:g})")
+        for other in (TUNED, CARRIED):
+            difference = data.difference(first, other, network)
+            row += ["" if difference is None else f"{difference.mean:+.2f}", interval_text(difference)]
+        rows.append(tuple(row))
+    runs = ["tuning runs", *(f"{data.spent[name]['runs']:.0f}" for name in names), *[""] * 4]
+    seconds = ["tuning seconds", *(f"{data.spent[name]['seconds']:.0f}" for name in names), *[""] * 4]
+    return TableData(tuple(head), (*rows, tuple(runs), tuple(seconds)))
+
+
+def no_retuning_lines(data: Experiment) -> list[str]:
+    """What a reader must know beside the table."""
+    facts = data.facts
+    recipe = Fields(facts.items("recipes")[0], facts.origin)
+    lr = facts.number("lr")
+    source = "given by the user" if facts.values.get("lr_range") is None else "from the range test there"
+    grid = ", ".join(f"{rate:g}" for rate in facts.items("grid"))
+    count = len(facts.items("seeds"))
+    return [
+        f"{recipe.text('network').rsplit('_', 1)[0]} on {recipe.text('data')}, width {recipe.number('width'):g}, "
+        f"{recipe.integer('epochs')} epochs, "
+        + (f"{recipe.values['train_size']} training images, " if recipe.values.get("train_size") else "")
+        + f"{count} {'seed' if count == 1 else 'seeds'}: test accuracy in percent, mean ± standard deviation.",
+        f"ASLR has lr0 {lr:g} at all widths, found at {data.home} ({source}). The {facts.text('baseline')} baseline "
+        f"was tuned on validation accuracy over lr {grid} ({len(facts.items('tuning_seeds'))} run(s) a point).",
+    ]
+
+
+def no_retuning_markdown(data: Experiment) -> str:
+    """Lines and table."""
+    table = no_retuning_table(data)
+    rule = "| " + " | ".join("---" for _ in table.head) + " |"
+    lines = ["| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in (table.head, *table.rows)]
+    return "\n\n".join([" ".join(no_retuning_lines(data)), "\n".join([lines[0], rule, *lines[1:]])]) + "\n"
+
+
+def no_retuning_figure(data: Experiment) -> Figure:
+    """Test accuracy by bits: a line a row with one standard deviation as a band; the legend says what tuning cost."""
+    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
+    axes = figure.subplots()
+    baseline = data.facts.text("baseline")
+    colours = {TUNED: scheduler_colour(baseline), CARRIED: "#6B7280"}
+    for name in data.rows:
+        found = [(x, data.accuracies(name, n)) for x, n in enumerate(data.networks) if data.accuracies(name, n)]
+        places, means = [x for x, _ in found], [sum(values) / len(values) for _, values in found]
+        spreads = [deviation(values) or 0.0 for _, values in found]
+        colour = colours.get(name) or scheduler_colour(name)
+        low = [m - s for m, s in zip(means, spreads, strict=True)]
+        high = [m + s for m, s in zip(means, spreads, strict=True)]
+        axes.fill_between(places, low, high, color=colour, alpha=0.13, lw=0)
+        axes.plot(places, means, "o", ls=_DASHES.get(name, "-"), color=colour, lw=2, ms=5, label=data.label(name))
+    axes.set_xticks(range(len(data.networks)), [_bits(name) for name in data.networks])
+    axes.set_xlabel("bits of weights and activations")
+    axes.set_title("Test accuracy, %", loc="left", fontsize=11, fontweight="bold")
+    axes.set_title("mean ± sd", loc="right", fontsize=8.5)
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(True, axis="y", color="#E4E7EB", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def write_no_retuning(folder: Path) -> str:
+    """Write the table and the plot beside the data; return the table's text."""
+    data = read_no_retuning(folder)
+    text = no_retuning_markdown(data)
+    write_whole(folder / TABLE, text.encode())
+    write_whole(folder / PLOT, png_of(no_retuning_figure(data)))
+    return text
+
+
+def no_retuning_shortfall(folder: Path) -> str:
+    """What of ASLR falls short of the tuned baseline by more than the tolerance, in words; nothing where all holds."""
+    data = read_no_retuning(folder)
+    tolerance, first = data.facts.number("tolerance"), data.schedulers[0]
+    seeds = len(data.facts.items("seeds"))
+    parts = []
+    for network in data.networks:
+        found = data.difference(first, TUNED, network)
+        if found is None or found.seeds < seeds:
+            parts.append(f"{network}: a run diverged, so {first} and the tuned baseline cannot be compared")
+        elif found.bound < -tolerance:
+            parts.append(f"{network}: {first} may be {-found.bound:.2f} points behind the tuned baseline")
+    return f"{'; '.join(parts)}; {tolerance:g} points are allowed" if parts else ""
+
+
+def is_no_retuning(folder: Path) -> bool:
+    """Whether ``folder`` holds this experiment."""
+    return (folder / DATA).exists()
+
+
+def _bits(network: str) -> str:
+    """``1W1A`` as ``1``, other pairs as they are."""
+    name: Any = network.rsplit("_", 1)[1]
+    weights, _, activations = name.rstrip("A").partition("W")
+    return weights if weights == activations else name

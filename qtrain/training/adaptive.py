@@ -1,0 +1,181 @@
+"""ASLR in the training loop, and three options that leave its one number the only one to choose.
+
+ASLR has no final decay, judges noisy validation errors one by one, and keeps the last weights of a rate that may be
+high. Each option mends one of these; none is the paper's, so each has a name of its own:
+
+- ``aslr_decay``: in the last fifth of the epochs the draws are scaled down to 0 on a line and the search rests,
+  as in warm-up/stable/decay schedules (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024, arXiv 2405.18392);
+- ``aslr_smooth``: the search sees the mean of the last three validation errors;
+- ``aslr_average``: the weights that are judged are the mean over the last fifth of the steps (tail averaging,
+  Izmailov et al. 2018, arXiv 1803.05407), with BatchNorm's statistics estimated anew.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import mean
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from qtrain.schedulers import ASLR
+from qtrain.schedulers.schedules import wsd
+from qtrain.training.methods import Method, swap
+
+
+class Adaptive(Method):
+    """ASLR as the paper has it.
+
+    Args:
+        optimizer: as ``Method``'s.
+        options: keyword arguments of ``ASLR``.
+    """
+
+    def __init__(self, optimizer: Optimizer, **options: Any):
+        super().__init__(optimizer)
+        self.aslr = ASLR(optimizer, **options)
+
+    def validated(self, error: float) -> None:
+        """Move the centre."""
+        self.aslr.step(error)
+
+    def rate(self) -> float:
+        """The centre of the draws."""
+        return self.aslr.lr
+
+    def rates(self) -> list[float]:
+        """The last draws."""
+        return list(self.aslr.last_draws)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With ASLR's own."""
+        return super().state_dict() | {"aslr": self.aslr.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """With ASLR's own."""
+        super().load_state_dict(state)
+        self.aslr.load_state_dict(state["aslr"])
+
+
+class Decaying(Adaptive):
+    """ASLR whose draws shrink to 0 at the end.
+
+    Args:
+        optimizer: as ``Method``'s.
+        epochs: of the run.
+        decay: fraction of the run in which they shrink.
+        options: keyword arguments of ``ASLR``.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, epochs: int, decay: float, **options: Any):
+        super().__init__(optimizer, **options)
+        self._epochs, self._decay, self._scale, self._last = epochs, decay, 1.0, self.aslr.last_draws
+        optimizer.register_step_pre_hook(self._shrink)  # after ASLR's own: hooks run in the order they came
+
+    def before_step(self, epoch: float) -> None:
+        """Find the present scale."""
+        self._scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
+
+    def validated(self, error: float) -> None:
+        """Move the centre, unless the draws are shrinking."""
+        if self._scale == 1.0:
+            super().validated(error)
+
+    def rate(self) -> float:
+        """The centre of the draws, scaled."""
+        return self._scale * super().rate()
+
+    def rates(self) -> list[float]:
+        """The last draws, scaled."""
+        return list(self._last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the scale."""
+        return super().state_dict() | {"scale": self._scale, "last": list(self._last)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """With the scale."""
+        super().load_state_dict(state)
+        self._scale, self._last = state["scale"], state["last"]
+
+    def _shrink(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] *= self._scale
+        self._last = [float(group["lr"]) for group in optimizer.param_groups]
+
+
+class Smoothed(Adaptive):
+    """ASLR that judges the mean of the last ``window`` validation errors."""
+
+    def __init__(self, optimizer: Optimizer, *, window: int, **options: Any):
+        super().__init__(optimizer, **options)
+        self._window, self._errors = window, list[float]()
+
+    def validated(self, error: float) -> None:
+        """Move the centre by the smoothed error."""
+        self._errors = [*self._errors, error][-self._window :]
+        super().validated(mean(self._errors))
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the last errors."""
+        return super().state_dict() | {"errors": list(self._errors)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """With the last errors."""
+        super().load_state_dict(state)
+        self._errors = list(state["errors"])
+
+
+class Averaging(Adaptive):
+    """ASLR that judges the mean of the weights over the last ``tail`` of the run.
+
+    Args:
+        optimizer: as ``Method``'s.
+        epochs: of the run.
+        tail: fraction of the run whose steps are averaged.
+        options: keyword arguments of ``ASLR``.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, epochs: int, tail: float, **options: Any):
+        super().__init__(optimizer, **options)
+        self._first = (1 - tail) * epochs
+        self._seen, self._means = 0, list[torch.Tensor]()
+
+    @torch.no_grad()
+    def after_step(self, epoch: float) -> None:
+        """Take the weights into the mean."""
+        if epoch < self._first - 1e-9:
+            return
+        if not self._seen:
+            self._means = [parameter.detach().clone() for parameter in self._parameters()]
+        self._seen += 1
+        torch._foreach_lerp_(self._means, self._parameters(), 1 / self._seen)
+
+    @property
+    def judges_others(self) -> bool:  # type: ignore[override]
+        """Once there is a mean."""
+        return self._seen > 0
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """The mean."""
+        if not self._seen:
+            yield
+            return
+        swap(self._parameters(), self._means)
+        try:
+            yield
+        finally:
+            swap(self._parameters(), self._means)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the mean."""
+        return super().state_dict() | {"seen": self._seen, "means": self._means}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """With the mean."""
+        super().load_state_dict(state)
+        self._seen, self._means = state["seen"], list(state["means"])
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
