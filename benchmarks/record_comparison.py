@@ -2,19 +2,23 @@
 
 Usage: python benchmarks/record_comparison.py FOLDER [RESULTS]
 
-FOLDER is one that `qtrain compare` wrote: a comparison, or a grid, which gives one line a network.
+FOLDER is one that `qtrain compare` wrote: a comparison, or a grid, which gives one line a network. A no-retuning
+experiment (--lr-from) is copied to results/no_retuning/ under its folder's name; `make results` draws it.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from qtrain.report.grid import is_grid, read_grid
+from qtrain.report.no_retuning import DATA, is_no_retuning, read_no_retuning
 from qtrain.report.read import read_comparison
 from qtrain.training.records import read_records
 
 RESULTS = Path(__file__).parents[1] / "results" / "comparisons.jsonl"
+NO_RETUNING = RESULTS.with_name("no_retuning")
 
 
 def line_of(folder: Path) -> dict[str, Any]:
@@ -36,7 +40,13 @@ def line_of(folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path, results: Path = RESULTS) -> None:
-    """Append one line a comparison, all or none."""
+    """Append one line a comparison, all or none; or keep the data of a no-retuning experiment."""
+    if is_no_retuning(folder):
+        read_no_retuning(folder)
+        kept = NO_RETUNING / folder.resolve().name
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / DATA, kept / DATA)
+        return
     networks = list(read_grid(folder).comparisons) if is_grid(folder) else ["."]
     lines = [line_of(folder / network) for network in networks]
     with results.open("a") as file:

@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from qtrain.report.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -168,9 +169,29 @@ def draws() -> str:
     return f"ASLR's draws cost {spread(share, 3)} % of a CNV_1W1A step (batch {records[-1]['batch_size']}, one thread)."
 
 
+def no_retuning() -> str:
+    """Every recorded no-retuning experiment, its table and plot written beside its data."""
+    folders = sorted(path for path in (RESULTS / "no_retuning").glob("*") if path.is_dir())
+    return "\n\n".join(f"{write_no_retuning(f)}\n![{f.name}](no_retuning/{f.name}/{PLOT})" for f in folders)
+
+
+def lead_readme(text: str) -> None:
+    """Put the no-retuning experiment between the README's two marks."""
+    path = RESULTS.parent / "README.md"
+    before, start, rest = path.read_text().partition("<!-- no-retuning -->")
+    _, end, after = rest.partition("<!-- /no-retuning -->")
+    if not end:
+        raise SystemExit(f"{path} lacks the marks <!-- no-retuning --> and <!-- /no-retuning -->")
+    body = text.replace("](no_retuning/", "](results/no_retuning/")
+    path.write_text(f"{before}{start}\n{body}\n{end}{after}")
+
+
 def main() -> None:
     """Write the page."""
+    one_rate = no_retuning()
+    lead_readme(one_rate)
     sections = {
+        "One learning rate at every bit width": one_rate,
         "From CIFAR-10 to FINN": cifar_to_finn(),
         "ASLR against other schedules, in the order of running": f"{CHOICES}\n\n{comparisons()}",
         "Schedulers across bit widths": f"{GRIDS}\n\n{grids()}",
@@ -179,6 +200,7 @@ def main() -> None:
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     intro = "Rendered by `make results` from the JSON lines beside this file; spreads are median [least..largest]."
+    intro += " The paper's own tables: [docs/reproduce.md](../docs/reproduce.md)."
     (RESULTS / "README.md").write_text(f"# Recorded results\n\n{intro}\n\n{body}\n")
 
 
