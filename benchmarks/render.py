@@ -103,6 +103,7 @@ def grids() -> str:
             f"images, {recipe['epochs']} epochs, {recipe['optimizer']}, lr0 {recipe['lr']:g} for all that take one."
         )
         parts.append(table(head, rows))
+        parts += [option_line(records, name) for name in names if name.startswith("aslr_")]
         parts += [f"- {network}, {f['scheduler']} seed {f['seed']}: {f['reason']}" for network, f in failed]
     return "\n\n".join(parts) or "None recorded yet."
 
@@ -115,21 +116,34 @@ def setting(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def grid_cell(record: dict[str, Any], name: str) -> str:
-    """Mean and deviation; for others than ASLR how far ASLR is ahead, paired by seed, with its 95 % interval."""
-    ours, theirs = (
-        {c["seed"]: c["test_accuracy"] for c in record["cells"] if c["scheduler"] == s}
-        for s in (record["challenger"], name)
-    )
-    if not theirs:
+    """Mean and deviation; for others than ASLR how far ASLR is ahead."""
+    values = list(by_seed(record, name).values())
+    if not values:
         return "diverged" if name in record["schedulers"] else ""
-    values = list(theirs.values())
     text = f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
-    seeds = sorted(set(ours) & set(theirs))
-    if name == record["challenger"] or not seeds:
-        return text
-    gap = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
-    interval = "" if gap.low is None else f" [{gap.low:+.1f}..{gap.high:+.1f}]"
-    return f"{text} (ASLR {gap.mean:+.1f}{interval})"
+    ahead = gap(record, record["challenger"], name)
+    return text if name == record["challenger"] or not ahead else f"{text} (ASLR {ahead})"
+
+
+def option_line(records: list[dict[str, Any]], name: str) -> str:
+    """How far an option of ASLR is ahead of the recipe's hand-tuned baseline, network by network."""
+    baseline = records[0]["recipe"]["baseline"]
+    found = [(r["recipe"]["network"], gap(r, name, baseline)) for r in records]
+    return f"- {name} minus {baseline}: " + ", ".join(f"{network} {text}" for network, text in found if text)
+
+
+def by_seed(record: dict[str, Any], name: str) -> dict[int, float]:
+    """Test accuracies of a scheduler's finished runs."""
+    return {c["seed"]: c["test_accuracy"] for c in record["cells"] if c["scheduler"] == name}
+
+
+def gap(record: dict[str, Any], ours: str, theirs: str) -> str:
+    """The difference of two schedulers in points, paired by seed, with its 95 % interval; nothing without a pair."""
+    a, b = by_seed(record, ours), by_seed(record, theirs)
+    if not (seeds := sorted(set(a) & set(b))):
+        return ""
+    found = paired_difference([a[s] for s in seeds], [b[s] for s in seeds])
+    return f"{found.mean:+.1f}" + ("" if found.low is None else f" [{found.low:+.1f}..{found.high:+.1f}]")
 
 
 def tuning() -> str:

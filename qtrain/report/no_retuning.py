@@ -16,6 +16,7 @@ from qtrain.report.statistics import Difference, deviation, paired_difference
 
 DATA, TABLE, PLOT = "no_retuning.json", "no_retuning.md", "no_retuning.png"
 TUNED, CARRIED = "tuned", "carried"
+COSTS = ("runs", "seconds")
 _DASHES = {TUNED: "--", CARRIED: ":"}
 
 
@@ -82,7 +83,7 @@ def read_no_retuning(folder: Path) -> Experiment:
             rows[name][network] = {int(seed): found.number(seed) for seed in found.values}
             rates[name][network] = row.number("lr")
     costs = facts.object("spent")
-    spent = {n: {key: costs.object(n).number(key) for key in ("runs", "seconds")} for n in names}
+    spent = {n: {key: costs.object(n).number(key) for key in COSTS} for n in names}
     networks = tuple(width.text("network") for width in widths)
     if not networks:
         raise UserError(f"{path} holds no widths; run qtrain compare --lr-from again")
@@ -90,26 +91,28 @@ def read_no_retuning(folder: Path) -> Experiment:
 
 
 def no_retuning_table(data: Experiment) -> TableData:
-    """A row a bit width: accuracies of all rows with their rates, ASLR's paired differences, tuning runs."""
-    first = data.schedulers[0]
-    names = list(data.rows)
+    """A row a bit width: accuracies of all rows with their rates, paired differences, tuning runs and seconds."""
+    first, names = data.schedulers[0], list(data.rows)
+    pairs = [*((name, TUNED) for name in data.schedulers), (first, CARRIED)]
     titles = [data.label(name).split(" (")[0].replace(", ", ",\n") for name in names]
-    head = ["bits", *titles]
-    for other in (TUNED, CARRIED):
-        head += [f"{first} minus\n{other}", "95 %\ninterval"]
+    head = ["bits", *titles, *(f"{ours} minus\n{theirs}" for ours, theirs in pairs)]
     rows = []
     for network in data.networks:
         row = [_bits(network)]
         for name in names:
             values = data.accuracies(name, network)
             row.append(f"{spread(values) if values else 'diverged'} (lr {data.rates[name][network]:g})")
-        for other in (TUNED, CARRIED):
-            difference = data.difference(first, other, network)
-            row += ["" if difference is None else f"{difference.mean:+.2f}", interval_text(difference)]
-        rows.append(tuple(row))
-    runs = ["tuning runs", *(f"{data.spent[name]['runs']:.0f}" for name in names), *[""] * 4]
-    seconds = ["tuning seconds", *(f"{data.spent[name]['seconds']:.0f}" for name in names), *[""] * 4]
-    return TableData(tuple(head), (*rows, tuple(runs), tuple(seconds)))
+        rows.append((*row, *(_difference_text(data.difference(ours, theirs, network)) for ours, theirs in pairs)))
+    spent = [(f"tuning {key}", *(f"{data.spent[n][key]:.0f}" for n in names), *[""] * len(pairs)) for key in COSTS]
+    return TableData(tuple(head), (*rows, *spent))
+
+
+def _difference_text(found: Difference | None) -> str:
+    """``+0.84 [-1.20..+2.88]``; the brackets hold the 95 % interval, where there is one."""
+    if found is None:
+        return ""
+    interval = interval_text(found)
+    return f"{found.mean:+.2f}" + (f" [{interval}]" if interval else "")
 
 
 def no_retuning_lines(data: Experiment) -> list[str]:
@@ -126,7 +129,8 @@ def no_retuning_lines(data: Experiment) -> list[str]:
         + (f"{recipe.values['train_size']} training images, " if recipe.values.get("train_size") else "")
         + f"{count} {'seed' if count == 1 else 'seeds'}: test accuracy in percent, mean ± standard deviation.",
         f"ASLR has lr0 {lr:g} at all widths, found at {data.home} ({source}). The {facts.text('baseline')} baseline "
-        f"was tuned on validation accuracy over lr {grid} ({len(facts.items('tuning_seeds'))} run(s) a point).",
+        f"was tuned on validation accuracy over lr {grid} ({len(facts.items('tuning_seeds'))} run(s) a point). "
+        "Differences are paired by seed, in points, with the 95 % interval of their mean.",
     ]
 
 
