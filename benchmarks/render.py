@@ -92,7 +92,7 @@ def grids() -> str:
     newest = {(r["recipe"]["network"], *setting(r)): r for r in lines("comparisons.jsonl") if "challenger" in r}
     parts = []
     for key in dict.fromkeys(map(setting, newest.values())):
-        records = [r for r in newest.values() if setting(r) == key]
+        records = sorted((r for r in newest.values() if setting(r) == key), key=lambda r: r["recipe"]["network"])
         names = list(dict.fromkeys(s for r in records for s in r["schedulers"]))
         head = ["scheduler", *(r["recipe"]["network"] for r in records)]
         rows = [[name, *(grid_cell(r, name) for r in records)] for name in names]
