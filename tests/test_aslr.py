@@ -476,8 +476,9 @@ def test_what_comes_before_the_first_layer_joins_it_and_norms_of_any_shape_start
 
 
 def test_learned_quantizer_scales_join_the_layer_they_are_in_or_behind():
-    qnn = pytest.importorskip("brevitas.nn")
-    quant = pytest.importorskip("brevitas.quant")
+    import brevitas.nn as qnn  # here: it takes seconds that no other test of this file needs
+    import brevitas.quant as quant
+
     model = nn.Sequential(
         qnn.QuantIdentity(act_quant=quant.Int8ActPerTensorFloat),
         qnn.QuantConv2d(

@@ -7,7 +7,7 @@ import pytest
 
 from qtrain.errors import UserError
 from qtrain.export.boards import BOARDS, get_board
-from qtrain.export.compiler import compiler_environment, find_compiler
+from qtrain.export.compiler import compiler_environment
 
 DUMP = """
 import json
@@ -19,11 +19,9 @@ print(json.dumps([part_map, sorted(pynq_part_map), sorted(alveo_part_map), free]
 
 
 @pytest.fixture(scope="module")
-def finn_tables(tmp_path_factory):
-    if find_compiler() is None:
-        pytest.skip("finn-plus is not installed (make finn)")
+def finn_tables(finn_plus, tmp_path_factory):
     env = compiler_environment(tmp_path_factory.mktemp("home"))
-    answer = subprocess.run([find_compiler(), "-P", "-c", DUMP], env=env, capture_output=True, text=True, check=True)
+    answer = subprocess.run([finn_plus, "-P", "-c", DUMP], env=env, capture_output=True, text=True, check=True)
     return json.loads(answer.stdout.splitlines()[-1])
 
 

@@ -1,6 +1,7 @@
 """The FINN compiler is started, judged and ended as promised; the real finn-plus builds where it is installed."""
 
 import dataclasses
+import importlib.metadata
 import os
 import signal
 import socket
@@ -77,10 +78,8 @@ def write_folder(folder: Path, head: str, wrong: bool = False) -> Path:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory):
+def builds(finn_plus, tmp_path_factory):
     """Build three folders with the real compiler, two at a time."""
-    if find_compiler() is None:
-        pytest.skip("finn-plus is not installed (make finn)")
     tmp = tmp_path_factory.mktemp("builds")
     cases = {"good": ("maxpool", False), "wrong": ("maxpool", True), "avgpool": ("avgpool", False)}
     folders = {name: write_folder(tmp / name, *case) for name, case in cases.items()}
@@ -186,8 +185,12 @@ def test_without_finn_plus_the_error_says_how_to_install_it(folder, bare_python,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(find_compiler() is not None, reason="this interpreter has finn-plus")
-def test_without_finn_plus_in_this_interpreter_the_error_says_so_too(folder, tmp_path):
+def test_without_finn_plus_in_this_interpreter_the_error_says_so_too(folder, tmp_path, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.delenv("QTRAIN_FINN_PYTHON", raising=False)
     with pytest.raises(UserError, match=r"has no finn-plus.*make finn"):
         estimate_build(folder, board="ZCU104", target_fps=1, out=tmp_path / "out")
 
@@ -307,7 +310,7 @@ def test_the_compiler_cannot_reach_a_host(tmp_path):
     assert "runs without a network" in answer.stderr
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.usefixtures("finn_plus")
 def test_the_real_compiler_is_ended_at_its_limit(folder, tmp_path):
     result = estimate_build(folder, board="ZCU104", target_fps=1, out=tmp_path / "out", timeout_s=0.5)
     assert not result.accepted

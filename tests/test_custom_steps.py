@@ -15,7 +15,7 @@ from qonnx.transformation.infer_datatypes import InferDataTypes
 from torch import Tensor, nn
 
 from qtrain.export.boards import get_board
-from qtrain.export.compiler import estimate_build, find_compiler
+from qtrain.export.compiler import estimate_build
 from qtrain.export.custom_transforms import (
     MaxPoolOfCounts,
     MoveFlattenPastMultiThreshold,
@@ -169,7 +169,7 @@ def write_folder(folder: Path, net: nn.Module) -> Path:
     return folder
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.usefixtures("finn_plus")
 @pytest.mark.parametrize(
     ("build", "weight_bits", "act_bits"),
     [
@@ -193,7 +193,7 @@ def test_finn_takes_it_whole_and_every_graph_computes_the_classes(
     assert {"step_streamline_scales", "step_convert_to_hardware", "hardware_python"} <= set(result.verified)
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.usefixtures("finn_plus")
 def test_finns_own_steps_do_not_take_a_residual_network(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "finn", trained(post_activation, 4, 4))
     (folder / "custom_steps.py").unlink()

@@ -19,7 +19,7 @@ from qtrain.export.finn_folder import BUILD_STEPS
 from qtrain.models import build_model
 
 OWN_STEPS = tuple(step.rpartition(".")[2] for step in BUILD_STEPS if step.startswith("custom_steps."))
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+pytestmark = pytest.mark.usefixtures("finn_plus")
 
 
 BREAK_A_STEP = """

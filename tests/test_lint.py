@@ -18,7 +18,7 @@ from torch import nn
 
 from qtrain.errors import UserError
 from qtrain.experiments.targets import parse_shape
-from qtrain.export.compiler import estimate_build, find_compiler
+from qtrain.export.compiler import estimate_build
 from qtrain.export.lint import Finding, lint_file, lint_graph, lint_module
 from qtrain.export.lint_finding import WHOLE
 from qtrain.export.passes import PASSES, clean
@@ -406,7 +406,7 @@ FEW = ("identity_after_average", "average_head")
 BUILT = [n for n, p in PROBES.items() if p.rule not in ONLY_IN_TORCH] if os.environ.get("QTRAIN_ALL_PROBES") else FEW
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.usefixtures("finn_plus")
 @pytest.mark.parametrize("name", BUILT)
 def test_the_real_finn_agrees(name: str, tmp_path: Path) -> None:
     write_folder(warmed_up(PROBES[name]), PROBES[name].shape, tmp_path / "finn")

@@ -3,7 +3,6 @@
 import pytest
 
 from benchmarks.lint_oracle import judge
-from qtrain.export.compiler import find_compiler
 from tests.random_networks import BAD, GOOD, random_network
 
 SEEDS = (0, 1, 7)  # accepted, accepted, refused
@@ -21,7 +20,7 @@ def test_the_seeds_draw_every_block() -> None:
     assert not [name for name in GOOD | BAD if name not in words]
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="finn-plus is not installed (make finn)")
+@pytest.mark.usefixtures("finn_plus")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_lint_and_the_real_finn_say_the_same(seed: int) -> None:
     record = judge(seed)

@@ -168,14 +168,15 @@ def test_a_folder_with_other_things_is_left_alone(cli: Callable[..., Any], tmp_p
 def test_the_range_test_is_asked_once_and_its_answer_kept(
     tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lr_range = pytest.importorskip("qtrain.experiments.lr_range")
     asked: list[str] = []
 
     def answer(recipe: Recipe, **_: Any) -> tuple[Recipe, dict[str, Any]]:
         asked.append(recipe.network)
         return recipe.replace(lr=0.03), {"steps": 5, "seconds": 1.5}
 
-    monkeypatch.setattr(lr_range, "resolve_lr", answer)  # its own tests have it; here: at which width and how often
+    monkeypatch.setattr(
+        "qtrain.experiments.lr_range.resolve_lr", answer
+    )  # its own tests have it; here: at which width and how often
     recipes = [tiny(network=name, lr="auto") for name in ("CNV_1W1A", "CNV_2W2A")]
     plan = make_plan(recipes, "2", schedulers=["aslr"], grid="0.1", tune_seeds=1, seeds=1)
     for _ in range(2):

@@ -5,6 +5,7 @@ arXiv 1802.05074, Equation 4 and Algorithm 1.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -34,8 +35,8 @@ def l4_step_size(
     return alpha * (loss - gamma * lowest) / (slope + eps)
 
 
-class _L4(LineSearch):
-    """L4 over a direction; see ``L4Mom``.
+class _L4(LineSearch, ABC):
+    """L4 over a direction that subclasses give; see ``L4Mom``.
 
     The running means are computed out of place and kept only where they are finite: one bad batch leaves out one step
     and does not poison the following ones. One number pair a step is read on the host.
@@ -120,8 +121,9 @@ class _L4(LineSearch):
     def _kept(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
         return [self.state[p][name] if p in self.state else torch.zeros_like(p) for p in parameters]
 
+    @abstractmethod
     def _directions(self, means: list[Tensor], moments: dict[str, Any]) -> list[Tensor]:
-        raise NotImplementedError
+        """V of each parameter, from the corrected means of its gradients and the rest of its state."""
 
 
 class L4Mom(_L4):
