@@ -17,8 +17,9 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": set(),
     "qtrain.export": set(),
-    "qtrain.schedulers": set(),
-    "qtrain.optimizers": set(),
+    "qtrain.module_state": set(),
+    "qtrain.schedulers": {"qtrain.module_state"},
+    "qtrain.optimizers": {"qtrain.module_state"},
     "qtrain.data": set(),
     "qtrain.report.statistics": set(),
     # Figures 3 and 4 are drawn by running ASLR itself

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import qtrain.experiments.no_retuning as module
 from qtrain.errors import UserError
 from qtrain.experiments.no_retuning import no_retuning
 from qtrain.experiments.no_retuning_plan import make_plan, parse_grid
+from qtrain.experiments.one_rate import fixed_rate
 from qtrain.recipe import Recipe
 from qtrain.report.no_retuning import (
     no_retuning_figure,
@@ -174,17 +174,17 @@ def test_the_range_test_is_asked_once_and_its_answer_kept(
         asked.append(recipe.network)
         return recipe.replace(lr=0.03), {"steps": 5, "seconds": 1.5}
 
-    monkeypatch.setattr(
-        "qtrain.experiments.lr_range.resolve_lr", answer
-    )  # its own tests have it; here: at which width and how often
+    # The real one runs in test_compare; here: at which width and how often it is asked.
+    monkeypatch.setattr("qtrain.experiments.lr_range.resolve_lr", answer)
     recipes = [tiny(network=name, lr="auto") for name in ("CNV_1W1A", "CNV_2W2A")]
     plan = make_plan(recipes, "2", schedulers=["aslr"], grid="0.1", tune_seeds=1, seeds=1)
     for _ in range(2):
-        assert module._one_rate(plan, tmp_path, None, "cpu") == (0.03, {"steps": 5, "seconds": 1.5})
+        found, record = fixed_rate(plan.at_home, tmp_path)
+        assert (found.rate, record) == (0.03, {"steps": 5, "seconds": 1.5})
     assert asked == ["CNV_2W2A"]
     other = make_plan([r.replace(epochs=9) for r in recipes], "2", schedulers=["aslr"], grid="1", tune_seeds=1, seeds=1)
     with pytest.raises(UserError, match="another recipe"):
-        module._one_rate(other, tmp_path, None, "cpu")
+        fixed_rate(other.at_home, tmp_path)
 
 
 def test_the_grid_is_read_as_numbers() -> None:

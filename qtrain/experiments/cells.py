@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.json_files import write_json
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.training import Silent, Watcher
@@ -137,9 +138,7 @@ def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:
     """Keep the reason; a run that failed before its first checkpoint left no folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECIPE).write_text(dump_recipe(recipe))
-    partial = folder / f".{FAILED}.partial"
-    partial.write_text(json.dumps({"reason": reason}) + "\n")
-    partial.replace(folder / FAILED)
+    write_json(folder / FAILED, {"reason": reason})
 
 
 def _reason(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Schedulers against each other: the same recipe and seeds, only the schedule differs."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,16 +7,18 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, cells_of, check_cells, run_cell
+from qtrain.experiments.json_files import write_json
+from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
 from qtrain.experiments.run import export_run
 from qtrain.export import verify
-from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+from qtrain.recipe import Recipe
 from qtrain.report.statistics import Difference, default_judged, shortfalls
 from qtrain.training import Watcher
 
 BASELINE = "multistep"
 CHALLENGER = "aslr"
 FORMAT = 1
-COMPARISON, LR_RANGE = "comparison.json", "lr_range.json"
+COMPARISON = "comparison.json"
 FINN = "finn"
 
 
@@ -137,7 +138,7 @@ def check_comparison(
     for name, runs in (tuning or {}).items():
         if name not in schedulers or runs < 0:
             raise UserError(f"tuning must give runs, 0 or more, for some of {list(schedulers)}, but got {name}={runs}")
-    known, _ = _known_rate(recipe, out)
+    known, _ = known_rate(recipe, out)
     cells = cells_of(known or recipe, out, schedulers, seeds)
     ours = (out / COMPARISON, out / LR_RANGE, *(folder for _, folder in cells))
     if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
@@ -197,7 +198,7 @@ def compare(
         against=against,
         tuning=tuning,
     )
-    recipe, lr_range = _fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
+    recipe, lr_range = fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
     cells = []
     for cell_recipe, folder in cells_of(recipe, out, schedulers, seeds):
         cell = run_cell(cell_recipe, folder, again=again, data_root=data_root, device=device, watch=watch)
@@ -225,47 +226,6 @@ def parse_tuning(text: str) -> dict[str, int]:
             raise UserError(f"tuning must be SCHEDULER=RUNS, comma-separated, as in multistep=9, but got {entry!r}")
         found[name] = int(runs)
     return found
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(path)
-
-
-def _known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
-    """The recipe with a number for its rate, None where the range test is still to find it."""
-    if recipe.lr != AUTO:
-        return recipe, None
-    path = out / LR_RANGE
-    if not path.exists():
-        return None, None
-    try:
-        found = json.loads(path.read_text())
-        known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
-    if other := difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict()):
-        raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
-    return known, record
-
-
-def _fixed_rate(
-    recipe: Recipe, out: Path, say: Callable[[str], None], **machine: Any
-) -> tuple[Recipe, dict[str, Any] | None]:
-    """As ``_known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time."""
-    known, record = _known_rate(recipe, out)
-    if known is not None:
-        return known, record
-    from qtrain.experiments.lr_range import resolve_lr
-
-    found, record = resolve_lr(recipe.replace(scheduler_options={}), **machine)  # the options are by scheduler
-    known = recipe.replace(lr=found.lr)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / LR_RANGE, {"recipe": known.to_dict(), "record": record})
-    say(f"lr {known.lr:g} for all runs, from the range test")
-    return known, record
 
 
 def export_cells(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.compare import COMPARISON, Comparison, check_comparison, compare, write_json
+from qtrain.experiments.compare import COMPARISON, Comparison, check_comparison, compare
+from qtrain.experiments.json_files import write_json
 from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
 

@@ -1,19 +1,19 @@
 """The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, check_cells, run_cell
-from qtrain.experiments.compare import write_json
+from qtrain.experiments.json_files import write_json
 from qtrain.experiments.no_retuning_plan import Plan
+from qtrain.experiments.one_rate import LR_RANGE, fixed_rate
 from qtrain.experiments.tune import Tuning, tune, tune_cells
-from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+from qtrain.recipe import AUTO, Recipe
 from qtrain.training import Watcher
 
-NO_RETUNING, LR_RANGE = "no_retuning.json", "lr_range.json"
+NO_RETUNING = "no_retuning.json"
 FORMAT = 1
 TUNED, CARRIED = "tuned", "carried"
 
@@ -53,7 +53,8 @@ def no_retuning(
         raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
     _check_folder(plan, out)
     machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
-    lr, lr_range = _one_rate(plan, out, data_root, device)
+    home, lr_range = fixed_rate(plan.at_home, out, data_root=data_root, device=device)
+    lr = home.rate
     say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
     tunings: dict[str, Tuning] = {}
     for recipe in sorted(plan.recipes, key=lambda r: r.network != plan.home):  # its best point is carried to the others
@@ -149,25 +150,3 @@ def _check_folder(plan: Plan, out: Path) -> None:
                 recipe.replace(scheduler=s, seed=recipe.seed + i) for s in plan.schedulers for i in range(plan.seeds)
             ]
             check_cells([(cell, _folder(out, cell)) for cell in aslr])
-
-
-def _one_rate(plan: Plan, out: Path, data_root: str | Path | None, device: str) -> tuple[float, dict[str, Any] | None]:
-    """ASLR's rate: the number given, or the range test's at the home width, asked once and kept."""
-    home, path = plan.at_home, out / LR_RANGE
-    if home.lr != AUTO:
-        return home.rate, None
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())
-            known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
-        if other := difference(known.replace(lr=AUTO).to_dict(), home.to_dict()):
-            raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
-        return known.rate, record
-    from qtrain.experiments.lr_range import resolve_lr
-
-    known, record = resolve_lr(home, data_root=data_root, device=device)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"recipe": known.to_dict(), "record": dict(record)})
-    return known.rate, dict(record)

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import check_cells, run_cell
-from qtrain.experiments.compare import write_json
+from qtrain.experiments.json_files import write_json
 from qtrain.recipe import Recipe
 from qtrain.training import Watcher
 from qtrain.training.folder import last_result

@@ -7,9 +7,8 @@
 """
 
 import importlib
-import inspect
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qtrain.errors import UserError
+from qtrain.optimizers.options import checked_options, options_of
 
 Groups = list[dict[str, Any]]
 
@@ -29,7 +29,7 @@ _PACKAGES = {
     "dog": ("dog-optimizer", "dog"),
 }
 # What is the recipe's to say, or not a matter of training.
-_NOT_OPTIONS = {"self", "params", "momentum", "weight_decay", "foreach", "fsdp_in_use", "log_every"}
+_NOT_OPTIONS = {"momentum", "weight_decay", "foreach", "fsdp_in_use", "log_every"}
 _WHOLE = {"warmup_steps", "slice_p"}
 
 
@@ -166,24 +166,27 @@ def make_rival(
     if name not in _PACKAGES:
         raise UserError(f"rival must be one of {', '.join(_PACKAGES)}, but got {name!r}")
     package, adam = _package(name), optimizer == "adam"
+
+    def checked(kind: Callable[..., Any], without: Set[str] = _NOT_OPTIONS, **extra: Any) -> dict[str, Any]:
+        return checked_options(name, options_of(kind, without) | extra, options, _WHOLE)
+
     by_recipe: dict[str, Any] = {"weight_decay": weight_decay}
     if name == "schedulefree":
         kind = package.AdamWScheduleFree if adam else package.SGDScheduleFree
         by_recipe |= {"lr": lr} if adam else {"lr": lr, "momentum": momentum}
-        return _ScheduleFree(_make(kind, groups, by_recipe, _checked(name, kind, options, without={"lr"})))
+        return _ScheduleFree(_make(kind, groups, by_recipe, checked(kind, _NOT_OPTIONS | {"lr"})))
     if name == "dog":
         groups = [{"name": "all", "params": [p for group in groups for p in group["params"]]}]
-        extra = {"gamma": 8.0}
-        checked = {"reps_rel": 1e-4} | _checked(name, package.DoG, options, extra=extra)
-        gamma = checked.pop("gamma", extra["gamma"])
-        dog = _make(_without_missing_gradients(package.DoG), groups, by_recipe, checked)
+        arguments = {"reps_rel": 1e-4, "gamma": 8.0} | checked(package.DoG, gamma=8.0)
+        gamma = arguments.pop("gamma")
+        dog = _make(_without_missing_gradients(package.DoG), groups, by_recipe, arguments)
         return _DoG(dog, lambda model: package.PolynomialDecayAverager(model, gamma=gamma))
     if name == "prodigy":
         kind = package.Prodigy
     else:
         kind = package.DAdaptAdam if adam else package.DAdaptSGD
         by_recipe |= {} if adam else {"momentum": momentum}
-    return Rival(_make(kind, groups, by_recipe, _checked(name, kind, options)))
+    return Rival(_make(kind, groups, by_recipe, checked(kind)))
 
 
 def _package(name: str) -> Any:
@@ -205,43 +208,6 @@ def _make(kind: Callable[..., Any], groups: Groups, by_recipe: dict[str, Any], o
             return kind(groups, **by_recipe | options)
     except ValueError as error:
         raise UserError(f"{kind.__name__}: {error}") from None
-
-
-def _checked(
-    name: str,
-    kind: Callable[..., Any],
-    options: Mapping[str, Any],
-    *,
-    extra: Mapping[str, Any] | None = None,
-    without: set[str] | None = None,
-) -> dict[str, Any]:
-    """The options, each known to the class and of its default's type."""
-    parameters = inspect.signature(kind).parameters.values()
-    known = {p.name: p.default for p in parameters if p.name not in _NOT_OPTIONS | (without or set())} | dict(
-        extra or {}
-    )
-    for option, value in options.items():
-        if option not in known:
-            raise UserError(f"scheduler {name} has no option {option}; it has {', '.join(known)}")
-        if what := _expected(option, known[option], value):
-            raise UserError(f"{name}'s option {option} must be {what}, but got {value!r}")
-    return {o: tuple(v) if isinstance(v, list) else v for o, v in options.items()}
-
-
-def _expected(option: str, default: Any, value: Any) -> str:
-    """What ``value`` should be, or nothing where it is."""
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "true or false"
-    if isinstance(default, tuple):
-        pair = isinstance(value, Sequence) and len(value) == len(default) and all(map(_is_number, value))
-        return "" if pair else f"a list of {len(default)} numbers"
-    if option in _WHOLE:
-        return "" if isinstance(value, int) and not isinstance(value, bool) and value >= default else "a whole number"
-    return "" if _is_number(value) or (default is None and value is None) else "a number"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _without_missing_gradients(kind: type[Optimizer]) -> Callable[..., Optimizer]:

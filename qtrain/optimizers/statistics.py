@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
-# Brevitas' progress; with its JIT enabled these are not in a module's __dict__.
-_PROGRESS = ("counter", "init_done")
+from qtrain.module_state import numbers_of, restore_numbers
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """
     modules = list(model.modules())
     kept = [(module, name, buffer, buffer.clone()) for module in modules for name, buffer in _buffers(module)]
-    numbers = [(module, name, value) for module in modules for name, value in _numbers(module).items()]
+    numbers = [number for number in numbers_of(modules) if number[1] != "training"]
     ranges = [(p, p.detach().clone()) for m in modules if _collecting(m) for p in m.parameters(recurse=False)]
     for module in modules:
         _repeat_last_pass(module)
@@ -42,20 +40,11 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
                     setattr(module, name, buffer)
             for parameter, value in ranges:
                 parameter.copy_(value)
-        for module, name, number in numbers:
-            if getattr(module, name) != number:
-                setattr(module, name, number)
+        restore_numbers(numbers)
 
 
 def _buffers(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return list(module.named_buffers(recurse=False))
-
-
-def _numbers(module: nn.Module) -> dict[str, Any]:
-    """A module's plain numbers, but for its mode."""
-    names = {*vars(module), *(name for name in _PROGRESS if hasattr(module, name))} - {"training"}
-    found = {name: getattr(module, name) for name in names}
-    return {name: value for name, value in found.items() if type(value) in (bool, int, float)}
 
 
 def _collecting(module: nn.Module) -> bool:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# Brevitas' progress; with its JIT enabled these are not in a module's __dict__.
-_PROGRESS = ("counter", "init_done", "training")
+from qtrain.module_state import numbers_of, restore_numbers
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def restored(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     modules = list(model.modules())
     tensors = [kept for module in modules for kept in _tensors(module)]
     gradients = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
-    numbers = [(module, name, value) for module in modules for name, value in _numbers(module).items()]
+    numbers = numbers_of(modules)
     # Deep, for state_dict hands out the state's own tensors.
     state, random_state = copy.deepcopy(optimizer.state_dict()), _random_state()
     try:
@@ -42,9 +41,7 @@ def restored(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
                     held[name] = tensor
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        for module, name, number in numbers:
-            if getattr(module, name) != number:
-                setattr(module, name, number)
+        restore_numbers(numbers)
         optimizer.load_state_dict(state)
         _set_random_state(random_state)
 
@@ -55,12 +52,6 @@ def _tensors(module: nn.Module) -> Iterator[tuple[Any, str, Tensor, Tensor]]:
         for name, tensor in held.items():
             if tensor is not None:
                 yield held, name, tensor, tensor.detach().clone()
-
-
-def _numbers(module: nn.Module) -> dict[str, Any]:
-    names = {*vars(module), *(name for name in _PROGRESS if hasattr(module, name))}
-    found = {name: getattr(module, name) for name in names}
-    return {name: value for name, value in found.items() if type(value) in (bool, int, float)}
 
 
 def _random_state() -> tuple[Any, ...]:

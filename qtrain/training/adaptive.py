@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from qtrain.errors import UserError
 from qtrain.schedulers import ASLR
 from qtrain.schedulers.schedules import wsd
 from qtrain.training.methods import Method, swap
@@ -28,11 +29,13 @@ class Adaptive(Method):
 
     Args:
         optimizer: as ``Method``'s.
+        epochs: of the run.
         options: keyword arguments of ``ASLR``.
     """
 
-    def __init__(self, optimizer: Optimizer, **options: Any):
+    def __init__(self, optimizer: Optimizer, *, epochs: int, **options: Any):
         super().__init__(optimizer)
+        self._epochs = epochs
         self.aslr = ASLR(optimizer, **options)
 
     def validated(self, error: float) -> None:
@@ -62,14 +65,17 @@ class Decaying(Adaptive):
 
     Args:
         optimizer: as ``Method``'s.
-        epochs: of the run.
         decay: fraction of the run in which they shrink.
-        options: keyword arguments of ``ASLR``.
+        options: further ones of ``Adaptive``.
+
+    Raises:
+        UserError: the fraction is out of range.
     """
 
-    def __init__(self, optimizer: Optimizer, *, epochs: int, decay: float, **options: Any):
+    def __init__(self, optimizer: Optimizer, *, decay: float = 0.2, **options: Any):
         super().__init__(optimizer, **options)
-        self._epochs, self._decay, self._scale, self._last = epochs, decay, 1.0, self.aslr.last_draws
+        _check_fraction("decay", decay)
+        self._decay, self._scale, self._last = decay, 1.0, self.aslr.last_draws
         optimizer.register_step_pre_hook(self._shrink)  # after ASLR's own: hooks run in the order they came
 
     def before_step(self, epoch: float) -> None:
@@ -105,10 +111,16 @@ class Decaying(Adaptive):
 
 
 class Smoothed(Adaptive):
-    """ASLR that judges the mean of the last ``window`` validation errors."""
+    """ASLR that judges the mean of the last ``window`` validation errors.
 
-    def __init__(self, optimizer: Optimizer, *, window: int, **options: Any):
+    Raises:
+        UserError: the window is no whole number of epochs.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, window: int = 3, **options: Any):
         super().__init__(optimizer, **options)
+        if not (isinstance(window, int) and window >= 1):
+            raise UserError(f"option window must be a whole number of epochs, 1 or more, but got {window}")
         self._window, self._errors = window, list[float]()
 
     def validated(self, error: float) -> None:
@@ -131,14 +143,17 @@ class Averaging(Adaptive):
 
     Args:
         optimizer: as ``Method``'s.
-        epochs: of the run.
         tail: fraction of the run whose steps are averaged.
-        options: keyword arguments of ``ASLR``.
+        options: further ones of ``Adaptive``.
+
+    Raises:
+        UserError: the fraction is out of range.
     """
 
-    def __init__(self, optimizer: Optimizer, *, epochs: int, tail: float, **options: Any):
+    def __init__(self, optimizer: Optimizer, *, tail: float = 0.2, **options: Any):
         super().__init__(optimizer, **options)
-        self._first = (1 - tail) * epochs
+        _check_fraction("tail", tail)
+        self._first = (1 - tail) * self._epochs
         self._seen, self._means = 0, list[torch.Tensor]()
 
     @torch.no_grad()
@@ -179,3 +194,8 @@ class Averaging(Adaptive):
 
     def _parameters(self) -> list[torch.Tensor]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise UserError(f"option {name} must be a fraction of the run, above 0 up to 1, but got {value}")

@@ -1,7 +1,7 @@
 """From a recipe's scheduler and optimizer to the ``Method`` that trains; one small function a scheduler."""
 
-import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,28 @@ from torch.optim import Optimizer
 
 from qtrain.errors import UserError
 from qtrain.optimizers import L4Adam, L4Mom, SGDArmijo
+from qtrain.optimizers.options import checked_options, options_of
 from qtrain.optimizers.rivals import make_rival
 from qtrain.optimizers.statistics import frozen_statistics
 from qtrain.recipe import Recipe
-from qtrain.schedulers import layer_groups
+from qtrain.schedulers import ASLR, layer_groups
 from qtrain.schedulers.schedules import constant, cosine, cosine_restarts, multistep, one_cycle, wsd
 from qtrain.schedulers.transition import TransitionRate, transition_groups
 from qtrain.training.adaptive import Adaptive, Averaging, Decaying, Smoothed
 from qtrain.training.methods import DecayingLineSearch, LineSearch, Method, Packaged, Plateau, Scheduled, Transition
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a scheduler's name stands for.
+
+    Attributes:
+        make: from model, recipe, steps an epoch and the user's options to the method.
+        options: names of the options with their defaults; None where ``make`` checks them itself.
+    """
+
+    make: Callable[[nn.Module, Recipe, int, dict[str, Any]], Method]
+    options: Mapping[str, Any] | None
 
 
 def make_method(model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> Method:
@@ -33,8 +47,10 @@ def make_method(model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> Metho
         UserError: an option that the scheduler does not have or of the wrong type, a network it cannot train, or a
             package that is not installed.
     """
-    make = _METHODS[recipe.scheduler]
-    return make(model, recipe, steps_per_epoch, **_checked(recipe.scheduler, make, recipe.scheduler_options))
+    kind, options = _KINDS[recipe.scheduler], recipe.scheduler_options
+    if kind.options is not None:
+        options = checked_options(recipe.scheduler, kind.options, options)
+    return kind.make(model, recipe, steps_per_epoch, options)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, groups: list[dict[str, Any]] | None = None) -> Optimizer:
@@ -49,196 +65,95 @@ def make_optimizer(model: nn.Module, recipe: Recipe, groups: list[dict[str, Any]
     return torch.optim.SGD(groups, recipe.rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)
 
 
-def _checked(scheduler: str, make: Callable[..., Method], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, each known to ``make`` and of its default's type."""
-    known = {p.name: p.default for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(make).parameters.values()):
-        return dict(options)  # the package's own, checked there
-    for name, value in options.items():
-        if name not in known:
-            have = f"it has {', '.join(known)}" if known else "it has none"
-            raise UserError(f"scheduler {scheduler} has no option {name}; {have}")
-        default = known[name]
-        kind = bool if isinstance(default, bool) else str if isinstance(default, str) else (int, float)
-        if not isinstance(value, kind) or isinstance(value, bool) is not isinstance(default, bool):
-            what = {bool: "true or false", str: "text"}.get(kind, "a number")  # type: ignore[arg-type]
-            raise UserError(f"{scheduler}'s option {name} must be {what}, but got {value!r}")
-    return dict(options)
+def _adaptive(kind: type[Adaptive]) -> _Kind:
+    def make(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+        return kind(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **options)
+
+    return _Kind(make, options_of(ASLR, {"seed"}) | options_of(kind))
 
 
-def _fraction(scheduler: str, name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise UserError(f"{scheduler}'s option {name} must be a fraction of the run, above 0 up to 1, but got {value}")
+def _schedule(function: Callable[..., float], *, each_step: bool = False) -> _Kind:
+    """A function of the epoch; what it takes beside epoch, epochs and rate are the options."""
+
+    def make(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+        def rate(epoch: float) -> float:
+            return function(epoch, recipe.epochs, recipe.rate, **options)
+
+        rate(0)  # refuses values out of range before anything is written
+        return Scheduled(make_optimizer(model, recipe), rate, each_step=each_step)
+
+    return _Kind(make, options_of(function))
 
 
-def _aslr(
-    model: nn.Module,
-    recipe: Recipe,
-    steps: int,
-    *,
-    min_lr: float | None = None,
-    max_lr: float | None = None,
-    tie: str = "paper",
-    snap: bool = False,
-) -> Method:
-    options = {"min_lr": min_lr, "max_lr": max_lr, "tie": tie, "snap": snap}
-    return Adaptive(make_optimizer(model, recipe), seed=recipe.seed, **options)
-
-
-def _aslr_decay(model: nn.Module, recipe: Recipe, steps: int, *, decay: float = 0.2) -> Method:
-    _fraction("aslr_decay", "decay", decay)
-    return Decaying(make_optimizer(model, recipe), epochs=recipe.epochs, decay=decay, seed=recipe.seed)
-
-
-def _aslr_smooth(model: nn.Module, recipe: Recipe, steps: int, *, window: int = 3) -> Method:
-    if not (isinstance(window, int) and window >= 1):
-        raise UserError(f"aslr_smooth's option window must be a whole number of epochs, 1 or more, but got {window}")
-    return Smoothed(make_optimizer(model, recipe), window=window, seed=recipe.seed)
-
-
-def _aslr_average(model: nn.Module, recipe: Recipe, steps: int, *, tail: float = 0.2) -> Method:
-    _fraction("aslr_average", "tail", tail)
-    return Averaging(make_optimizer(model, recipe), epochs=recipe.epochs, tail=tail, seed=recipe.seed)
-
-
-def _multistep(model: nn.Module, recipe: Recipe, steps: int) -> Method:
+def _multistep(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
     def rate(epoch: float) -> float:
         return multistep(epoch, recipe.epochs, recipe.rate, recipe.milestones, recipe.gamma)
 
     return Scheduled(make_optimizer(model, recipe), rate)
 
 
-def _cosine(model: nn.Module, recipe: Recipe, steps: int) -> Method:
-    return Scheduled(make_optimizer(model, recipe), lambda epoch: cosine(epoch, recipe.epochs, recipe.rate))
-
-
-def _cosine_restarts(model: nn.Module, recipe: Recipe, steps: int) -> Method:
-    def rate(epoch: float) -> float:
-        return cosine_restarts(epoch, recipe.epochs, recipe.rate)
-
-    return Scheduled(make_optimizer(model, recipe), rate, each_step=True)
-
-
-def _constant(model: nn.Module, recipe: Recipe, steps: int) -> Method:
-    return Scheduled(make_optimizer(model, recipe), lambda epoch: constant(epoch, recipe.epochs, recipe.rate))
-
-
-def _wsd(model: nn.Module, recipe: Recipe, steps: int, *, warmup: float = 0.05, decay: float = 0.2) -> Method:
-    def rate(epoch: float) -> float:
-        return wsd(epoch, recipe.epochs, recipe.rate, warmup=warmup, decay=decay)
-
-    return Scheduled(make_optimizer(model, recipe), rate, each_step=True)
-
-
-def _onecycle(model: nn.Module, recipe: Recipe, steps: int) -> Method:
-    def rate(epoch: float) -> float:
-        return one_cycle(epoch, recipe.epochs, recipe.rate)
-
-    return Scheduled(make_optimizer(model, recipe), rate, each_step=True)
-
-
-def _plateau(model: nn.Module, recipe: Recipe, steps: int, *, factor: float = 0.1, patience: int = 10) -> Method:
+def _plateau(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+    factor, patience = (_PLATEAU | options).values()
     if not 0 < factor < 1 or not (isinstance(patience, int) and patience >= 0):
         raise UserError(f"plateau takes factor in (0, 1) and patience in whole epochs, but got {factor} and {patience}")
     return Plateau(make_optimizer(model, recipe), factor, patience)
 
 
-def _l4(kind: type[L4Mom] | type[L4Adam]) -> Callable[..., Method]:
-    def make(
-        model: nn.Module,
-        recipe: Recipe,
-        steps: int,
-        *,
-        alpha: float = 0.15,
-        gamma: float = 0.9,
-        gamma0: float = 0.75,
-        tau: float = 1000.0,
-        eps: float = 1e-12,
-    ) -> Method:
-        numbers = {"alpha": alpha, "gamma": gamma, "gamma0": gamma0, "tau": tau, "eps": eps}
-        return LineSearch(kind(layer_groups(model), weight_decay=recipe.weight_decay, **numbers))
+def _l4(kind: type[L4Mom] | type[L4Adam]) -> _Kind:
+    def make(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+        return LineSearch(kind(layer_groups(model), weight_decay=recipe.weight_decay, **options))
 
-    return make
+    return _Kind(make, options_of(kind, {"weight_decay"}))
 
 
-def _transition(
-    model: nn.Module,
-    recipe: Recipe,
-    steps: int,
-    *,
-    factor: float = 5e-3,
-    momentum: float = 0.99,
-    gain: float | None = None,
-) -> Method:
-    groups, weights = transition_groups(model)
-    optimizer = make_optimizer(model, recipe, groups)
-    total = steps * recipe.epochs
-    return Transition(TransitionRate(optimizer, weights, steps=total, factor=factor, momentum=momentum, gain=gain))
-
-
-def _armijo(
-    model: nn.Module,
-    recipe: Recipe,
-    steps: int,
-    *,
-    c: float = 0.1,
-    beta: float = 0.9,
-    gamma: float = 2.0,
-    first_step: float = 1.0,
-    max_trials: int = 100,
-    eta_max: float | None = None,
-    statistics: str = "kept",
-) -> Method:
-    if statistics not in ("kept", "moved"):
+def _armijo(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+    statistics = options.pop("statistics", _KEPT)
+    if statistics not in (_KEPT, "moved"):
         raise UserError(
             f"armijo's option statistics must be kept or moved (by trial passes, as the authors' code does), "
             f"but got {statistics!r}"
         )
-    optimizer = SGDArmijo(
-        layer_groups(model),
-        steps_per_epoch=steps,
-        c=c,
-        beta=beta,
-        gamma=gamma,
-        first_step=first_step,
-        max_trials=max_trials,
-        eta_max=eta_max,
-        trial_context=partial(frozen_statistics, model) if statistics == "kept" else None,
-    )
+    context = partial(frozen_statistics, model) if statistics == _KEPT else None
+    optimizer = SGDArmijo(layer_groups(model), steps_per_epoch=steps, trial_context=context, **options)
     return DecayingLineSearch(optimizer, recipe.weight_decay)
 
 
-def _rival(name: str) -> Callable[..., Method]:
-    def make(model: nn.Module, recipe: Recipe, steps: int, **options: Any) -> Method:
-        rival = make_rival(
-            name,
-            layer_groups(model),
-            optimizer=recipe.optimizer,
-            lr=recipe.rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            options=options,
-        )
-        return Packaged(rival)
-
-    return make
+def _transition(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+    groups, weights = transition_groups(model)
+    optimizer = make_optimizer(model, recipe, groups)
+    return Transition(TransitionRate(optimizer, weights, steps=steps * recipe.epochs, **options))
 
 
-_METHODS: dict[str, Callable[..., Method]] = {
-    "aslr": _aslr,
-    "aslr_decay": _aslr_decay,
-    "aslr_smooth": _aslr_smooth,
-    "aslr_average": _aslr_average,
-    "multistep": _multistep,
-    "cosine": _cosine,
-    "cosine_restarts": _cosine_restarts,
-    "constant": _constant,
-    "wsd": _wsd,
-    "onecycle": _onecycle,
-    "plateau": _plateau,
+def _rival(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+    rival = make_rival(
+        recipe.scheduler,
+        layer_groups(model),
+        optimizer=recipe.optimizer,
+        lr=recipe.rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        options=options,
+    )
+    return Packaged(rival)
+
+
+_KEPT = "kept"
+_PLATEAU: dict[str, Any] = {"factor": 0.1, "patience": 10}  # torch's own
+_KINDS = {
+    "aslr": _adaptive(Adaptive),
+    "aslr_decay": _adaptive(Decaying),
+    "aslr_smooth": _adaptive(Smoothed),
+    "aslr_average": _adaptive(Averaging),
+    "multistep": _Kind(_multistep, {}),
+    "cosine": _schedule(cosine),
+    "cosine_restarts": _schedule(cosine_restarts, each_step=True),
+    "constant": _schedule(constant),
+    "wsd": _schedule(wsd, each_step=True),
+    "onecycle": _schedule(one_cycle, each_step=True),
+    "plateau": _Kind(_plateau, _PLATEAU),
     "l4mom": _l4(L4Mom),
     "l4adam": _l4(L4Adam),
-    "armijo": _armijo,
-    "transition": _transition,
-    **{name: _rival(name) for name in ("schedulefree", "prodigy", "dadaptation", "dog")},
+    "armijo": _Kind(_armijo, options_of(SGDArmijo, {"trial_context"}) | {"statistics": _KEPT}),
+    "transition": _Kind(_transition, options_of(TransitionRate)),
+    **dict.fromkeys(("schedulefree", "prodigy", "dadaptation", "dog"), _Kind(_rival, None)),
 }

@@ -1,0 +1,67 @@
+"""One learning rate for all runs of an experiment: the number given, or the range test's, asked once and kept."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.json_files import write_json
+from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+
+LR_RANGE = "lr_range.json"
+
+
+def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
+    """The recipe with a number for its rate, and the range test's record where that chose it.
+
+    Args:
+        recipe: of the experiment.
+        out: its folder, where an earlier answer may lie.
+
+    Returns:
+        None for the recipe where the range test is still to find its rate.
+
+    Raises:
+        UserError: the answer in ``out`` is damaged, or of another recipe.
+    """
+    if recipe.lr != AUTO:
+        return recipe, None
+    path = out / LR_RANGE
+    if not path.exists():
+        return None, None
+    try:
+        found = json.loads(path.read_text())
+        known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
+    if other := difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict()):
+        raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
+    return known, record
+
+
+def fixed_rate(
+    recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None, **machine: Any
+) -> tuple[Recipe, dict[str, Any] | None]:
+    """As ``known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time.
+
+    Args:
+        recipe: of the experiment; its scheduler's options play no part, they may be by scheduler.
+        out: its folder, made where it is missing.
+        say: told of a rate that was found now.
+        machine: data_root, device and watch, as ``resolve_lr``'s.
+
+    Raises:
+        UserError: as ``known_rate`` and ``resolve_lr`` do.
+    """
+    known, record = known_rate(recipe, out)
+    if known is not None:
+        return known, record
+    from qtrain.experiments.lr_range import resolve_lr
+
+    found, record = resolve_lr(recipe.replace(scheduler_options={}), **machine)
+    known = recipe.replace(lr=found.lr)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / LR_RANGE, {"recipe": known.to_dict(), "record": record})
+    say(f"lr {known.lr:g} for all runs, from the range test")
+    return known, record
