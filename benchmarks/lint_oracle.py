@@ -21,7 +21,7 @@ import torch
 
 from qtrain.export.compiler import estimate_build
 from qtrain.export.lint import lint_module
-from tests.probes import moved, write_folder
+from tests.probe_builds import moved, write_folder
 from tests.random_networks import SHAPE, random_network
 
 RESULTS = Path(__file__).parents[1] / "results" / "lint_oracle.jsonl"

@@ -12,6 +12,10 @@ from qtrain.cli import main
 from qtrain.data import DataSet, load_data
 from qtrain.export.compiler import find_compiler
 from qtrain.recipe import Recipe
+from qtrain.report.read import ComparisonData, read_comparison
+from tests.report_data import write_comparison
+
+pytest.register_assert_rewrite("tests.checks")
 
 
 def absent(what: str, how: str) -> NoReturn:
@@ -79,3 +83,15 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(int(ended.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the folder of a small comparison."""
+    return write_comparison(tmp_path / "cmp")
+
+
+@pytest.fixture
+def data(folder: Path) -> ComparisonData:
+    """Return what is read of it."""
+    return read_comparison(folder)

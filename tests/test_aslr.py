@@ -1,4 +1,4 @@
-"""ASLR against shared/design/aslr.md: the rule, the draws, the state, and life beside torch's own machinery."""
+"""ASLR against shared/design/aslr.md: the rule, the draws, the state, and what it refuses."""
 
 import copy
 import io
@@ -17,25 +17,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from qtrain import ASLR, layer_groups
+from qtrain import ASLR
 from qtrain.errors import UserError
 from qtrain.schedulers.aslr import Search, step_size
+from tests.unit_gradients import group_lrs, make_optimizer
 
 TRAJECTORIES = json.loads((Path(__file__).parent / "data" / "aslr_trajectories.json").read_text())
 COSTS = st.lists(st.one_of(st.floats(), st.sampled_from([0.1, 0.2, 0.3])), max_size=60)
 ONE_DIGIT = st.builds(lambda digit, exponent: float(f"{digit}e{exponent}"), st.integers(1, 9), st.integers(-8, 2))
-
-
-def make_optimizer(lrs=(0.1,), **kwargs):
-    """SGD over one parameter a group, each with a gradient of one: a step moves it by its learning rate."""
-    groups = [{"params": [nn.Parameter(torch.zeros(3))], "lr": lr} for lr in lrs]
-    for group in groups:
-        group["params"][0].grad = torch.ones(3)
-    return torch.optim.SGD(groups, **kwargs)
-
-
-def group_lrs(optimizer):
-    return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 # --- the rule ---
@@ -356,179 +345,6 @@ def test_a_second_scheduler_on_one_optimizer_is_refused():
 def test_something_else_than_an_optimizer_is_refused():
     with pytest.raises(TypeError, match="got Linear"):
         ASLR(nn.Linear(2, 2))
-
-
-# --- beside torch's own machinery ---
-
-
-def test_a_rate_in_a_tensor_is_written_in_place_one_tensor_a_group():
-    rate = torch.tensor(0.1)
-    parameters = [nn.Parameter(torch.zeros(3)) for _ in range(3)]
-    optimizer = torch.optim.SGD([{"params": [p]} for p in parameters], lr=rate)
-    scheduler = ASLR(optimizer)
-    assert scheduler.lr == 0.1  # not float32's 0.10000000149
-    held = [group["lr"] for group in optimizer.param_groups]
-    for parameter in parameters:
-        parameter.grad = torch.ones(3)
-    optimizer.step()
-    assert held[0] is rate
-    assert all(group["lr"] is tensor for group, tensor in zip(optimizer.param_groups, held, strict=True))
-    assert group_lrs(optimizer) == pytest.approx(scheduler.last_draws)
-    assert len(set(group_lrs(optimizer))) == 3
-    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(3))]})
-    scheduler.step(0.5)
-    assert scheduler.ratios == [1.0] * 4
-
-
-@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)], ids=["float", "tensor"])
-def test_a_compiled_optimizer_step_uses_the_draws(rate):
-    optimizer = make_optimizer([rate if isinstance(rate, float) else rate.clone() for _ in range(2)])
-    scheduler = ASLR(optimizer)
-    compiled = torch.compile(lambda: optimizer.step(), backend="eager")
-    for _ in range(4):
-        old = [group["params"][0].detach().clone() for group in optimizer.param_groups]
-        compiled()
-        for group, was, lr in zip(optimizer.param_groups, old, scheduler.last_draws, strict=True):
-            torch.testing.assert_close(was - group["params"][0].detach(), torch.full((3,), lr))
-    torch._dynamo.reset()
-
-
-def test_draws_belong_to_optimizer_steps_under_gradient_accumulation():
-    model = nn.Linear(4, 2)
-    optimizer = torch.optim.SGD(layer_groups(model), lr=0.1)
-    scheduler = ASLR(optimizer)
-    draws = []
-    for micro_batch in range(8):
-        (model(torch.ones(3, 4)).square().mean() / 4).backward()
-        if micro_batch % 4 == 3:
-            optimizer.step()
-            optimizer.zero_grad()
-        draws.append(scheduler.last_draws[0])
-    assert [len(set(draws[:3])), len(set(draws[3:7])), len(set(draws))] == [1, 1, 3]
-
-
-def test_a_step_that_grad_scaler_skips_draws_nothing():
-    parameter = nn.Parameter(torch.zeros(3))
-    optimizer = torch.optim.SGD([parameter], lr=0.1)
-    scheduler = ASLR(optimizer)
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    scaler.scale((parameter * math.inf).sum()).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    assert scheduler.last_draws == [0.1]
-    optimizer.zero_grad()
-    scaler.scale(parameter.sum()).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    assert scheduler.last_draws == ASLR(make_optimizer()).draw()
-    torch.testing.assert_close(parameter.detach(), torch.full((3,), -scheduler.last_draws[0]))
-
-
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
-def test_a_plain_loop_learns_a_real_task(kind):
-    from sklearn.datasets import load_digits
-
-    torch.manual_seed(0)
-    digits = load_digits()
-    images = torch.tensor(digits.data, dtype=torch.float32) / 16
-    labels = torch.tensor(digits.target)
-    model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
-    optimizer = kind(layer_groups(model), lr=0.1 if kind is torch.optim.SGD else 0.01)
-    scheduler = ASLR(optimizer, seed=1)
-    errors = []
-    for _ in range(8):
-        model.train()
-        for batch in torch.randperm(1400).split(50):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
-            optimizer.step()
-        model.eval()
-        errors.append((model(images[1400:]).argmax(1) != labels[1400:]).float().mean().item())
-        scheduler.step(errors[-1])
-    assert errors[-1] < 0.1
-    assert scheduler.search.best == min(errors)
-
-
-# --- layer_groups ---
-
-
-def names_of(module, groups):
-    names = {id(parameter): name for name, parameter in module.named_parameters(remove_duplicate=False)}
-    return {group["name"]: [names[id(parameter)] for parameter in group["params"]] for group in groups}
-
-
-def test_a_layer_is_grouped_with_its_norm():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
-    assert names_of(model, layer_groups(model)) == {
-        "0": ["0.weight", "0.bias", "1.weight", "1.bias"],
-        "4": ["4.weight", "4.bias"],
-    }
-
-
-def test_what_comes_before_the_first_layer_joins_it_and_norms_of_any_shape_start_none():
-    model = nn.Sequential(
-        nn.LayerNorm((4, 4)), nn.Flatten(), nn.Linear(16, 1), nn.PReLU(3), nn.Linear(1, 2, bias=False)
-    )
-    assert names_of(model, layer_groups(model)) == {
-        "2": ["0.weight", "0.bias", "2.weight", "2.bias", "3.weight"],
-        "4": ["4.weight"],
-    }
-
-
-def test_learned_quantizer_scales_join_the_layer_they_are_in_or_behind():
-    import brevitas.nn as qnn  # here: it takes seconds that no other test of this file needs
-    import brevitas.quant as quant
-
-    model = nn.Sequential(
-        qnn.QuantIdentity(act_quant=quant.Int8ActPerTensorFloat),
-        qnn.QuantConv2d(
-            3, 4, 3, weight_quant=quant.Int8WeightPerTensorFloat, weight_scaling_impl_type="parameter_from_stats"
-        ),
-        nn.BatchNorm2d(4),
-        qnn.QuantReLU(
-            per_channel_broadcastable_shape=(1, 4, 1, 1),
-            scaling_per_output_channel=True,
-            scaling_stats_permute_dims=(1, 0, 2, 3),
-        ),
-        nn.Flatten(),
-        qnn.QuantLinear(4, 2, bias=False, weight_quant=quant.Int8WeightPerTensorFloat),
-    )
-    groups = names_of(model, layer_groups(model))
-    assert list(groups) == ["1", "5"]
-    assert groups["5"] == ["5.weight"]
-    assert sorted(groups["1"] + groups["5"]) == sorted(name for name, _ in model.named_parameters())
-    assert sum("scaling_impl" in name for name in groups["1"]) == 3
-
-
-def test_every_trainable_parameter_appears_once_also_where_layers_share_it():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cls_token = nn.Parameter(torch.zeros(1, 1, 8))
-            self.embed = nn.Embedding(10, 8)
-            self.positions = nn.Parameter(torch.zeros(1, 5, 8))
-            self.block = nn.TransformerEncoderLayer(8, 2, 16)
-            self.frozen = nn.Linear(8, 8).requires_grad_(False)
-            self.head = nn.Linear(8, 10)
-            self.head.weight = self.embed.weight
-
-    model = nn.Sequential(Tied())
-    groups = layer_groups(model)
-    ids = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(ids) == sorted(id(p) for p in model.parameters() if p.requires_grad)
-    layers = ["0", "0.embed", "0.block.self_attn", "0.block.linear1", "0.block.linear2", "0.head"]
-    assert [group["name"] for group in groups] == layers
-    assert len(torch.optim.SGD(groups, lr=0.1).param_groups) == len(groups)
-
-
-@pytest.mark.parametrize("module", [nn.Linear(2, 3), nn.BatchNorm1d(3)], ids=["layer", "norm"])
-def test_a_module_on_its_own_is_one_group(module):
-    assert [len(group["params"]) for group in layer_groups(module)] == [2]
-
-
-def test_a_module_without_trainable_parameters_is_refused():
-    with pytest.raises(UserError, match="ReLU has no trainable parameter"):
-        layer_groups(nn.ReLU())
 
 
 # --- imports ---

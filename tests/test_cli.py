@@ -1,7 +1,5 @@
 """The command line: every mistake is one line that helps, the right exit status, and not a byte touched."""
 
-import hashlib
-import json
 import pickle
 import shutil
 import subprocess
@@ -15,35 +13,12 @@ import torch
 import yaml
 
 from qtrain.data import DataSet
-from qtrain.experiments.run import load_run, model_of, train_recipe
-from qtrain.export import export_finn
+from qtrain.experiments.run import model_of, train_recipe
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.training import Interrupted, train
+from tests.checks import check_refusal, tree
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20", "--epochs=1"]
-
-
-def tree(folder: Path) -> dict[str, str | None]:
-    """Every path below a folder with its content's hash."""
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
-        for p in folder.rglob("*")
-    }
-
-
-def check_refusal(outcome: object, status: int, *fragments: str) -> None:
-    """One line on standard error, and what it must say."""
-    assert outcome.status == status, outcome
-    assert "Traceback" not in outcome.out + outcome.err
-    line = outcome.err.rpartition("\r")[2]  # a download's progress bar wipes itself out
-    assert line.startswith("qtrain: ")
-    assert line.count("\n") == 1
-    assert line.endswith("\n")
-    assert len(line) < 500
-    for fragment in fragments:
-        assert fragment in line
-    for internal in ("jsonargparse", "<class", "typing.", "Parser key", "NoneType", "UserError", "Namespace"):
-        assert internal not in line
 
 
 @pytest.fixture(scope="module")
@@ -302,97 +277,6 @@ def test_a_config_file_trains(here: Path, cli: Callable, tiny: Callable[..., Rec
     Path("mine.yaml").write_text(dump_recipe(tiny(epochs=5, seed=9)))
     assert cli("train", "--config", "mine.yaml", "--epochs", "1", "--out", "a").status == 0
     assert yaml.safe_load(Path("a/recipe.yaml").read_text()) == tiny(epochs=1, seed=9).to_dict()
-
-
-@pytest.fixture(scope="module")
-def proven(tmp_path_factory: pytest.TempPathFactory, runs: Path, few_digits: DataSet) -> Path:
-    """Return a FINN folder of the finished run, proven on 20 test images."""
-    out = tmp_path_factory.mktemp("proven") / "finn"
-    test = few_digits.test.take(20)
-    export_finn(load_run(runs / "run")[1], out, pixels=test.images, labels=test.labels)
-    return out
-
-
-@pytest.fixture
-def finn(proven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of it to damage; it is ./finn."""
-    monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(proven, tmp_path / "finn"))
-
-
-def forge(folder: Path) -> None:
-    """Make the manifest agree with the files, as someone would who tampers with care."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_a_whole_folder_verifies_from_anywhere(finn: Path, cli: Callable) -> None:
-    finn.rename("elsewhere")
-    before = tree(Path.cwd())
-    outcome = cli("verify", "elsewhere")
-    assert (outcome.status, outcome.err) == (0, "")
-    assert "20 of 20" in outcome.out
-    assert tree(Path.cwd()) == before
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "expected_output.npy", "proof/expected.npz", "proof/images.npy"])
-@pytest.mark.parametrize("how", ["changed", "missing"])
-def test_a_changed_or_missing_file_fails_the_proof(finn: Path, cli: Callable, name: str, how: str) -> None:
-    content = bytearray((finn / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (finn / name).write_bytes(content) if how == "changed" else (finn / name).unlink()
-    check_refusal(cli("verify", "finn"), 3, "proof failed: finn is not what was exported", f"{how}: {name}")
-
-
-def test_a_graph_tampered_with_care_fails_the_proof(finn: Path, cli: Callable) -> None:
-    from qonnx.core.modelwrapper import ModelWrapper
-
-    graph = ModelWrapper(str(finn / "model.onnx"))
-    name = next(
-        n.input[1] for n in graph.graph.node if n.op_type == "Mul" and graph.get_initializer(n.input[1]) is not None
-    )
-    graph.set_initializer(name, -graph.get_initializer(name))
-    graph.save(str(finn / "model.onnx"))
-    forge(finn)
-    check_refusal(cli("verify", "finn"), 3, "proof failed: ")
-
-
-def test_expected_answers_tampered_with_care_fail_the_proof(finn: Path, cli: Callable) -> None:
-    expected = dict(np.load(finn / "proof" / "expected.npz"))
-    expected["logits"] = np.roll(expected["logits"], 1, axis=1)
-    np.savez(finn / "proof" / "expected.npz", **expected)
-    forge(finn)
-    check_refusal(cli("verify", "finn"), 3, "proof failed: top-1 differs on", "of 20 images", "the first is image")
-
-
-def test_a_golden_pair_tampered_with_care_fails_the_proof(finn: Path, cli: Callable) -> None:
-    golden = np.load(finn / "expected_output.npy")
-    np.save(finn / "expected_output.npy", (golden + 1) % 10)
-    forge(finn)
-    check_refusal(cli("verify", "finn"), 3, "proof failed: the golden pair")
-
-
-@pytest.mark.parametrize(
-    ("manifest", "says"),
-    [
-        (b'{"format": 1, "files": {"mod', "manifest.json is damaged"),
-        (b"", "manifest.json is damaged"),
-        (b"\xff\xfe", "manifest.json is damaged"),
-        (b'{"format": 1}', "manifest.json is damaged"),
-        (b'{"format": 99}', "has format 99, this qtrain reads 1"),
-        (b"[]", "has format None"),
-    ],
-)
-def test_a_damaged_manifest_is_wrong_input(finn: Path, cli: Callable, manifest: bytes, says: str) -> None:
-    (finn / "manifest.json").write_bytes(manifest)
-    check_refusal(cli("verify", "finn"), 2, says, "export the run again")
-
-
-def test_what_a_build_adds_does_not_disturb_the_proof(finn: Path, cli: Callable) -> None:
-    (finn / "output").mkdir()
-    (finn / "output" / "report.json").write_text("{}")
-    assert cli("verify", "finn").status == 0
 
 
 def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:

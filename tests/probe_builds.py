@@ -1,0 +1,50 @@
+"""Networks in the hands of the compiler: their statistics moved, exported, and as a folder for it."""
+
+from pathlib import Path
+
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from torch import nn
+
+from qtrain.export.boards import get_board
+from qtrain.export.finn_folder import write_build_files, write_golden_pair
+from qtrain.export.passes import PASSES
+from qtrain.export.qonnx import to_qonnx
+from qtrain.export.reference import float64_reference, predict
+from tests.probes import Probe
+
+
+def warmed_up(probe: Probe) -> nn.Module:
+    """Build the probe's network and move its statistics."""
+    torch.manual_seed(0)
+    return moved(probe.make(), probe.shape)
+
+
+def moved(model: nn.Module, shape: tuple[int, int, int], batches: int = 4) -> nn.Module:
+    """Move a network's statistics, as training would; random images, evaluation mode."""
+    for _ in range(batches):
+        model(torch.rand(32, *shape))
+    return model.eval()
+
+
+def exported(probe: Probe) -> ModelWrapper:
+    """As Brevitas leaves it: not cleaned, float input, no TopK, the exporter's names."""
+    return to_qonnx(moved(probe.make(), probe.shape, batches=1), probe.shape)
+
+
+def write_folder(model: nn.Module, shape: tuple[int, int, int], folder: Path, images: int = 4) -> None:
+    """Write what the compiler needs: the graph, our steps, and images with the classes of torch in float64.
+
+    Of many random images those with the clearest answers are taken, so that float32's rounding decides nothing.
+    """
+    graph = to_qonnx(model, shape)
+    for step in PASSES:
+        graph = step.apply(graph)
+    folder.mkdir(parents=True)
+    graph.save(str(folder / "model.onnx"))
+    write_build_files(folder, get_board("Pynq-Z1"), target_fps=100, clock_ns=10.0)
+    pixels = torch.randint(0, 256, (64, *shape), dtype=torch.uint8)
+    logits = predict(float64_reference(model, pixels[:1].float() / 255), pixels)
+    best = logits.topk(2).values
+    clearest = (best[:, 0] - best[:, 1]).argsort(descending=True)[:images]
+    write_golden_pair(folder, pixels[clearest], logits.argmax(1)[clearest])

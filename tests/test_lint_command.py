@@ -1,0 +1,143 @@
+"""`qtrain lint` takes names, files and modules of the user's own; a wrong input is one line that helps."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx.external_data_helper import convert_model_to_external_data
+
+from qtrain.errors import UserError
+from qtrain.experiments.targets import parse_shape
+from tests.probe_builds import exported
+from tests.probes import PROBES
+
+OWN = """
+import sys
+from torch import nn
+from tests.probes import PROBES
+
+bad = PROBES["avgpool_middle"].make
+clean = PROBES["base"].make()
+unsigned = PROBES["identity_unsigned"].make
+
+class Needs(nn.Module):
+    def __init__(self, bits, *, width, depth=2):
+        super().__init__()
+
+class Breaks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no weights here")
+
+class Zoo:
+    net = clean
+
+number = 3
+
+def text():
+    return "a network"
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with modules and files of the user's own."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "own_nets.py").write_text(OWN)
+    (folder / "broken_nets.py").write_text("from torch import nn\nnet = = nn.ReLU()\n")
+    (folder / "needy_nets.py").write_text("import a_package_that_is_not_there\n")
+    (folder / "text.onnx").write_text("dear")
+    (folder / "notes.txt").write_text("dear")
+    (folder / "folder").mkdir()
+    exported(PROBES["base"]).save(str(folder / "a.onnx"))
+    (folder / "short.onnx").write_bytes((folder / "a.onnx").read_bytes()[:3000])
+    graph = onnx.load(str(folder / "a.onnx"))
+    convert_model_to_external_data(graph, location="weights.data", size_threshold=0)
+    onnx.save(graph, str(folder / "outside.onnx"))
+    (folder / "weights.data").unlink()
+    return folder
+
+
+@pytest.fixture
+def here(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in that folder."""
+    monkeypatch.chdir(files)
+    return files
+
+
+SHAPE = ["--input-shape", "3,8,8"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "fragments"),
+    [
+        ("own_nets:bad", 1, ["error: pool1 [average-pool]", "mend: use nn.MaxPool2d", "1 error: FINN does not take"]),
+        ("own_nets:clean", 0, ["No errors, no warnings"]),
+        ("own_nets:Zoo.net", 0, ["No errors, no warnings"]),
+        ("own_nets:unsigned", 0, ["warning: act1 [unsigned-identity]", "finn-plus takes"]),
+    ],
+)
+def test_a_module_of_the_users_is_linted(here: Path, cli: Callable, target: str, status: int, fragments: list) -> None:
+    outcome = cli("lint", target, *SHAPE)
+    assert outcome.status == status, outcome
+    assert all(fragment in outcome.out for fragment in fragments), outcome.out
+    assert not outcome.err
+
+
+def test_names_and_files_are_linted(here: Path, cli: Callable) -> None:
+    assert cli("lint", "cnv-w1a1").status == 0
+    assert cli("lint", "CNV_FLOAT").status == 1
+    outcome = cli("lint", "a.onnx")
+    assert outcome.status == 0
+    assert "note: the network [no-top1]" in outcome.out
+
+
+def test_json_is_the_findings_and_nothing_else(here: Path, cli: Callable) -> None:
+    outcome = cli("lint", "own_nets:bad", "--json", *SHAPE)
+    assert outcome.status == 1
+    (found,) = [f for f in json.loads(outcome.out) if f["severity"] == "error"]
+    assert (found["rule"], found["layer"]) == ("average-pool", "pool1")
+    assert set(found) == {"rule", "severity", "layer", "says", "step", "mend"}
+
+
+BAD = [
+    (["FOO_1W1A"], ["unknown network 'FOO_1W1A'", "my_module:MyNet"]),
+    (["something"], ["'something' is not a network name", "model.onnx", "run folder"]),
+    (["no.onnx"], ["no.onnx does not exist"]),
+    (["text.onnx"], ["text.onnx is not an ONNX file, or cut short"]),
+    (["short.onnx"], ["short.onnx is not an ONNX file, or cut short"]),
+    (["outside.onnx"], ["outside.onnx keeps its weights in another file, which is missing"]),
+    (["notes.txt"], ["notes.txt is a file but no .onnx file"]),
+    (["folder"], ["folder is neither a run folder", "nor a FINN folder"]),
+    (["a.onnx", *SHAPE], ["a.onnx has its own image size; leave out --input-shape"]),
+    (["no_such_module:Net"], ["cannot import no_such_module", "ModuleNotFoundError"]),
+    (["needy_nets:Net"], ["cannot import needy_nets", "a_package_that_is_not_there"]),
+    (["broken_nets:net"], ["cannot import broken_nets", "SyntaxError"]),
+    (["own_nets:Missing"], ["own_nets has no Missing", "Needs, Breaks"]),
+    (["own_nets.py:clean"], ["write my_module:MyNet"]),
+    (["own_nets:Needs"], ["own_nets:Needs needs arguments (bits, width)", "function without arguments"]),
+    (["own_nets:Breaks"], ["own_nets:Breaks() fails", "no weights here"]),
+    (["own_nets:number"], ["own_nets:number is a int"]),
+    (["own_nets:text"], ["own_nets:text() makes a str, not an nn.Module"]),
+    (["own_nets:clean"], ["cannot take images of 3x32x32", "--input-shape"]),
+    (["CNV_1W1A", "--input-shape", "3x32x32"], ["--input-shape must be channels,height,width"]),
+    (["CNV_1W1A", "--input-shape", "3,32,16"], ["takes square images"]),
+    ([], ["target"]),
+]
+
+
+@pytest.mark.parametrize(("words", "fragments"), BAD, ids=[" ".join(words) or "nothing" for words, _ in BAD])
+def test_a_wrong_input_is_one_line_that_helps(here: Path, cli: Callable, words: list, fragments: list) -> None:
+    outcome = cli("lint", *words)
+    assert outcome.status == 2, outcome
+    assert outcome.err.startswith("qtrain: ")
+    assert outcome.err.count("\n") == 1
+    assert all(fragment in outcome.err for fragment in fragments), outcome.err
+
+
+@pytest.mark.parametrize("text", ["", "1,28", "1,28,28,1", "0,28,28", "-1,28,28", "a,b,c", "1.5,28,28"])
+def test_a_shape_is_three_whole_numbers(text: str) -> None:
+    with pytest.raises(UserError, match="--input-shape must be channels,height,width"):
+        parse_shape(text)
