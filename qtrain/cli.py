@@ -26,6 +26,7 @@ from qtrain.errors import UserError
 from qtrain.recipe import AUTO, Recipe
 
 COMPARISON_FAILED, LINT_FAILED, WRONG_INPUT, PROOF_FAILED, INTERRUPTED = 1, 1, 2, 3, 130
+PIPE_CLOSED = 141  # as shells say of SIGPIPE
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
 _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
@@ -319,10 +320,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             _fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
         options: Any = parser.parse_args(without_print(words))
         status = _COMMANDS[options.command](parser, words, options[options.command])
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error), WRONG_INPUT)
     except UnicodeDecodeError as error:  # the only file that is not ours to read is jsonargparse's
         _fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
+    except BrokenPipeError:  # head, or a pager that was left, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        status = PIPE_CLOSED
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), WRONG_INPUT)
     except KeyboardInterrupt as error:

@@ -291,7 +291,10 @@ def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
         assert name in " ".join(outcome.out.split())
 
 
-@pytest.mark.parametrize("command", ["train", "export", "verify", "lint", "models", "compare"])
+COMMANDS = ["train", "lr-range", "export", "verify", "estimate", "lint", "models", "compare", "reproduce", "report"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_writes_flags_with_dashes_and_shows_defaults(cli: Callable, command: str) -> None:
     outcome = cli(command, "--help")
     assert (outcome.status, outcome.err) == (0, "")
@@ -314,3 +317,15 @@ def test_the_program_starts_without_torch_and_fails_in_one_line_as_a_process_too
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr == "qtrain: epochs must be a whole number, but got 'x'\n"
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["models", "RESNET20_4W4A"], ["train", "CNV_1W1A", "--print-config"]])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, words: list[str]) -> None:
+    root = str(Path(__file__).parents[1])
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom qtrain.cli import main\nmain()"
+    run = [sys.executable, "-W", "ignore", "-c", code, root, *words]
+    process = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()  # type: ignore[union-attr]  # as head does
+    assert process.wait(timeout=120) == 141
+    assert process.stderr.read() == ""  # type: ignore[union-attr]
+    process.stderr.close()  # type: ignore[union-attr]

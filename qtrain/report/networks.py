@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from qtrain.report.console import ReportConsole
+
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -50,7 +52,7 @@ ZOO_HEAD = (
 
 
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
-    console = Console(width=None if Console().is_terminal else 240)
+    console = ReportConsole(width=None if Console().is_terminal else 240)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i < left or i > left + 3 else "right", vertical="top", overflow="fold")

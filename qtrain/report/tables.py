@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qtrain.report.comparison import TableData, comparison_tables, notes, verdict
+from qtrain.report.console import ReportConsole
 from qtrain.report.read import read_comparison
 
 
@@ -113,7 +114,7 @@ def estimate_rows(build: Mapping[str, Any], board: Mapping[str, Any]) -> list[tu
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return ReportConsole(highlight=False)
 
 
 def _text(value: str, console: Console, style: str = "") -> Text:
