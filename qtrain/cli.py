@@ -308,6 +308,19 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
+    try:
+        try:
+            status = _run(argv)
+        finally:
+            sys.stdout.flush()  # a reader that left is heard of here at the latest, behind --help too
+    except BrokenPipeError:  # head, or a pager that was left, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        status = PIPE_CLOSED
+    sys.exit(status)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run one command; a mistake ends it with one line and its status."""
     for name, value in _OPENMP.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"(brevitas|torch|onnx|qonnx|matplotlib)\b")
@@ -319,15 +332,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(parser.format_help())
             _fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
         options: Any = parser.parse_args(without_print(words))
-        status = _COMMANDS[options.command](parser, words, options[options.command])
-        sys.stdout.flush()
+        return _COMMANDS[options.command](parser, words, options[options.command])
     except UserError as error:
         _fail(str(error), WRONG_INPUT)
     except UnicodeDecodeError as error:  # the only file that is not ours to read is jsonargparse's
         _fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
-    except BrokenPipeError:  # head, or a pager that was left, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
-        status = PIPE_CLOSED
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), WRONG_INPUT)
     except KeyboardInterrupt as error:
@@ -339,4 +350,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not isinstance(error, ProofError):
             raise
         _fail(f"proof failed: {error}", PROOF_FAILED)
-    sys.exit(status)

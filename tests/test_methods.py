@@ -1,6 +1,7 @@
 """What each scheduler's name does in the training loop, beyond what its own tests say."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -87,14 +88,7 @@ def test_aslr_average_judges_the_mean_of_the_last_weights_and_trains_its_own(
     seen = []
     for epoch in range(2):
         for images, labels in batches.epoch(epoch):
-
-            def closure(images: torch.Tensor = images, labels: torch.Tensor = labels) -> torch.Tensor:
-                session.optimizer.zero_grad()
-                loss = F.cross_entropy(net(images), labels)
-                loss.backward()
-                return loss
-
-            session.step(closure)
+            session.step(partial(session.batch_loss, F.cross_entropy, images, labels))
             session.after_step()
             seen.append(net[1].weight.detach().clone())
         session.at.epoch, session.at.step = epoch + 1, 0

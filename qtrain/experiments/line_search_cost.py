@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -49,15 +50,7 @@ class Trainee:
         begun = self._clock()
         for _ in range(count):
             images, labels = next(self._stream)
-
-            def closure(backward: bool = True, images: Tensor = images, labels: Tensor = labels) -> Tensor:
-                loss = self._loss(self.model(images), labels)
-                if backward:
-                    self.session.optimizer.zero_grad()
-                    loss.backward()
-                return loss
-
-            self.session.step(closure)
+            self.session.step(partial(self.session.batch_loss, self._loss, images, labels))
             getattr(self.model, "clip_weights", lambda: None)()
             self.session.after_step()
             if stop():

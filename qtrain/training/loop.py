@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qtrain.data import DataSet, load_data, make_batches
 from qtrain.errors import UserError
@@ -97,14 +97,6 @@ def train(
             session.restore(out / checkpoint.LAST, recipe, where)
     loss_function, at = LOSSES[recipe.loss], session.at
     clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
-
-    def batch_loss(images: Tensor, labels: Tensor, backward: bool = True) -> Tensor:
-        loss = loss_function(model(images), labels)
-        if backward:
-            session.optimizer.zero_grad()
-            loss.backward()
-        return loss
-
     facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
 
     with run_folder(out, recipe, resume), stop_on_interrupt() as interrupted:
@@ -122,16 +114,14 @@ def train(
                 model.train()
                 for images, labels in batches.epoch(epoch, start=at.step):
                     # ASLR draws each layer's rate first; a line search asks for the loss more than once
-                    loss = session.step(partial(batch_loss, images, labels))
+                    loss = session.step(partial(session.batch_loss, loss_function, images, labels))
                     clip_weights()
                     session.after_step()
                     loss_sum += session.counted(loss) * len(labels)
                     images_seen += len(labels)
                     watch.step(len(labels))
-                    if (
-                        epoch == 0 and at.step <= 2 and not session.method.skips_non_finite
-                    ):  # the second loss is the first to see an update
-                        _check_finite(loss.item(), recipe, f"at step {at.step}")
+                    if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
+                        _check_finite(session.counted(loss).item(), recipe, f"at step {at.step}")
                     if stop() or interrupted():
                         at.loss_sum = loss_sum.item()
                         at.seconds += time.perf_counter() - started

@@ -48,6 +48,23 @@ class Session:
         """The method's."""
         return self.method.optimizer
 
+    def batch_loss(
+        self, loss: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, backward: bool = True
+    ) -> Tensor:
+        """The closure of a step, once its first three arguments are bound: the batch's loss, and its gradients.
+
+        Args:
+            loss: of logits and labels.
+            images: float [B, C, H, W].
+            labels: int64 [B].
+            backward: fill the gradients; without it the loss alone is computed.
+        """
+        value = loss(self.model(images), labels)
+        if backward:
+            self.optimizer.zero_grad()
+            value.backward()
+        return value
+
     def step(self, closure: Callable[..., Tensor]) -> Tensor:
         """Let the method set the step's rate, then the optimizer take the step.
 
