@@ -63,6 +63,7 @@ class Recipe:
         gamma: multistep's factor at each milestone, or a list with one factor for each.
         loss: squared_hinge (bnn_pynq's, targets -1 and 1) or cross_entropy.
         seed: of initial weights, splits, batches and draws.
+        split_seed: draws the validation split and the subset of train_size in place of seed: the same for all seeds.
         protocol: holdout validates on a part of the training set; paper on the test set, as the ASLR paper did.
         validation_size: images held out; by default the data set's usual number.
         train_size: use only so many training images; by default all.
@@ -92,6 +93,7 @@ class Recipe:
     gamma: float | tuple[float, ...] = 0.1
     loss: Loss = "squared_hinge"
     seed: int = 0
+    split_seed: int | None = None
     protocol: Protocol = "holdout"
     validation_size: int | None = None
     train_size: int | None = None
@@ -111,6 +113,8 @@ class Recipe:
         _whole("epochs", self.epochs, 1)
         _whole("batch_size", self.batch_size, 2)
         _whole("seed", self.seed, 0, 2**32 - 1)
+        if self.split_seed is not None:
+            _whole("split_seed", self.split_seed, 0, 2**32 - 1)
         _whole("input_bits", self.input_bits, 1, 8)
         for name in ("validation_size", "train_size"):
             if getattr(self, name) is not None:
@@ -168,6 +172,11 @@ class Recipe:
         if isinstance(self.lr, str):
             raise UserError("lr is auto, and training needs a number; take qtrain.experiments.lr_range.resolve_lr's")
         return self.lr
+
+    @property
+    def splits(self) -> int:
+        """The seed of the validation split and of the subset."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as written to YAML, records and checkpoints."""

@@ -57,7 +57,7 @@ def imports(path: Path) -> set[str]:
 def package(name: str) -> str:
     known = [
         p
-        for p in [*ALLOWED, "qtrain.errors", "qtrain.cli", "qtrain.arguments"]
+        for p in [*ALLOWED, "qtrain.errors", "qtrain.cli", "qtrain.arguments", "qtrain.commands"]
         if name == p or name.startswith(p + ".")
     ]
     return max(known, key=len, default="qtrain")

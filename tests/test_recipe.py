@@ -41,6 +41,7 @@ PLAIN = st.builds(
     gamma=FACTOR,
     loss=st.sampled_from(["squared_hinge", "cross_entropy"]),
     seed=st.integers(0, 2**32 - 1),
+    split_seed=st.none() | st.integers(0, 2**32 - 1),
     protocol=st.sampled_from(["holdout", "paper"]),
     validation_size=st.none() | st.integers(1, 10**6),
     train_size=st.none() | st.integers(1, 10**6),
@@ -97,6 +98,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("baseline", v, "one of multistep, cosine") for v in ("aslr", "", None)],
     *[("width", v, "above 0, at most 32") for v in (0, -1, 33, float("inf"), float("nan"), "1")],
     *[("seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0", None)],
+    *[("split_seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0")],
     *[("input_bits", v, "a whole number, 1 to 8") for v in (0, 9, 8.0, "8")],
     *[(name, v, "a whole number, 1 or more") for name in ("validation_size", "train_size") for v in (0, -5, 1.5, "9")],
     *[
@@ -167,6 +169,7 @@ FLAGS = {
     "gamma": "0.5",
     "loss": "cross_entropy",
     "seed": "11",
+    "split_seed": "12",
     "protocol": "paper",
     "validation_size": "44",
     "train_size": "55",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtrain.data import load_data, make_batches
+from qtrain.data import make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.paper import TIME_RATIOS
 from qtrain.experiments.run import model_of
@@ -18,6 +18,7 @@ from qtrain.recipe import Recipe
 from qtrain.training.losses import LOSSES
 from qtrain.training.records import machine
 from qtrain.training.session import choose_device, make_session
+from qtrain.training.splits import load_splits
 
 REFERENCE = "aslr"
 SCHEDULERS = (REFERENCE, *TIME_RATIOS)
@@ -98,8 +99,7 @@ def line_search_cost(
     if rounds < 1 or steps < 1 or schedulers[0] != REFERENCE:
         raise UserError(f"rounds and steps must be 1 or more and {REFERENCE} first, but got {rounds}, {steps}")
     where = choose_device(device)
-    data = load_data(recipe.data, root=data_root, seed=recipe.seed, validation_size=recipe.validation_size)
-    data = (data if recipe.train_size is None else data.subset(recipe.train_size, seed=recipe.seed)).to(where)
+    data = load_splits(recipe.replace(protocol="holdout"), data_root).to(where)
     trainees = {name: Trainee(recipe.replace(scheduler=name), data, where, data_root) for name in schedulers}
     found: list[dict[str, float]] = []
     for number in range(rounds + 1):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qtrain.data import DataSet, Split, load_data, make_batches
+from qtrain.data import Split, make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.run import initial_model
 from qtrain.recipe import AUTO, Recipe
@@ -17,6 +17,7 @@ from qtrain.training import Silent, Watcher, evaluate
 from qtrain.training.losses import LOSSES
 from qtrain.training.make_method import make_optimizer
 from qtrain.training.session import choose_device
+from qtrain.training.splits import load_splits
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
 HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
@@ -84,7 +85,7 @@ def find_lr(
     """
     where, high = choose_device(device), HIGHEST[recipe.optimizer] if high is None else high
     _check_high(high)
-    data = _data(recipe, data_root).to(where)
+    data = load_splits(recipe.replace(protocol="holdout"), data_root).to(where)
     batches = make_batches(
         data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip, jitter=recipe.jitter
     )
@@ -142,11 +143,6 @@ def resolve_lr(
 def _check_high(high: float) -> None:
     if not 0 < high < float("inf"):  # before it is the optimizer's first rate
         raise UserError(f"high must be a number above 0, but got --high {high:g}")
-
-
-def _data(recipe: Recipe, data_root: str | Path | None) -> DataSet:
-    data = load_data(recipe.data, root=data_root, seed=recipe.seed, validation_size=recipe.validation_size)
-    return data if recipe.train_size is None else data.subset(recipe.train_size, seed=recipe.seed)
 
 
 def _few(split: Split) -> Split:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qtrain.data import DataSet, load_data, make_batches
+from qtrain.data import DataSet, make_batches
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
@@ -22,6 +22,7 @@ from qtrain.training.losses import LOSSES
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.records import RecordWriter, machine
 from qtrain.training.session import choose_device, make_session
+from qtrain.training.splits import load_splits, thinned
 
 
 def train(
@@ -67,16 +68,7 @@ def train(
         check_run(out, recipe)
     else:
         check_free(out)
-    if data is None:
-        data = load_data(
-            recipe.data,
-            root=data_root,
-            seed=recipe.seed,
-            validation_size=recipe.validation_size,
-            protocol=recipe.protocol,
-        )
-    if recipe.train_size is not None:
-        data = data.subset(recipe.train_size, seed=recipe.seed)
+    data = load_splits(recipe, data_root) if data is None else thinned(data, recipe)
     data = data.to(where)
     batches = make_batches(
         data.train,

@@ -1,0 +1,108 @@
+"""Commands that train several against each other, or show that again: ``compare`` and ``report``."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from qtrain.arguments import given_recipes, names_in
+from qtrain.commands.status import COMPARISON_FAILED, fail
+from qtrain.recipe import AUTO, Recipe
+
+
+def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    """Train schedulers against each other; status 1 where the challenger falls short."""
+    from qtrain.experiments.compare import Comparison, compare, export_cells, parse_tuning
+    from qtrain.experiments.grid import compare_grid
+    from qtrain.export import check_target
+    from qtrain.training import Terminal
+
+    options, recipes, grid = given_recipes(argv)
+    if options.lr_from is not None:
+        return _no_retuning(argv, options, recipes)
+    stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network
+    out = Path(options.out or f"runs/compare-{stem}-{recipes[0].data}")
+    target = {name: options[name] for name in ("board", "target_fps", "clock_ns")}
+    if options.board is not None:
+        check_target(**target)  # before hours of training
+
+    def export(comparison: Comparison) -> None:
+        if options.board is not None:
+            export_cells(comparison, **target, data_root=options.data_root, say=print)
+
+    arguments: dict[str, Any] = {
+        "schedulers": names_in(options.schedulers),
+        "seeds": options.seeds,
+        "tolerance": options.tolerance,
+        "challenger": options.challenger,
+        "against": None if options.against is None else names_in(options.against),
+        "tuning": parse_tuning(options.tuning or ""),
+        "again": options.again,
+        "data_root": options.data_root,
+        "device": options.device,
+        "watch": Terminal(),
+        "say": print,
+    }
+    if grid:
+        compare_grid(recipes, out, then=export, **arguments)
+    else:
+        export(compare(recipes[0], out, **arguments))
+    if behind := _show_comparison(out):
+        fail(behind, COMPARISON_FAILED)
+    return 0
+
+
+def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> int:
+    from qtrain.experiments.no_retuning import no_retuning
+    from qtrain.experiments.no_retuning_plan import make_plan
+    from qtrain.report.no_retuning import no_retuning_shortfall, write_no_retuning
+    from qtrain.training import Terminal
+
+    given = any(word.partition("=")[0] == "--lr" for word in argv)
+    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr"]
+    plan = make_plan(
+        recipes if given else [recipe.replace(lr=AUTO) for recipe in recipes],
+        options.lr_from,
+        schedulers=schedulers,
+        grid=options.grid,
+        tune_seeds=options.tune_seeds,
+        seeds=options.seeds,
+    )
+    out = Path(options.out or f"runs/no-retuning-{plan.family}-{recipes[0].data}")
+    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device, "watch": Terminal()}
+    no_retuning(plan, out, tolerance=options.tolerance, say=print, **machine)
+    print(write_no_retuning(out), end="")
+    print(f"{out}: no_retuning.json, .md and .png")
+    if behind := no_retuning_shortfall(out):
+        fail(behind, COMPARISON_FAILED)
+    return 0
+
+
+def _show_comparison(out: Path) -> str:
+    """Print the tables of a comparison or grid and write its report; return what fell short, nothing where all held."""
+    from qtrain.report.grid import grid_shortfall_words, is_grid, print_grid, read_grid, write_grid_report
+    from qtrain.report.html import write_report
+    from qtrain.report.read import read_comparison
+    from qtrain.report.statistics import shortfall_words
+    from qtrain.report.tables import print_comparison
+
+    if is_grid(out):
+        print_grid(out)
+        print(f"{write_grid_report(out)}: the report")
+        return grid_shortfall_words(read_grid(out))
+    print_comparison(out)
+    print(f"{write_report(out)}: the report")
+    data = read_comparison(out)
+    return shortfall_words(data.challenger, data.shortfalls, data.tolerance) if data.shortfalls else ""
+
+
+def report_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    """Render a comparison again, from its records."""
+    from qtrain.report.no_retuning import is_no_retuning, write_no_retuning
+
+    folder = Path(options.folder)
+    if is_no_retuning(folder):
+        print(write_no_retuning(folder), end="")
+    else:
+        _show_comparison(folder)
+    return 0

@@ -1,0 +1,13 @@
+"""Exit statuses, and the line that goes with one that is not 0."""
+
+import sys
+from typing import NoReturn
+
+COMPARISON_FAILED, LINT_FAILED, WRONG_INPUT, PROOF_FAILED, INTERRUPTED = 1, 1, 2, 3, 130
+PIPE_CLOSED = 141  # as shells say of SIGPIPE
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """End the program with one line on standard error."""
+    print(f"qtrain: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
