@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
 from qtrain.export.errors import ProofError
-from qtrain.export.grid import Grid, grid_of, on_the_grid
+from qtrain.export.grid import grid_of, integer_grid, on_the_grid
 from qtrain.export.operators import OPERATORS, Attributes, Operator
 
 
@@ -35,29 +35,35 @@ class Executor:
 
     Args:
         model: exported for a batch of one; executed with any batch size.
+        operators: by ONNX operator type.
+
+    Attributes:
+        input: the graph's input.
+        output: its output.
+        constants: all tensors that do not depend on the input.
 
     Raises:
-        ProofError: the graph holds an operator outside ``OPERATORS``.
+        ProofError: the graph holds an operator outside ``operators``.
     """
 
-    def __init__(self, model: ModelWrapper):
+    def __init__(self, model: ModelWrapper, operators: Mapping[str, Operator] = OPERATORS):
         self.input: str = model.graph.input[0].name
         self.output: str = model.graph.output[0].name
         initializers = [init.name for init in model.graph.initializer]
-        self._constants = {name: _constant(model.get_initializer(name)) for name in initializers}
+        self.constants = {name: _constant(model.get_initializer(name)) for name in initializers}
         self._nodes: list[tuple[NodeProto, Attributes, Operator]] = []
-        grids: dict[str, Grid] = {}
+        grids = {name: grid for name, value in self.constants.items() if (grid := integer_grid(value))}
         for node in model.graph.node:
-            if node.op_type not in OPERATORS:
+            if node.op_type not in operators:
                 raise ProofError(f"node {node.name!r}: cannot execute operator {node.op_type!r}")
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            operator = OPERATORS[node.op_type]
-            if grid := grid_of(node, attributes, grids, self._constants):
+            operator = operators[node.op_type]
+            if grid := grid_of(node, attributes, grids, self.constants):
                 grids[node.output[0]] = grid
-            if all(name in self._constants for name in node.input if name):
-                self._constants.update(_run(node, attributes, operator, self._constants))  # quantized weights, once
+            if all(name in self.constants for name in node.input if name):
+                self.constants.update(_run(node, attributes, operator, self.constants))  # quantized weights, once
             else:
-                operator = on_the_grid(node, operator, grids, self._constants)
+                operator = on_the_grid(node, operator, grids, self.constants)
                 self._nodes.append((node, attributes, operator))
 
     @torch.no_grad()
@@ -65,7 +71,7 @@ class Executor:
         """Execute on ``x`` [N, C, H, W]; return the graph's output and the tensors named in ``keep``."""
         wanted = {self.output, *keep}
         last_use = {name: i for i, (node, _, _) in enumerate(self._nodes) for name in node.input}
-        values = {**self._constants, self.input: x.double()}
+        values = {**self.constants, self.input: x.double()}
         for i, (node, attributes, operator) in enumerate(self._nodes):
             values.update(_run(node, attributes, operator, values))
             for name in node.input:

@@ -13,7 +13,7 @@ from onnx import NodeProto
 from torch import Tensor
 
 EXACT_FLOAT32 = 2**24
-_KEEPS_GRID = ("MaxPool", "Flatten", "Reshape", "Transpose", "Identity")
+_KEEPS_GRID = ("MaxPool", "MaxPoolNHWC", "Im2Col", "Flatten", "Reshape", "Transpose", "Identity")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Grid:
 
     def integers(self, x: Tensor) -> Tensor:
         """The integers, as float32."""
-        return (x / self.scale).round().float()
+        return (x / self.scale).round_().float()
 
 
 def grid_of(
@@ -34,6 +34,8 @@ def grid_of(
     """Return the grid of a node's output, None where there is none or it is not known."""
     if node.op_type in _KEEPS_GRID:
         return grids.get(node.input[0])
+    if node.op_type == "MultiThreshold":
+        return _of_thresholds(attributes, constants.get(node.input[1]))
     if node.op_type not in ("Quant", "BipolarQuant"):
         return None
     parameters = [constants.get(name) for name in node.input[1:]]
@@ -44,6 +46,21 @@ def grid_of(
         return Grid(abs(scale), 1)
     zero_point, bits = rest
     return Grid(abs(scale), 2 ** int(bits)) if zero_point == 0 else None
+
+
+def _of_thresholds(attributes: Mapping[str, Any], thresholds: Tensor | None) -> Grid | None:
+    """Counts of thresholds, where they start at a whole number of steps."""
+    scale, bias = attributes.get("out_scale", 1.0), attributes.get("out_bias", 0.0)
+    if thresholds is None or not scale or bias % scale:
+        return None
+    return Grid(abs(scale), thresholds.shape[-1] + abs(int(bias / scale)))
+
+
+def integer_grid(constant: Tensor) -> Grid | None:
+    """The grid of a constant matrix or filter that holds whole numbers only, as weights inside FINN do."""
+    if constant.dim() < 2 or not constant.is_floating_point() or not bool((constant == constant.round()).all()):
+        return None
+    return Grid(1.0, int(constant.abs().amax())) if bool(constant.isfinite().all()) else None
 
 
 def on_the_grid(
@@ -65,6 +82,6 @@ def on_the_grid(
     scale = x_grid.scale * w_grid.scale
 
     def integer_operator(attributes: Mapping[str, Any], x: Tensor, _weight: Tensor) -> Tensor:
-        return operator(attributes, x_grid.integers(x), integers).double() * scale
+        return operator(attributes, x_grid.integers(x), integers).double().mul_(scale)
 
     return integer_operator

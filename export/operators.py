@@ -21,8 +21,14 @@ _ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def text(a: Attributes, name: str, default: str = "") -> str:
+    """A text attribute; ONNX keeps bytes."""
+    value = a.get(name, default)
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def _rounding(a: Attributes) -> Callable[[Tensor], Tensor]:
-    mode = a.get("rounding_mode", b"ROUND").decode().upper()
+    mode = text(a, "rounding_mode", "ROUND").upper()
     if mode not in _ROUNDING:
         raise ProofError(f"rounding mode {mode!r} is not one of {', '.join(_ROUNDING)}")
     return _ROUNDING[mode]
@@ -37,12 +43,15 @@ def _limits(width: int, signed: bool, narrow: bool) -> tuple[int, int]:
 
 def _quant(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, bits: Tensor) -> Tensor:
     signed, narrow, width = bool(a.get("signed", 1)), bool(a.get("narrow", 1)), int(bits)
-    y = x / scale + zero_point
+    shifted = bool(zero_point.any())
+    y = x / scale  # a new tensor: what follows may work in it
+    if shifted:
+        y = y + zero_point
     if width == 1 and signed:
         y = torch.where(y >= 0, 1.0, -1.0).to(x.dtype)
     else:
-        y = _rounding(a)(y.clamp(*_limits(width, signed, narrow)))
-    return (y - zero_point) * scale
+        y = _rounding(a)(y.clamp_(*_limits(width, signed, narrow)))
+    return (y - zero_point) * scale if shifted else y.mul_(scale) if scale.numel() == 1 else y * scale
 
 
 def _trunc(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, *rest: Tensor) -> Tensor:
@@ -98,8 +107,8 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
 
 
 def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None) -> Tensor:
-    if a.get("mode", b"constant") != b"constant":
-        raise ProofError(f"Pad in mode {a['mode'].decode()!r}: only constants are executed")
+    if (mode := text(a, "mode", "constant")) != "constant":
+        raise ProofError(f"Pad in mode {mode!r}: only constants are executed")
     half = len(pads) // 2
     order = [int(p) for axis in reversed(range(half)) for p in (pads[axis], pads[axis + half])]
     return F.pad(x, order, value=0.0 if value is None else float(value))

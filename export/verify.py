@@ -124,7 +124,7 @@ def _equal_classes(got: Tensor, expected: Tensor) -> None:
         )
 
 
-def run_graph(model: ModelWrapper, pixels: Tensor, batch_size: int = 100) -> tuple[Tensor, Tensor]:
+def run_graph(model: ModelWrapper, pixels: Tensor, batch_size: int = 50) -> tuple[Tensor, Tensor]:
     """Execute the final graph on uint8 ``pixels``; return its classes int64 [N] and its logits float64 [N, classes]."""
     executor = Executor(model)
     logits_name = model.graph.node[-1].input[0]  # TopK's input

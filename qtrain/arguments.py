@@ -15,6 +15,7 @@ _ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
 _RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
 _TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int}
+_TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
 _TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
 
@@ -146,11 +147,16 @@ def make_parser() -> ArgumentParser:
     export.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
     _add_board(export, "ZCU104")
     export.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    export.add_argument("--dialect", type=_TYPES["dialect"], default="qonnx", help="finn-base adds model_finn_base.onnx")
     export.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     commands.add_subcommand("export", export, help="make a FINN folder of a run")
 
     verify = _Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
     verify.add_argument("folder", type=str, help="FINN folder")
+    verify.add_argument("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
+    verify.add_argument("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
+    verify.add_argument("--images", type=str | None, help="a number or all; default as many as time allows")
+    verify.add_argument("--json", action="store_true", help="with --finn: print the proof as JSON")
     commands.add_subcommand("verify", verify, help="prove a FINN folder again")
 
     estimate = _Parser(description="Let the real FINN compiler build a FINN folder up to its estimates (make finn).")

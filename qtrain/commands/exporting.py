@@ -1,9 +1,15 @@
 """Commands around a FINN folder: ``export``, ``verify`` and ``estimate``."""
 
+import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
+
+from qtrain.commands.second_opinion import export_dialect, verify_finn_base
+from qtrain.errors import UserError
 
 
 def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
@@ -25,16 +31,52 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     print_proof(asdict(proof))
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     print(f"{out}: {ready} on {options.board}")
+    export_dialect(out, options.dialect)
     return 0
 
 
 def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
-    """Repeat the proof of a FINN folder."""
+    """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
     from qtrain.export import verify
     from qtrain.report.tables import print_proof
 
+    if options.finn_base:
+        return verify_finn_base(options, image_count(options.images))
+    if options.finn:
+        return _verify_finn(options)
     print_proof(asdict(verify(options.folder, say=print)))
     return 0
+
+
+def _verify_finn(options: Namespace) -> int:
+    from qtrain.export import ProofError
+    from qtrain.export.verify_finn import verify_finn
+    from qtrain.report.finn_proof import print_finn_proof
+
+    say = (lambda line: print(line, file=sys.stderr)) if options.json else print
+    proof, failure = verify_finn(options.folder, images=image_count(options.images), say=say)
+    if options.json:
+        print(json.dumps(asdict(proof), indent=2, default=str))
+    else:
+        print_finn_proof(asdict(proof))
+    if failure:
+        raise ProofError(failure)
+    if not options.json:
+        print(f"{options.folder}: equal after every step, and {proof.build.reason}")
+    return 0
+
+
+def image_count(given: str | None) -> int | Literal["all"] | None:
+    """Read ``--images``: a number, all, or nothing.
+
+    Raises:
+        UserError: something else.
+    """
+    if given is None or given == "all":
+        return given  # type: ignore[return-value]  # it is "all"
+    if not given.isdecimal():
+        raise UserError(f"images must be a whole number, 1 or more, or all, but got {given!r}")
+    return int(given)
 
 
 def estimate_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:

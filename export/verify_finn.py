@@ -1,0 +1,213 @@
+"""The proof inside the compiler: after each of its steps the graph still computes what the network computes.
+
+FINN's own verification looks at a few images and at classes alone; here every step's graph runs on as many images as
+time allows, and the output of every threshold layer is compared with its quantizer's.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from torch import Tensor
+
+from qtrain.errors import UserError
+from qtrain.export import finn_folder
+from qtrain.export.compiler import estimate_build
+from qtrain.export.errors import ProofError
+from qtrain.export.finn_stages import Stage, read_stages
+from qtrain.export.lint import lint_graph
+from qtrain.export.matching import Quantizer, TensorDifference, compare, quantizers
+from qtrain.export.operators import top1
+from qtrain.export.verdict import BuildResult
+
+TENSOR_IMAGES = 16
+BUDGET_S = 120.0
+# From this step on there are integers alone (custom_steps.EXACT_FROM). Before it, constants are float32, and a value
+# within their rounding of a quantizer's boundary may fall either way; no value farther away may.
+EXACT_FROM = "step_streamline_scales"
+FLOAT32_ROUNDING = 1e-4  # in steps
+
+
+@dataclass(frozen=True)
+class FinnStage:
+    """One of the compiler's steps against the network.
+
+    Attributes:
+        step: its name.
+        nodes: in the graph after it.
+        images: executed.
+        equal: images with the network's class.
+        tensors: threshold layers' outputs that were recognised and compared, on ``TENSOR_IMAGES`` images at most.
+        of_tensors: how many there are.
+        difference: the first tensor that differs, None where none does.
+        rounding: whether all that differs is explained by the rounding of float32 before the graph is integers.
+        unchanged: whether the step left the graph as it was, so that the step before it speaks for it.
+        seconds: of the execution.
+    """
+
+    step: str
+    nodes: int
+    images: int
+    equal: int
+    tensors: int
+    of_tensors: int
+    difference: TensorDifference | None
+    rounding: bool
+    unchanged: bool
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the graph computes what the network computes."""
+        return self.rounding or (self.equal == self.images and self.difference is None)
+
+
+@dataclass(frozen=True)
+class FinnProof:
+    """All steps of the compiler against the network.
+
+    Attributes:
+        build: the compiler's own verdict.
+        stages: in order.
+        images: executed after each step.
+        of_images: in the test set.
+    """
+
+    build: BuildResult
+    stages: tuple[FinnStage, ...]
+    images: int
+    of_images: int
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _tensors(stage: Stage, pixels: Tensor, references: Sequence[Quantizer]) -> tuple[int, int, list[TensorDifference]]:
+    values = stage.runner().thresholds(pixels)
+    recognised, differences = compare(values, references)
+    return recognised, len(values), differences
+
+
+def _affordable(stages: Sequence[Stage], pixels: Tensor, budget_s: float) -> int:
+    """How many images all stages together execute in the time, 16 or more."""
+    sample, started = pixels[:TENSOR_IMAGES], time.perf_counter()
+    for stage in stages:
+        list(stage.runner().classes(sample))
+    an_image = (time.perf_counter() - started) / len(sample)
+    return max(TENSOR_IMAGES, min(len(pixels), int(budget_s / an_image)))
+
+
+def check_stages(
+    stages: Sequence[Stage],
+    exported: ModelWrapper,
+    pixels: Tensor,
+    expected: Tensor,
+    say: Callable[[str], None] = _silent,
+) -> tuple[FinnStage, ...]:
+    """Execute every stage on all ``pixels`` and compare classes, and on a few of them every threshold layer.
+
+    Args:
+        stages: from ``read_stages``.
+        exported: the graph that the compiler was given; proven equal to torch before.
+        pixels: uint8 [N, C, H, W].
+        expected: classes int64 [N] of torch in float64.
+        say: told of each stage.
+
+    Raises:
+        ProofError: a graph holds an operator that is not known here.
+    """
+    sample = pixels[:TENSOR_IMAGES]
+    references = quantizers(exported, sample)
+    found: list[FinnStage] = []
+    before: Stage | None = None
+    integers = False
+    for stage in stages:
+        integers = integers or stage.step == EXACT_FROM
+        started = time.perf_counter()
+        unchanged = before is not None and stage.channels_last == before.channels_last and stage.same_as(before)
+        if unchanged:
+            equal, counts = found[-1].equal, (found[-1].tensors, found[-1].of_tensors)
+            first, near = found[-1].difference, found[-1].rounding
+        else:
+            recognised, of_tensors, differences = _tensors(stage, sample, references)
+            counts = recognised, of_tensors
+            classes = torch.cat(list(stage.runner().classes(pixels)))
+            equal = int((classes == expected).sum())
+            first = differences[0] if differences else None
+            differs = equal < len(pixels) or first is not None
+            near = differs and not integers and all(d.to_boundary <= FLOAT32_ROUNDING for d in differences[:1])
+        seconds = time.perf_counter() - started
+        nodes = len(stage.model.graph.node)
+        found.append(FinnStage(stage.step, nodes, len(pixels), equal, *counts, first, near, unchanged, seconds))
+        say(f"{stage.step}: {equal} of {len(pixels)} images equal, {counts[0]} of {counts[1]} tensors compared")
+        before = stage
+    return tuple(found)
+
+
+def _refused(build: BuildResult, exported: ModelWrapper) -> str:
+    """Why the compiler did not take the network whole, with the change that mends it where lint knows one."""
+    errors = [f for f in lint_graph(exported) if f.severity == "error"]
+    mend = f"; at {errors[0].layer}: {errors[0].mend}" if errors else "; `qtrain lint` knows of nothing here"
+    return f"{build.reason}{mend}"
+
+
+def _failure(proof: FinnProof, exported: ModelWrapper) -> str | None:
+    """The one line of a proof that failed; None where it holds."""
+    for stage in proof.stages:
+        if not stage.holds:
+            what = f"after {stage.step}, {stage.images - stage.equal} of {stage.images} images get another class"
+            return f"{what}; {stage.difference}" if stage.difference else what
+    return None if proof.build.accepted else _refused(proof.build, exported)
+
+
+def verify_finn(
+    folder: str | Path,
+    *,
+    images: int | Literal["all"] | None = None,
+    budget_s: float = BUDGET_S,
+    timeout_s: float = 900.0,
+    say: Callable[[str], None] = _silent,
+) -> tuple[FinnProof, str | None]:
+    """Let the compiler build a FINN folder up to its estimates, and prove the graph after each of its steps.
+
+    Args:
+        folder: that ``export_finn`` made.
+        images: of the test set to execute after each step, the first ones, or all; by default as many as fit
+            ``budget_s``.
+        budget_s: seconds for the execution of all steps.
+        timeout_s: seconds until the compiler is stopped.
+        say: told what is being done.
+
+    Returns:
+        The proof, and in one line why it fails; None where it holds.
+
+    Raises:
+        UserError: no FINN folder, no compiler, or a number of images out of range.
+        ProofError: a file of the folder changed, or a graph cannot be executed.
+    """
+    folder = Path(folder)
+    manifest = finn_folder.read_manifest(folder)
+    finn_folder.check_files(folder, manifest)
+    pixels, _, logits = finn_folder.read_proof_data(folder)
+    images = len(pixels) if images == "all" else images
+    if images is not None and not 1 <= images <= len(pixels):
+        raise UserError(f"images must be from 1 to the test set's {len(pixels)}, or all, but got {images}")
+    exported, classes = ModelWrapper(str(folder / "model.onnx")), top1(logits).flatten()
+    with tempfile.TemporaryDirectory(prefix="qtrain-verify-") as temporary:
+        say("the compiler builds it up to its estimates")
+        target = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
+        build = estimate_build(folder, out=Path(temporary) / "build", timeout_s=timeout_s, **target)
+        stages = read_stages(Path(temporary) / "build")
+        if not stages:
+            raise ProofError(_refused(build, exported))
+        count = images or _affordable(stages, pixels, budget_s)
+        say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
+        checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
+    proof = FinnProof(build, checked, count, len(pixels))
+    return proof, _failure(proof, exported)
