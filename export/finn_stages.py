@@ -11,8 +11,9 @@ from torch import Tensor
 from qtrain.export.execute import Executor
 from qtrain.export.finn_folder import BUILD_STEPS
 from qtrain.export.finn_operators import FINN_OPERATORS
-from qtrain.export.matching import channels_first, threshold_outputs
+from qtrain.export.matching import threshold_outputs
 
+EXACT_FROM = "step_streamline_scales"  # custom_steps.EXACT_FROM: from here on there are integers alone
 PARTITION = "step_create_dataflow_partition"
 FOLDED = "hardware_python"  # the partition after folding and the last minimizing of bit widths, as the worker saves it
 PARENT = "dataflow_parent"
@@ -75,9 +76,9 @@ class Runner:
             yield self._executor(self._feed(batch))[self._executor.output].flatten()
 
     def thresholds(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return every threshold layer's output as float64 [N, values], channels first, in graph order."""
+        """Return every threshold layer's output in steps, float64 [N, values], channels first, in graph order."""
         values = self._executor(self._feed(pixels), keep=self._thresholds)
-        return {name: channels_first(values[name], last) for name, last in self._thresholds.items()}
+        return {name: kind.in_steps(values[name]) for name, kind in self._thresholds.items()}
 
 
 def read_stages(build: Path) -> list[Stage]:

@@ -1,31 +1,32 @@
 """Which quantizer of the network a tensor inside the compiler is, and where the two first differ.
 
 FINN renames tensors, moves scales through them and turns them channels-last, so a quantizer is recognised by its
-values: every threshold layer's output must be some quantizer's, up to one scale and one offset.
+values: counted in steps, every threshold layer's output must be some quantizer's, up to an offset and the sign.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
 from qtrain.export.execute import Executor
 from qtrain.export.operators import text
 
-ALIKE = 0.9  # share of equal values from which a tensor counts as the quantizer's; by chance a sign has half
+ALIKE = 0.9  # share of equal values from which a tensor is surely the quantizer's; by chance a sign has half
 SAMPLE = 4096
-_THRESHOLDS = ("MultiThreshold", "Thresholding", "MVAU", "VVAU")
+_HARDWARE = ("Thresholding", "MVAU", "VVAU")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantizer:
     """What a quantizer of the exported graph did with some images.
 
     Attributes:
         name: of its output, in the network's words.
-        output: float64 [images, values an image], channels first.
+        output: in steps, float64 [images, values an image], channels first.
         to_boundary: distance of each value before it from the nearest boundary between two of its outputs, in steps.
     """
 
@@ -75,97 +76,99 @@ def quantizers(model: ModelWrapper, pixels: Tensor) -> list[Quantizer]:
     found = []
     for node in nodes:
         scale, *rest = (executor.constants[name] for name in node.input[1:])
-        steps = values[node.input[0]] / scale + (rest[0] if rest else 0)
-        middle = torch.zeros_like(steps) if node.op_type == "BipolarQuant" else steps.floor() + 0.5
-        output = values[node.output[0]]
-        found.append(Quantizer(node.output[0], output.flatten(1), (steps - middle).abs().flatten(1)))
+        before, output = (values[name] / scale for name in (node.input[0], node.output[0]))
+        if node.op_type == "BipolarQuant":  # from -1 to 1 is one step
+            before, output, boundary = before / 2, output / 2 + 0.5, torch.zeros(())
+        else:
+            boundary = (before + rest[0]).floor() + 0.5 - rest[0]
+        found.append(Quantizer(node.output[0], output.round().flatten(1), (before - boundary).abs().flatten(1)))
     return found
 
 
-def threshold_outputs(model: ModelWrapper) -> dict[str, bool]:
-    """Map the output of every threshold layer, in graph order, to whether it is channels-last."""
+@dataclass(frozen=True)
+class ThresholdOutput:
+    """What a threshold layer's output looks like.
+
+    Attributes:
+        step: between two of its levels.
+        channels_last: whether it is [N, H, W, C].
+    """
+
+    step: float
+    channels_last: bool
+
+    def in_steps(self, value: Tensor) -> Tensor:
+        """Whole steps above the least value, as [images, values an image] in the order of [C, H, W]."""
+        turned = value.permute(0, 3, 1, 2) if self.channels_last and value.dim() == 4 else value
+        return ((turned - turned.amin()).flatten(1) / self.step).round()
+
+
+def threshold_outputs(model: ModelWrapper) -> dict[str, ThresholdOutput]:
+    """The output of every threshold layer, in graph order."""
     found = {}
     for node in model.graph.node:
-        if node.op_type not in _THRESHOLDS:
+        a = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if node.op_type == "MultiThreshold":
+            kind = ThresholdOutput(a.get("out_scale", 1.0), text(a, "data_layout") == "NHWC")
+        elif node.op_type in _HARDWARE and not a.get("noActivation", 0):
+            kind = ThresholdOutput(2.0 if text(a, "outputDataType") == "BIPOLAR" else 1.0, channels_last=True)
+        else:
             continue
-        attributes = {a.name: a.s if a.s else a.i for a in node.attribute}
-        if not attributes.get("noActivation", 0):
-            found[node.output[0]] = node.op_type != "MultiThreshold" or text(attributes, "data_layout") == "NHWC"
+        found[node.output[0]] = kind
     return found
 
 
-def channels_first(value: Tensor, channels_last: bool) -> Tensor:
-    """[images, values an image] in the order of [C, H, W]."""
-    return (value.permute(0, 3, 1, 2) if channels_last and value.dim() == 4 else value).flatten(1)
+def _off(value: Tensor, output: Tensor) -> Tensor:
+    """By how many steps each value is off, with the sign and the offset that leave the fewest."""
+    best = None
+    for sign in (1, -1):
+        difference = value - sign * output
+        difference = difference - difference.flatten().mode().values
+        if best is None or difference.count_nonzero() < best.count_nonzero():
+            best = difference
+    assert best is not None
+    return best
 
 
-def _wrong(value: Tensor, output: Tensor) -> tuple[Tensor, float] | None:
-    """Where ``value`` is not a scale and an offset of ``output``, and its step; None where it has no scale."""
-    levels = value.unique()
-    if len(levels) < 2:
-        return None
-    step = float(levels.diff().min())
-    kept = torch.ones_like(value, dtype=torch.bool)
-    for _ in range(2):  # once more without those that were off
-        x, y = output[kept], value[kept]
-        variance = float(x.var())
-        if not variance > 0:
-            return None
-        slope = float(((x - x.mean()) * (y - y.mean())).mean()) / float(x.var(correction=0))
-        kept = (value - y.mean() - slope * (output - x.mean())).abs() <= step / 2
-        if not kept.any():
-            return None
-    return ~kept, step
+def _share(value: Tensor, output: Tensor) -> float:
+    """Share of equal values, of a sample: enough to know a quantizer by."""
+    every = max(1, value.numel() // SAMPLE)
+    off = _off(value.flatten()[::every], output.flatten()[::every])
+    return 1 - off.count_nonzero().item() / off.numel()
 
 
-def _alike(value: Tensor, output: Tensor) -> bool:
-    """Whether a sample of the values fits, which spares most pairs the whole comparison."""
-    sample = slice(None, None, max(1, value.numel() // SAMPLE))
-    found = _wrong(value.flatten()[sample], output.flatten()[sample])
-    return found is None or float(found[0].double().mean()) <= 2 * (1 - ALIKE)
+def _pairs(values: Mapping[str, Tensor], references: Sequence[Quantizer]) -> dict[str, Quantizer]:
+    """Each tensor's quantizer: the most alike; where a tensor is too far off for that, the next one that is left."""
+    found: dict[str, Quantizer] = {}
+    for name, value in values.items():
+        alike = [(_share(value, r.output), -i, r) for i, r in enumerate(references) if r.output.shape == value.shape]
+        if alike and (best := max(alike, key=lambda entry: entry[:2]))[0] >= ALIKE:
+            found[name] = best[2]
+    left = [reference for reference in references if reference not in found.values()]
+    for name, value in values.items():
+        fits = [reference for reference in left if reference.output.shape == value.shape]
+        if name not in found and fits:
+            found[name] = fits[0]
+            left.remove(fits[0])
+    return found
 
 
 def compare(values: Mapping[str, Tensor], references: Sequence[Quantizer]) -> tuple[int, list[TensorDifference]]:
     """Find each tensor's quantizer and what differs.
 
     Args:
-        values: by name, in graph order, as ``channels_first`` gives them.
+        values: in steps, as ``ThresholdOutput.in_steps`` gives them, by name, in graph order.
         references: of the same images.
 
     Returns:
-        How many tensors were recognised, and those that differ, in graph order.
+        How many tensors have a quantizer, and those that differ from theirs, in graph order.
     """
-    recognised, differences = 0, []
-    for name, value in values.items():
-        best: tuple[int, Quantizer, Tensor, float] | None = None
-        for reference in references:
-            if reference.output.shape != value.shape or not _alike(value, reference.output):
-                continue
-            if (found := _wrong(value, reference.output)) is None:
-                continue
-            wrong, step = found
-            count = int(wrong.sum())
-            if count <= (1 - ALIKE) * value.numel() and (best is None or count < best[0]):
-                best = count, reference, wrong, step
-        if best is None:
-            continue
-        recognised += 1
-        if best[0]:
-            differences.append(_difference(name, value, *best))
-    return recognised, differences
-
-
-def _difference(
-    name: str, value: Tensor, count: int, reference: Quantizer, wrong: Tensor, step: float
-) -> TensorDifference:
-    x, y = reference.output[~wrong], value[~wrong]
-    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / float(x.var(correction=0))
-    expected = y.mean() + slope * (reference.output[wrong] - x.mean())
-    return TensorDifference(
-        tensor=name,
-        quantizer=reference.name,
-        values=count,
-        of=value.numel(),
-        largest=float(((value[wrong] - expected) / step).abs().max().round()),
-        to_boundary=float(reference.to_boundary[wrong].max()),
-    )
+    pairs = _pairs(values, references)
+    differences = []
+    for name in (name for name in values if name in pairs):
+        off, reference = _off(values[name], pairs[name].output), pairs[name]
+        if wrong := int(off.count_nonzero()):
+            boundary = float(reference.to_boundary[off != 0].max())
+            largest = float(off.abs().max())
+            differences.append(TensorDifference(name, reference.name, wrong, off.numel(), largest, boundary))
+    return len(pairs), differences

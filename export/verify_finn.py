@@ -19,7 +19,7 @@ from qtrain.errors import UserError
 from qtrain.export import finn_folder
 from qtrain.export.compiler import estimate_build
 from qtrain.export.errors import ProofError
-from qtrain.export.finn_stages import Stage, read_stages
+from qtrain.export.finn_stages import EXACT_FROM, Stage, read_stages
 from qtrain.export.lint import lint_graph
 from qtrain.export.matching import Quantizer, TensorDifference, compare, quantizers
 from qtrain.export.operators import top1
@@ -27,9 +27,8 @@ from qtrain.export.verdict import BuildResult
 
 TENSOR_IMAGES = 16
 BUDGET_S = 120.0
-# From this step on there are integers alone (custom_steps.EXACT_FROM). Before it, constants are float32, and a value
-# within their rounding of a quantizer's boundary may fall either way; no value farther away may.
-EXACT_FROM = "step_streamline_scales"
+# Where constants are float32, a value within their rounding of a quantizer's boundary may fall either way; none
+# farther away may.
 FLOAT32_ROUNDING = 1e-4  # in steps
 
 
