@@ -29,6 +29,8 @@ from qtrain.data import load_data
 from qtrain.export import ProofError, export_finn
 from qtrain.export.compiler import estimate_build
 from qtrain.export.lint import lint_module
+from qtrain.export.verdict import BuildResult
+from qtrain.export.verify_finn import verify_finn
 from qtrain.models import FAMILIES, build_model
 
 RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"
@@ -114,10 +116,25 @@ def run(cell: Cell) -> dict[str, Any]:
         except ProofError as error:
             return record | {"proof": None, "accepted": False, "reason": f"export: {error}"}
         exported = time.perf_counter()
-        build = estimate_build(folder, board=BOARD, target_fps=TARGET_FPS, out=Path(scratch) / "build", images=IMAGES)
+        build, stages = built(folder)
     verdict = {k: v for k, v in asdict(build).items() if k not in ("log", "versions", "seconds")}
     times = {"export_s": round(exported - started, 1), "build_s": round(build.seconds, 1)}
-    return record | {"proof": asdict(proof), **verdict, **times}
+    return record | {"proof": asdict(proof), **verdict, **times, "stages": stages}
+
+
+def built(folder: Path) -> tuple[BuildResult, list[dict[str, Any]]]:
+    """The compiler's verdict, and what every step's graph made of all images; nothing where it refused at once."""
+    try:
+        proof, _ = verify_finn(folder, images="all", golden_images=IMAGES)
+    except ProofError:
+        with tempfile.TemporaryDirectory() as scratch:
+            target = {"board": BOARD, "target_fps": TARGET_FPS}
+            return estimate_build(folder, out=Path(scratch) / "build", images=IMAGES, **target), []
+    kept = ("step", "images", "equal", "tensors", "of_tensors", "rounding", "unchanged")
+    return proof.build, [
+        {k: getattr(stage, k) for k in kept} | {"difference": str(stage.difference) if stage.difference else None}
+        for stage in proof.stages
+    ]
 
 
 def attempt(cell: Cell, end: float) -> dict[str, Any] | None:

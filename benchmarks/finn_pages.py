@@ -24,6 +24,10 @@ with its own executions of the graph. Numbers are frames/s and LUT of that **nar
 - **?** lint and the compiler disagree
 """
 
+STEPS_INTRO = """`qtrain verify --finn` on every cell below: all test images through the graph after each step, and on
+16 of them every threshold layer against its quantizer. Before `step_streamline_scales` constants are float32, and a
+value within their rounding of a quantizer's boundary may fall either way; such cells are listed with the distance."""
+
 
 def newest(path: Path) -> list[Record]:
     """The records of a file; of several for one network and size the last."""
@@ -83,6 +87,34 @@ def proofs(records: list[Record]) -> str:
     )
 
 
+def steps(records: list[Record]) -> str:
+    """What the graph after each of the compiler's steps made of the test images, over all cells that have it."""
+    proven = [r for r in records if r.get("stages")]
+    if not proven:
+        return "Not run yet."
+    names = {stage["step"]: None for record in proven for stage in record["stages"]}
+    rows = [["after step", "cells", "equal images", "compared tensors", "cells with a difference"], ["---"] * 5]
+    notes = []
+    for name in names:
+        found = [(r["network"], s) for r in proven for s in r["stages"] if s["step"] == name]
+        images, equal = sum(s["images"] for _, s in found), sum(s["equal"] for _, s in found)
+        tensors, of = sum(s["tensors"] for _, s in found), sum(s["of_tensors"] for _, s in found)
+        off = [(n, s) for n, s in found if s["difference"] or s["equal"] < s["images"]]
+        rows.append([name, str(len(found)), f"{equal:,} of {images:,}", f"{tensors:,} of {of:,}", str(len(off))])
+        notes += [
+            f"- {network}, {name}: {s['difference'] or 'classes only'}{' (rounding of float32)' * s['rounding']}"
+            for network, s in off
+            if not s["unchanged"]
+        ]
+    networks = ", ".join(sorted({r["network"] for r in proven}))
+    lines = [
+        "\n".join(f"| {' | '.join(row)} |" for row in rows),
+        *(["\n".join(notes)] if notes else []),
+        networks + ".",
+    ]
+    return "\n\n".join(lines)
+
+
 def oracle(records: list[Record]) -> str:
     """How often lint and the compiler agreed on random networks."""
     if not records:
@@ -121,6 +153,7 @@ def main() -> None:
         fps=records[0]["target_fps"],
     )
     sections = [head, matrix(records), proofs(records), "## Exceptions", exceptions(records)]
+    sections += ["## Every step of the compiler against the network", STEPS_INTRO, steps(records)]
     sections += ["## Lint against the compiler on random networks", oracle(newest(ORACLE))]
     PAGE.write_text("\n\n".join(sections) + "\n")
     VERDICTS.write_text(json.dumps(verdicts(records), indent=1) + "\n")

@@ -98,6 +98,8 @@ def grids() -> str:
         rows = [[name, *(grid_cell(r, name) for r in records)] for name in names]
         recipe, failed = records[0]["recipe"], [(r["recipe"]["network"], f) for r in records for f in r["failed"]]
         images = f"{recipe['train_size']:,}" if recipe["train_size"] else "all"
+        if recipe.get("split_seed") is not None:
+            images = f"the same {images} for all seeds:"
         parts.append(
             f"**{recipe['network'].split('_')[0]} width {recipe['width']:g} on {recipe['data']}**, {images} training "
             f"images, {recipe['epochs']} epochs, {recipe['optimizer']}, lr0 {recipe['lr']:g} for all that take one."
@@ -176,6 +178,20 @@ def speed() -> str:
     return table(["network", "batch", "bnn_pynq, images/s of CPU time", "qtrain", "ratio"], rows)
 
 
+def proof_times() -> str:
+    """The last record of each network's proof on the whole CIFAR-10 test set."""
+    last = {r["network"]: r for r in lines("benchmarks.jsonl") if r["benchmark"] == "export_proof"}
+    if not last:
+        return "Not measured yet."
+    rows = []
+    for network, r in last.items():
+        parts = [f"{r[k]['seconds']:.0f} s, {r[k]['memory_gb']:.1f} GB" for k in ("verify", "export")]
+        equal = f"{r['verify']['equal']:,} of {r['verify']['images']:,}"
+        rows.append([network, equal, *parts, spread(r["qonnx"]["ratio"], 0)])
+    head = ["network", "equal images", "`qtrain verify`", "export with proof", "our executor / qonnx's, CPU time"]
+    return f"Full width, the whole CIFAR-10 test set, {r['threads']} threads.\n\n{table(head, rows)}"
+
+
 def draws() -> str:
     """The last record of the draw's cost."""
     records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "aslr_overhead"]
@@ -211,6 +227,7 @@ def main() -> None:
         "Schedulers across bit widths": f"{GRIDS}\n\n{grids()}",
         "What tuning the baseline cost": tuning(),
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
+        "Speed of the proof": proof_times(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     intro = "Rendered by `make results` from the JSON lines beside this file; spreads are median [least..largest]."

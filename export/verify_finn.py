@@ -171,6 +171,7 @@ def verify_finn(
     images: int | Literal["all"] | None = None,
     budget_s: float = BUDGET_S,
     timeout_s: float = 900.0,
+    golden_images: int = 4,
     say: Callable[[str], None] = _silent,
 ) -> tuple[FinnProof, str | None]:
     """Let the compiler build a FINN folder up to its estimates, and prove the graph after each of its steps.
@@ -181,6 +182,7 @@ def verify_finn(
             ``budget_s``.
         budget_s: seconds for the execution of all steps.
         timeout_s: seconds until the compiler is stopped.
+        golden_images: that FINN's own executor runs, at seconds each.
         say: told what is being done.
 
     Returns:
@@ -201,7 +203,9 @@ def verify_finn(
     with tempfile.TemporaryDirectory(prefix="qtrain-verify-") as temporary:
         say("the compiler builds it up to its estimates")
         target = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
-        build = estimate_build(folder, out=Path(temporary) / "build", timeout_s=timeout_s, **target)
+        build = estimate_build(
+            folder, out=Path(temporary) / "build", timeout_s=timeout_s, images=golden_images, **target
+        )
         stages = read_stages(Path(temporary) / "build")
         if not stages:
             raise ProofError(_refused(build, exported))
