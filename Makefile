@@ -1,9 +1,9 @@
-# make demo | test | check | finn | finn-matrix | lint-oracle | results; PYTHON=python3.12 names another interpreter for the environment in .venv.
+# Targets: make help. PYTHON=python3.12 names another interpreter for the environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check finn finn-matrix lint-oracle format results help
+.PHONY: demo test check finn finn-base finn-matrix lint-oracle format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -41,6 +41,16 @@ format: .venv/.dev
 #: make finn    install the FINN compiler (finn-plus) beside the training environment, for estimate-only builds
 finn: .venv/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt
+
+.venv-finn-base/.done: constraints-finn-base.txt
+	$(PYTHON) -m venv --clear .venv-finn-base
+	.venv-finn-base/bin/pip install --quiet --disable-pip-version-check -c $< pip
+	PIP_BUILD_CONSTRAINT=$< .venv-finn-base/bin/pip install --quiet --disable-pip-version-check -r $<
+	.venv-finn-base/bin/python -I -c "import finn.core.onnx_exec"
+	@touch $@
+
+#: make finn-base an environment of its own for finn-base, the executor of qtrain verify --finn-base
+finn-base: .venv-finn-base/.done
 
 #: make finn-matrix  every network at every bit width through export, proof and the compiler; resumable (hours)
 finn-matrix: .venv/.base finn

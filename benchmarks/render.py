@@ -20,6 +20,9 @@ their packages' defaults, the milestones are the recipe's. Small networks and sh
 compare under a short budget, not what CNV reaches."""
 
 
+SAME = ("data", "width", "epochs", "batch_size", "train_size", "split_seed", "optimizer", "lr", "bits")
+
+
 def lines(name: str) -> list[dict[str, Any]]:
     """The records of one file, oldest first."""
     path = RESULTS / name
@@ -88,8 +91,11 @@ def comparisons() -> str:
 
 
 def grids() -> str:
-    """The newest record of every comparison over bit widths: a table for each data set, width and length."""
-    newest = {(r["recipe"]["network"], *setting(r)): r for r in lines("comparisons.jsonl") if "challenger" in r}
+    """Every comparison over bit widths: a table for each data set, width and length."""
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in (r for r in lines("comparisons.jsonl") if "challenger" in r):
+        key = record["recipe"]["network"], *setting(record)
+        newest[key] = joined(newest[key], record) if key in newest else record
     parts = []
     for key in dict.fromkeys(map(setting, newest.values())):
         records = sorted((r for r in newest.values() if setting(r) == key), key=lambda r: r["recipe"]["network"])
@@ -110,11 +116,21 @@ def grids() -> str:
     return "\n\n".join(parts) or "None recorded yet."
 
 
+def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Two comparisons of one recipe that differ in schedulers alone; of a run that both have the newer counts."""
+    again = {(c["scheduler"], c["seed"]) for c in (*newer["cells"], *newer["failed"])}
+    kept = {
+        part: [c for c in older[part] if (c["scheduler"], c["seed"]) not in again] + newer[part]
+        for part in ("cells", "failed")
+    }
+    return {**newer, **kept, "schedulers": list(dict.fromkeys([*older["schedulers"], *newer["schedulers"]]))}
+
+
 def setting(record: dict[str, Any]) -> tuple[Any, ...]:
     """What comparisons of one table have in common."""
     recipe = record["recipe"]
     family = recipe["network"].split("_")[0]
-    return (family, *(recipe[k] for k in ("data", "width", "epochs", "train_size", "optimizer", "lr", "bits")))
+    return (family, *(recipe.get(k) for k in SAME))
 
 
 def grid_cell(record: dict[str, Any], name: str) -> str:

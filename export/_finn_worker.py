@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -124,6 +125,26 @@ def folder_steps(folder: Path, checker: StepChecker | None) -> tuple[list[Any], 
     return [checker.after(step) if checker and callable(step) else step for step in steps], own.EXACT_FROM
 
 
+def beside(name: str) -> Any:
+    """Import a file of this folder; the folder itself must not be on the path, it holds a ``qonnx.py``."""
+    spec: Any = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def search(config: dict[str, Any], build_config: Any, limits: dict[str, float]) -> dict[str, Any]:
+    """Search the fastest folding that fits, from what the build left; an error of FINN's is part of the answer."""
+    from finn.builder.build_dataflow import resolve_build_steps
+
+    try:
+        found: dict[str, Any] = beside("_finn_folding").search(config, resolve_build_steps(build_config), limits)
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}", "probes": [], "best": None, "complete": False}
+    return found
+
+
 def build(request: dict[str, Any]) -> dict[str, Any]:
     """Run FINN's builder and say how it ended; what the result is worth is for the caller to judge."""
     from finn.builder.build_dataflow import build_dataflow_cfg
@@ -137,10 +158,14 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     config = {**request["config"], "steps": steps, "verify_steps": verify_steps or None}
     catcher = FailureCatcher()
     logging.getLogger("build_dataflow").addHandler(catcher)
-    code = build_dataflow_cfg(folder / "model.onnx", DataflowBuildConfig.from_dict(config))
+    build_config = DataflowBuildConfig.from_dict(config)
+    code = build_dataflow_cfg(folder / "model.onnx", build_config)
     names = [step if isinstance(step, str) else step.__name__ for step in steps]
     answer = {"exit_code": code, "failure": catcher.failure, "steps": names, "verify_steps": verify_steps}
     answer |= {"checks": checker.checks if checker else [], "exact_from": exact_from}
+    partitioned = (Path(config["output_dir"]) / "intermediate_models" / "dataflow_parent.onnx").exists()
+    if code == 0 and partitioned and request["limits"]:
+        answer["search"] = search(config, build_config, request["limits"])
     if code == 0 and request["verification"]:
         answer["hardware"] = execute_hardware(config, names[-1].rpartition(".")[2])
     return answer

@@ -4,11 +4,15 @@ Names and parts are those of finn-plus 1.6.1 (``finn.util.basic``: ``pynq_part_m
 a test compares them where finn-plus is installed. ``retired`` follows Xilinx/finn pull request 1659 (August 2026):
 Pynq-Z1 and Pynq-Z2 need an opt-in there, U280 gave way to U55C; finn-plus still builds for all three.
 
-Resources are those of the whole device, written from memory of AMD's product tables and not checked against them; a
-test holds the twelve boards of FINN's ``finn.util.platforms`` to its figures, the other seven have no check yet
-(VEK280, VCK190, V80, KV260_SOM, Ultra96-V2, RFSoC2x2, RFSoC4x2). A data-center card's shell takes
-up to a fifth of them, so what fits by this table can still be too large; FINN's own figures for the part left to the
-user (``finn.util.platforms``) lie between 80 % and 101 % of these.
+Resources are those of the whole device. For fourteen boards a test holds them to FINN's figures of the same device
+(``finn.util.platforms``; by the device in the part number, so Ultra96-V2 and RFSoC2x2 too). The other five are the
+"available" columns of utilization reports of AMD's tools, as published with designs for exactly these devices:
+VEK280 (Vitis HLS 2025.2 for xcve2802-vsvh1760-2MP-e-S, packet_sender among AMD's own Vitis examples), KV260_SOM (the
+KR260's post-implementation table in AMD's kria-apps-docs; both carry a K26), VCK190, RFSoC4x2 and V80 (several public
+designs each, whose reports agree on every figure). None was read from a data sheet.
+
+A data-center card's shell takes up to a fifth of them, so what fits by this table can still be too large; FINN's own
+figures for the part left to the user lie between 80 % and 101 % of these.
 """
 
 from __future__ import annotations
@@ -42,6 +46,11 @@ class Board:
     uram: int
     dsp: int
     retired: bool = False
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """What the device has, by the names of FINN's reports."""
+        return {"LUT": self.lut, "BRAM_18K": self.bram_18k, "URAM": self.uram, "DSP": self.dsp}
 
 
 ZYNQ, ALVEO = "vivado_zynq", "vitis_alveo"

@@ -23,7 +23,7 @@ import numpy as np
 from qtrain.errors import UserError
 from qtrain.export._child import run_group
 from qtrain.export.boards import Board, get_board
-from qtrain.export.verdict import BuildResult, figures, refusal, software_nodes, unfinished, verified
+from qtrain.export.verdict import BuildResult, figures, found_targets, refusal, software_nodes, unfinished, verified
 
 INSTALL = "install it with `make finn`"
 WORKER = Path(__file__).with_name("_finn_worker.py")
@@ -55,6 +55,7 @@ def compiler_environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     folders = {name: str(home) for name in ("HOME", "TMPDIR", "FINN_BUILD_DIR")}
     fixed = {"XILINX_VIVADO": str(home / "no-vivado"), "NUM_DEFAULT_WORKERS": "1", "GIT_ALLOW_PROTOCOL": "file"}
+    fixed |= {"PYTHONDONTWRITEBYTECODE": "1"}  # the folder is the user's and stays as it was
     return kept | folders | fixed | {"PYTHONUSERBASE": site.getuserbase()}
 
 
@@ -71,8 +72,10 @@ def _verification_pair(folder: Path, work: Path, images: int) -> int:
     return len(arrays[0])
 
 
-def _request(folder: Path, out: Path, work: Path, board: Board, options: dict[str, Any], images: int) -> Path:
-    """Write what the worker is to do; return the file."""
+def _request(
+    folder: Path, out: Path, work: Path, board: Board, options: dict[str, Any], images: int, share: float | None
+) -> Path:
+    """Write what the worker is to do; return the file. ``share``: of the board, to search the fastest folding in."""
     config = {
         "output_dir": str(out),
         "board": board.name,
@@ -84,7 +87,9 @@ def _request(folder: Path, out: Path, work: Path, board: Board, options: dict[st
         "enable_build_pdb_debug": False,
         **options,
     }
+    limits = {kind: share * has for kind, has in board.resources.items()} if share is not None else {}
     request = {"folder": str(folder), "config": config, "verification": VERIFICATION if images else {}}
+    request["limits"] = limits
     path = work / "request.json"
     path.write_text(json.dumps(request))
     return path
@@ -111,6 +116,8 @@ def estimate_build(
     python: str | None = None,
     steps: Sequence[str] | None = None,
     images: int = 4,
+    folding: Path | None = None,
+    max_fps_within: float | None = None,
 ) -> BuildResult:
     """Build a FINN folder up to FINN's estimates; needs no Vivado and no network.
 
@@ -126,6 +133,9 @@ def estimate_build(
             executed, else finn-plus' own estimate steps. ``module.step_x`` is a function of a module in the folder.
         images: how many images of the golden pair the finished hardware graph is verified with; two of them after
             each step of the folder's own.
+        folding: FINN's folding configuration, which wins over ``target_fps``; None lets FINN fold for the target.
+        max_fps_within: share of the board's LUT, BRAM, URAM and DSP within which the fastest folding is searched,
+            from ``target_fps`` on; the result and FINN's reports are then those of the best that fits, where one does.
 
     Raises:
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
@@ -140,6 +150,7 @@ def estimate_build(
         "target_fps": target_fps,
         "synth_clk_period_ns": clock_ns,
         "steps": list(steps) if steps is not None else None,
+        "folding_config_file": str(folding.resolve()) if folding is not None else None,
     }
     existed = out.exists()
     try:
@@ -150,7 +161,7 @@ def estimate_build(
         with tempfile.TemporaryDirectory(prefix="qtrain-finn-") as temporary:
             work = Path(temporary)
             count = _verification_pair(folder, work, images)
-            request = _request(folder, out, work, target, options, count)
+            request = _request(folder, out, work, target, options, count, max_fps_within)
             return _run(interpreter, request, out, count, timeout_s)
     except BaseException:  # Ctrl-C too: leave nothing half-written behind
         shutil.rmtree(out, ignore_errors=True)
@@ -175,6 +186,7 @@ def _run(interpreter: str, request: Path, out: Path, images: int, timeout_s: flo
         return BuildResult(accepted=False, reason=unfinished(status, out, timeout_s), software_nodes=(), **common)
     nodes = software_nodes(out / "intermediate_models", answer["steps"])
     refused = refusal(out, answer, images, nodes)
+    common |= found_targets(answer)
     checked = () if refused else verified(answer)
     reason = refused or "the whole network is one dataflow partition"
     return BuildResult(accepted=refused is None, reason=reason, software_nodes=nodes, verified=checked, **common)

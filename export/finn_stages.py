@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
@@ -12,11 +13,17 @@ from qtrain.export.execute import Executor
 from qtrain.export.finn_folder import BUILD_STEPS
 from qtrain.export.finn_operators import FINN_OPERATORS
 from qtrain.export.matching import threshold_outputs
+from qtrain.export.operators import top1
 
 EXACT_FROM = "step_streamline_scales"  # custom_steps.EXACT_FROM: from here on there are integers alone
 PARTITION = "step_create_dataflow_partition"
 FOLDED = "hardware_python"  # the partition after folding and the last minimizing of bit widths, as the worker saves it
 PARENT = "dataflow_parent"
+
+
+def classes_of(output: Tensor) -> Tensor:
+    """A graph's answer as int64 [N]: a graph of foreign origin may end with logits."""
+    return output.flatten() if output.dtype == torch.int64 else top1(output.flatten(1)).flatten()
 
 
 def step_names() -> list[str]:
@@ -73,7 +80,7 @@ class Runner:
     def classes(self, pixels: Tensor, batch_size: int = 25) -> Iterator[Tensor]:
         """Yield the classes int64 [batch] of uint8 ``pixels`` [N, C, H, W], batch by batch."""
         for batch in pixels.split(batch_size):
-            yield self._executor(self._feed(batch))[self._executor.output].flatten()
+            yield classes_of(self._executor(self._feed(batch))[self._executor.output])
 
     def thresholds(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return every threshold layer's output in steps, float64 [N, values], channels first, in graph order."""

@@ -74,7 +74,7 @@ def lint_graph(model: ModelWrapper) -> Findings:
     model, notes = copy.deepcopy(model), []
     if len(model.graph.input) == 0 or not model.graph.node:
         return (_unreadable("it has no input or no layers"),)
-    if not any(node.op_type in (*QUANTIZERS, "Trunc", "QuantizeLinear") for node in model.graph.node):
+    if not any(node.op_type in (*QUANTIZERS, "Trunc", "FloatQuant", "QuantizeLinear") for node in model.graph.node):
         return (not_quantized(),)
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
@@ -180,13 +180,13 @@ def _unreadable(why: str) -> Finding:
 
 
 def _no_pixels(name: str) -> Finding:
-    says = f"keeps the first layers in software: the type of input {name} is not said to be UINT8"
+    says = f"gives the first layer 32-bit floats (finn-plus; official FINN: software): input {name} is not UINT8"
     mend = "divide by 255 in the graph and annotate the input as UINT8, as `qtrain export` does"
     return Finding("input-type", "note", WHOLE, says, PARTITION, mend)
 
 
 def _no_class() -> Finding:
-    says = "leaves the last scale in software: there is no TopK behind the logits"
+    says = "builds the last scale in 32-bit floats (finn-plus; official FINN: software): no TopK behind the logits"
     mend = "put qonnx's InsertTopK(k=1) behind them, as `qtrain export` does"
     return Finding("no-top1", "note", WHOLE, says, PARTITION, mend)
 

@@ -73,7 +73,8 @@ class Network:
             for name in node.input:
                 self._consumers.setdefault(name, []).append(node)
         self._paths = {path.replace(".", "_"): path for path in paths}
-        self.streams: dict[str, Stream] = {model.graph.input[0].name: Stream()}
+        image = model.graph.input[0].name
+        self.streams: dict[str, Stream] = {image: Stream(integers=model.get_tensor_datatype(image).is_integer())}
         for node in self.nodes:
             if any(name in self.streams for name in node.input):
                 self.streams.update(dict.fromkeys(node.output, _flow(self, node)))

@@ -13,6 +13,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
 from qtrain.export.execute import Executor
+from qtrain.export.finn_operators import FINN_OPERATORS
 from qtrain.export.operators import text
 
 ALIKE = 0.9  # share of equal values from which a tensor is surely the quantizer's; by chance a sign has half
@@ -66,7 +67,7 @@ class TensorDifference:
 
 def quantizers(model: ModelWrapper, pixels: Tensor) -> list[Quantizer]:
     """Run the exported graph on uint8 ``pixels`` and read what every activation quantizer did."""
-    executor = Executor(model)
+    executor = Executor(model, FINN_OPERATORS)
     nodes = [
         node
         for node in model.graph.node

@@ -54,17 +54,22 @@ def rename(model: ModelWrapper) -> ModelWrapper:
         short = scope if in_scope[scope] == 1 else name
         taken[short] += 1
         node.name = short if taken[short] == 1 else f"{short}_{taken[short] - 1}"
-    for node in list(model.graph.node):
-        for i, tensor in enumerate(node.input):
-            if model.get_initializer(tensor) is not None:
-                _rename_tensor(model, tensor, f"{node.name}_param{i}")
-        for i, tensor in enumerate(node.output):
-            _rename_tensor(model, tensor, f"{node.name}_out" if i == 0 else f"{node.name}_out{i}")
-    _rename_tensor(model, model.graph.input[0].name, "global_in")
-    _rename_tensor(model, model.graph.output[0].name, "global_out")
+    names: dict[str, str] = {}
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        names |= {t: f"{node.name}_param{i}" for i, t in enumerate(node.input) if t in initializers}
+        names |= {t: f"{node.name}_out{i or ''}" for i, t in enumerate(node.output)}
+    names |= {model.graph.input[0].name: "global_in", model.graph.output[0].name: "global_out"}
+    _rename_tensors(model, {old: new for old, new in names.items() if old and old != new})
     return model
 
 
-def _rename_tensor(model: ModelWrapper, old: str, new: str) -> None:
-    if old and old != new:
-        model.rename_tensor(old, new)
+def _rename_tensors(model: ModelWrapper, names: dict[str, str]) -> None:
+    """Rename as if all at once: in a graph that qonnx named, a new name may be another tensor's old one."""
+    awaited = set(names.values())
+    between = {old: f"{old}_before" if old in awaited else old for old in names}
+    for old, name in between.items():
+        if name != old:
+            model.rename_tensor(old, name)
+    for old, new in names.items():
+        model.rename_tensor(between[old], new)

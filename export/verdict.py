@@ -40,6 +40,10 @@ class BuildResult:
             that after each of them, by its name, in which float32 cannot decide; with FINN's own those of
             its verifications (``finn_onnx_python``, ``initial_python``, ``streamlined_python``); in both cases
             ``hardware_python``, the folded dataflow graph with its minimized bit widths.
+        probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``, ``fps``,
+            ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error`` where FINN could not fold.
+        best_target_fps: of the probes the target that the figures are for, None where nothing fits.
+        all_faster_tried: whether the search tried every folding that is faster than that.
     """
 
     accepted: bool
@@ -56,6 +60,9 @@ class BuildResult:
     versions: dict[str, str]
     log: Path
     verified: tuple[str, ...] = field(default=())
+    probes: tuple[dict[str, Any], ...] = field(default=())
+    best_target_fps: int | None = None
+    all_faster_tried: bool = False
 
 
 def software_nodes(models: Path, steps: Sequence[str]) -> tuple[str, ...]:
@@ -94,6 +101,8 @@ def _verification_failure(out: Path, answer: dict[str, Any], images: int) -> str
             return f"the verification {kind} failed for {wrong} of {images} images"
     if failure := _step_failure(answer.get("checks", []), answer.get("exact_from")):
         return failure
+    if error := answer.get("search", {}).get("error"):
+        return f"the search for a folding failed: {error}"
     hardware = answer.get("hardware") or {"error": None, "equal": [True] * images}
     if hardware["error"]:
         return f"the dataflow graph could not be executed: {hardware['error']}"
@@ -141,6 +150,13 @@ def verified(answer: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the graphs that were executed with the right result, those of an accepted build."""
     steps = [check["step"] for check in answer.get("checks", []) if all(check["equal"])]
     return (*answer["verify_steps"], *steps, *(["hardware_python"] if answer.get("hardware") else []))
+
+
+def found_targets(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return what a search for the fastest folding tried and found, by BuildResult's names."""
+    search = answer.get("search", {"probes": [], "best": None, "complete": False})
+    best = (search["best"] or {}).get("target_fps")
+    return {"probes": tuple(search["probes"]), "best_target_fps": best, "all_faster_tried": search["complete"]}
 
 
 def figures(report: Path) -> dict[str, Any]:

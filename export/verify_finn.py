@@ -6,10 +6,10 @@ time allows, and the output of every threshold layer is compared with its quanti
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
@@ -165,6 +165,45 @@ def _failure(proof: FinnProof, exported: ModelWrapper) -> str | None:
     return None if proof.build.accepted else _refused(proof.build, exported)
 
 
+def check_build(
+    folder: Path,
+    exported: ModelWrapper,
+    pixels: Tensor,
+    classes: Tensor,
+    options: Mapping[str, Any],
+    *,
+    images: int | Literal["all"] | None,
+    budget_s: float = BUDGET_S,
+    say: Callable[[str], None] = _silent,
+) -> tuple[FinnProof, str | None]:
+    """Build a folder and check every stage; the rest as ``verify_finn``.
+
+    Args:
+        folder: that the compiler can build.
+        exported: its graph.
+        pixels: uint8 [N, C, H, W].
+        classes: int64 [N], what is right for them.
+        options: of ``estimate_build``.
+        images: as of ``verify_finn``.
+        budget_s: as of ``verify_finn``.
+        say: as of ``verify_finn``.
+    """
+    images = len(pixels) if images == "all" else images
+    if images is not None and not 1 <= images <= len(pixels):
+        raise UserError(f"images must be from 1 to the test set's {len(pixels)}, or all, but got {images}")
+    with tempfile.TemporaryDirectory(prefix="qtrain-verify-") as temporary:
+        say("the compiler builds it up to its estimates")
+        build = estimate_build(folder, out=Path(temporary) / "build", **options)
+        stages = read_stages(Path(temporary) / "build")
+        if not stages:
+            raise ProofError(_refused(build, exported))
+        count = images or _affordable(stages, pixels, budget_s)
+        say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
+        checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
+    proof = FinnProof(build, checked, count, len(pixels))
+    return proof, _failure(proof, exported)
+
+
 def verify_finn(
     folder: str | Path,
     *,
@@ -196,21 +235,8 @@ def verify_finn(
     manifest = finn_folder.read_manifest(folder)
     finn_folder.check_files(folder, manifest)
     pixels, _, logits = finn_folder.read_proof_data(folder)
-    images = len(pixels) if images == "all" else images
-    if images is not None and not 1 <= images <= len(pixels):
-        raise UserError(f"images must be from 1 to the test set's {len(pixels)}, or all, but got {images}")
-    exported, classes = ModelWrapper(str(folder / "model.onnx")), top1(logits).flatten()
-    with tempfile.TemporaryDirectory(prefix="qtrain-verify-") as temporary:
-        say("the compiler builds it up to its estimates")
-        target = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
-        build = estimate_build(
-            folder, out=Path(temporary) / "build", timeout_s=timeout_s, images=golden_images, **target
-        )
-        stages = read_stages(Path(temporary) / "build")
-        if not stages:
-            raise ProofError(_refused(build, exported))
-        count = images or _affordable(stages, pixels, budget_s)
-        say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
-        checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
-    proof = FinnProof(build, checked, count, len(pixels))
-    return proof, _failure(proof, exported)
+    options = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
+    options |= {"timeout_s": timeout_s, "images": golden_images}
+    exported = ModelWrapper(str(folder / "model.onnx"))
+    limits: dict[str, Any] = {"images": images, "budget_s": budget_s, "say": say}
+    return check_build(folder, exported, pixels, top1(logits).flatten(), options, **limits)

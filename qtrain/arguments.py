@@ -17,6 +17,7 @@ _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fp
 _TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int}
 _TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
 _TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
+_TYPES |= {"max_utilization": float}
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
 
 
@@ -147,24 +148,37 @@ def make_parser() -> ArgumentParser:
     export.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
     _add_board(export, "ZCU104")
     export.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
-    export.add_argument("--dialect", type=_TYPES["dialect"], default="qonnx", help="finn-base adds model_finn_base.onnx")
+    export.add_argument(
+        "--dialect", type=_TYPES["dialect"], default="qonnx", help="finn-base adds model_finn_base.onnx"
+    )
     export.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     commands.add_subcommand("export", export, help="make a FINN folder of a run")
 
     verify = _Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
-    verify.add_argument("folder", type=str, help="FINN folder")
+    verify.add_argument("folder", type=str, help="FINN folder; with --finn also a QONNX file")
     verify.add_argument("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
     verify.add_argument("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
     verify.add_argument("--images", type=str | None, help="a number or all; default as many as time allows")
     verify.add_argument("--json", action="store_true", help="with --finn: print the proof as JSON")
+    verify.add_argument("--data", type=str | None, help="of a QONNX file: test images to take; default random ones")
+    verify.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
     commands.add_subcommand("verify", verify, help="prove a FINN folder again")
 
-    estimate = _Parser(description="Let the real FINN compiler build a FINN folder up to its estimates (make finn).")
-    estimate.add_argument("folder", type=str, help="FINN folder")
-    estimate.add_argument("--out", type=str | None, help="folder for FINN's output; default FOLDER/estimate")
-    estimate.add_argument("--board", type=str | None, help="FINN's board name; default the folder's")
+    estimate = _Parser(
+        description="Let the real FINN compiler build a FINN folder or a QONNX file up to its estimates (make finn): "
+        "LUT, BRAM, URAM, DSP and cycles by layer, frames/s, against the board. Exit status 1 where it is estimated "
+        "not to fit the board or to miss the target. Without the compiler: MACs, BOPs, bits."
+    )
+    estimate.add_argument("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
+    estimate.add_argument("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
+    estimate.add_argument("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
     estimate.add_argument("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
     estimate.add_argument("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
+    estimate.add_argument("--max_fps", action="store_true", help="search the most frames a second that fit the board")
+    estimate.add_argument("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
+    estimate.add_argument("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
+    estimate.add_argument("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
+    estimate.add_argument("--json", action="store_true", help="print the estimate as JSON")
     estimate.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
     commands.add_subcommand("estimate", estimate, help="ask the FINN compiler")
 

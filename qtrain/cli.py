@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 done, 1 comparison or lint failed, 2 wrong input, 3 proof failed, 130 Ctrl-C."""
+"""The command line. Exit status: 0 done, 1 comparison, lint or estimate failed, 2 wrong input, 3 proof, 130 Ctrl-C."""
 
 import logging
 import os
@@ -9,7 +9,8 @@ from typing import Any
 
 from qtrain.arguments import make_parser, normalised, without_print
 from qtrain.commands.comparing import compare_command, report_command
-from qtrain.commands.exporting import estimate_command, export_command, verify_command
+from qtrain.commands.estimating import estimate_command
+from qtrain.commands.exporting import export_command, verify_command
 from qtrain.commands.paper import reproduce_command
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
 from qtrain.commands.training import lr_range_command, train_command

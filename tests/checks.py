@@ -1,6 +1,7 @@
 """Checks that several test files make: of refusals, of folders, of equality bit for bit."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ def tree(folder: Path) -> dict[str, str | None]:
         str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
         for p in folder.rglob("*")
     }
+
+
+def forge(folder: Path) -> None:
+    """Make the manifest agree with the files, as someone would who tampers with care."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def check_refusal(outcome: object, status: int, *fragments: str) -> None:

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 
 from qtrain.cli import main
 from qtrain.data import DataSet, load_data
+from qtrain.errors import UserError
+from qtrain.experiments.run import load_run, train_recipe
+from qtrain.export import export_finn
 from qtrain.export.compiler import find_compiler
+from qtrain.export.finn_base import find_finn_base
 from qtrain.recipe import Recipe
 from qtrain.report.read import ComparisonData, read_comparison
 from tests.report_data import write_comparison
@@ -41,6 +46,15 @@ def finn_plus() -> str:
     if python is None:
         absent("finn-plus", "make finn")
     return python
+
+
+@pytest.fixture(scope="session")
+def finn_base() -> str:
+    """Return the interpreter that has finn-base, in an environment of its own."""
+    try:
+        return find_finn_base()
+    except UserError:
+        absent("finn-base", "make finn-base")
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +97,23 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(int(ended.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def proven(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], few_digits: DataSet) -> Path:
+    """Return a FINN folder of a finished run, proven on 20 test images."""
+    place = tmp_path_factory.mktemp("proven")
+    train_recipe(tiny(), place / "run")
+    test = few_digits.test.take(20)
+    export_finn(load_run(place / "run")[1], place / "finn", pixels=test.images, labels=test.labels)
+    return place / "finn"
+
+
+@pytest.fixture
+def finn(proven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that folder to damage; it is ./finn."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(proven, tmp_path / "finn"))
 
 
 @pytest.fixture

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from qtrain.data import load_data
-from qtrain.export import export_finn
 from qtrain.export.compiler import compiler_environment, estimate_build, find_compiler
 from qtrain.export.finn_folder import BUILD_STEPS
-from qtrain.models import build_model
+from tests.exported_folders import export_cnv
 
 OWN_STEPS = tuple(step.rpartition(".")[2] for step in BUILD_STEPS if step.startswith("custom_steps."))
 pytestmark = pytest.mark.usefixtures("finn_plus")
@@ -42,14 +39,7 @@ ESTIMATE_STEPS = tuple(_reverse_the_classes(s) if s is step_channels_last else s
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CNV with 2-bit weights and 3-bit activations whose statistics have moved."""
-    data = load_data("digits")
-    torch.manual_seed(0)
-    model = build_model("CNV_2W3A", width=0.125)
-    for images in data.train.images.split(64)[:4]:
-        model(images.float() / 255)
-    out = tmp_path_factory.mktemp("folder") / "finn"
-    export_finn(model, out, pixels=data.test.images[:40], labels=data.test.labels[:40], board="Pynq-Z1")
-    return out
+    return export_cnv("CNV_2W3A", tmp_path_factory.mktemp("folder") / "finn", images=40)
 
 
 def run_with_finn(code: str, folder: Path, home: Path) -> str:

@@ -1,17 +1,24 @@
 """`qtrain lint` takes names, files and modules of the user's own; a wrong input is one line that helps."""
 
+import configparser
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
+import qonnx
+import torch
+from brevitas.export import export_qonnx
 from onnx.external_data_helper import convert_model_to_external_data
+from qonnx.util.cleanup import cleanup
 
 from qtrain.errors import UserError
 from qtrain.experiments.targets import parse_shape
+from qtrain.export.compiler import estimate_build
 from tests.probe_builds import exported
 from tests.probes import PROBES
+from tests.trained_networks import pynq_module
 
 OWN = """
 import sys
@@ -49,6 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken_nets.py").write_text("from torch import nn\nnet = = nn.ReLU()\n")
     (folder / "needy_nets.py").write_text("import a_package_that_is_not_there\n")
     (folder / "text.onnx").write_text("dear")
+    (folder / "empty.onnx").touch()
     (folder / "notes.txt").write_text("dear")
     (folder / "folder").mkdir()
     exported(PROBES["base"]).save(str(folder / "a.onnx"))
@@ -102,12 +110,65 @@ def test_json_is_the_findings_and_nothing_else(here: Path, cli: Callable) -> Non
     assert set(found) == {"rule", "severity", "layer", "says", "step", "mend"}
 
 
+def pynq_file(name: str, folder: Path, cleaned: bool) -> Path:
+    """Return one of brevitas' bnn_pynq networks, written by brevitas' own exporter and perhaps qonnx' clean-up."""
+    family = "CNV" if name.startswith("cnv") else "FC"
+    module = pynq_module(family)
+    config = configparser.ConfigParser()
+    assert config.read(Path(module.__file__).parents[1] / "cfg" / f"{name}.ini")
+    torch.manual_seed(0)
+    network, shape = (module.cnv, (3, 32, 32)) if family == "CNV" else (module.fc, (1, 28, 28))
+    model, path = network(config), folder / "model.onnx"
+    model(torch.rand(8, *shape))
+    export_qonnx(model.eval(), args=torch.rand(1, *shape), export_path=str(path), dynamo=False)
+    if cleaned:
+        cleanup(str(path), out_file=str(path))
+    return path
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+@pytest.mark.parametrize("name", ["tfc_1w1a", "tfc_2w2a", "cnv_1w2a"])
+def test_brevitas_own_networks_pass_cleaned_or_not(tmp_path: Path, cli: Callable, name: str, cleaned: bool) -> None:
+    outcome = cli("lint", pynq_file(name, tmp_path, cleaned))
+    assert outcome.status == 0, outcome
+    found = [line for line in outcome.out.splitlines() if line.startswith(("error", "warning", "note"))]
+    assert found == ["note: the network [input-type]", "note: the network [no-top1]"]
+
+
+def test_the_compiler_says_the_same_of_a_cleaned_one(finn_plus: str, tmp_path: Path) -> None:
+    path = pynq_file("tfc_1w1a", tmp_path, cleaned=True)
+    build = estimate_build(path.parent, board="Pynq-Z1", target_fps=100, out=tmp_path / "build", timeout_s=300)
+    assert build.accepted, build.reason
+    graph = onnx.load(tmp_path / "build" / "intermediate_models" / "step_specialize_layers.onnx").graph
+    assert {"ElementwiseMul_hls", "ElementwiseAdd_hls"} <= {node.op_type for node in graph.node}  # the notes' floats
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("eltwise_chanlast_testcase", ["Conv_0 [float-weights]", "Relu_0 [float-activation]"]),
+        ("bsd300x3-espcn/subpixel/quant_model", ["DepthToSpace_42 [operator]", "Conv_5 [float-input]"]),
+        ("bsd300x3-espcn/nn_resize/quant_model", ["Resize_42 [operator]"]),
+        ("floatquant_exec/qonnx_act_weight_fp8", ["input_quant [operator]", "Gemm [float-weights]", "Gemm [head]"]),
+        ("bsd300x3-espcn/subpixel/float_model", ["the network [not-quantized]"]),
+        ("mnist-conv/model", ["the network [not-quantized]"]),
+        ("matmul_update/sdp", ["the network [not-quantized]"]),
+    ],
+)
+def test_files_that_qonnx_ships_fail_at_the_right_node(cli: Callable, file: str, found: list[str]) -> None:
+    outcome = cli("lint", Path(qonnx.__file__).parent / "data" / "onnx" / f"{file}.onnx")
+    assert outcome.status == 1, outcome
+    assert [line for line in outcome.out.splitlines() if line.startswith("error")] == [f"error: {at}" for at in found]
+
+
 BAD = [
     (["FOO_1W1A"], ["unknown network 'FOO_1W1A'", "my_module:MyNet"]),
     (["something"], ["'something' is not a network name", "model.onnx", "run folder"]),
     (["no.onnx"], ["no.onnx does not exist"]),
     (["text.onnx"], ["text.onnx is not an ONNX file, or cut short"]),
     (["short.onnx"], ["short.onnx is not an ONNX file, or cut short"]),
+    (["empty.onnx"], ["empty.onnx is not an ONNX file, or cut short"]),
+    (["no/folder/model.onnx"], ["no/folder/model.onnx does not exist"]),
     (["outside.onnx"], ["outside.onnx keeps its weights in another file, which is missing"]),
     (["notes.txt"], ["notes.txt is a file but no .onnx file"]),
     (["folder"], ["folder is neither a run folder", "nor a FINN folder"]),

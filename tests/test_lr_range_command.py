@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,10 +11,13 @@ import yaml
 
 from qtrain.errors import UserError
 from qtrain.experiments import lr_range
+from qtrain.experiments.compare import check_comparison
 from qtrain.experiments.lr_range import resolve_lr
-from qtrain.experiments.run import train_recipe
-from qtrain.recipe import Recipe
-from tests.checks import same
+from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.run import model_of, train_recipe
+from qtrain.recipe import Recipe, Scheduler
+from qtrain.training.make_method import make_method
+from tests.checks import check_refusal, same
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20"]
 EASY = {"train_size": 200, "validation_size": 100, "augment": False, "width": 0.125}
@@ -98,6 +101,42 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(
     assert line.count("\n") == 1
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+def test_the_schedulers_that_read_no_rate_are_known(scheduler: str, tiny: Callable[..., Recipe]) -> None:
+    def numbers(lr: float) -> list[dict[str, Any]]:
+        recipe = tiny(scheduler=scheduler, lr=lr)
+        method = make_method(model_of(recipe), recipe, 3)
+        method.before_step(1.0)
+        return [{k: v for k, v in group.items() if k != "params"} for group in method.optimizer.param_groups]
+
+    assert (numbers(0.01) == numbers(0.02)) == (scheduler in lr_range.OWN_RATE)
+
+
+def test_lr_auto_is_refused_where_nobody_reads_the_rate(cli: Any, tmp_path: Path) -> None:
+    out = ["--lr=auto", "--out", tmp_path / "out"]
+    says = "lr is auto, but {} would not read the rate that is found; leave --lr out"
+    check_refusal(cli("train", "CNV_1W1A", *SMALL, "--scheduler=prodigy", *out), 2, says.format("prodigy"))
+    words = ["compare", "CNV_1W1A", *SMALL, "--schedulers=armijo,l4adam", "--challenger=armijo", *out]
+    check_refusal(cli(*words), 2, says.format("armijo, l4adam"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lr_auto_of_a_comparison_needs_one_scheduler_that_reads_it(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = tiny(lr="auto", scheduler="prodigy")
+    check_comparison(recipe, tmp_path, schedulers=["prodigy", "aslr"], seeds=1, tolerance=1, challenger="aslr")
+    with pytest.raises(UserError, match="dog, prodigy would not read"):
+        check_comparison(recipe, tmp_path, schedulers=["dog", "prodigy"], seeds=1, tolerance=1, challenger="dog")
+
+
+def test_one_rate_is_asked_for_whatever_scheduler_the_recipe_names(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lr_range, "HIGHEST", {"adam": 1e-9})
+    monkeypatch.setattr(lr_range, "FEWEST_STEPS", 16)  # time
+    with pytest.raises(UserError, match="no usable learning rate"):
+        fixed_rate(tiny(lr="auto", scheduler="prodigy"), tmp_path)
 
 
 def test_train_takes_lr_auto_and_leaves_nothing_where_there_is_no_window(

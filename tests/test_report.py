@@ -1,4 +1,4 @@
-"""The comparison's tables and verdict, the proof and the estimate, as numbers and as printed."""
+"""The comparison's tables and verdict and the proof, as numbers and as printed."""
 
 import dataclasses
 import json
@@ -133,16 +133,3 @@ def test_the_proof_prints_its_numbers(capsys: pytest.CaptureFixture[str], differ
     found = [line.split("  ")[-1].strip() for line in out.splitlines()]
     assert found == ["397 of 397", "81.50 %", "81.50 %", "2.5e-08", "4", shown, "7 of 8"]
     assert max(map(len, out.splitlines())) <= 80
-
-
-def test_an_estimate_is_shown_against_the_boards_resources(capsys: pytest.CaptureFixture[str]) -> None:
-    from qtrain.report.tables import print_estimate
-
-    build = {"verified": ("initial_python",), "fps": 1205.6, "latency_ns": 4_876_500.0}
-    build |= {"lut": 6064, "bram_18k": 10, "uram": 0, "dsp": None}
-    print_estimate(build, {"name": "Pynq-Z1", "lut": 53_200, "bram_18k": 280, "uram": 0, "dsp": 220})
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0].endswith("as torch did: initial_python")
-    assert lines[1].startswith("FINN's estimates on Pynq-Z1")
-    expected = ["frames a second 1,206", "latency 4.88 ms", "LUT 6,064 of 53,200 (11%)", "BRAM_18K 10 of 280 (4%)"]
-    assert lines[2:] == [*expected, "URAM 0 of 0"]

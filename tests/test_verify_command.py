@@ -1,43 +1,12 @@
 """``qtrain verify``: a whole FINN folder passes from anywhere, a changed or tampered one fails the proof."""
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qtrain.data import DataSet
-from qtrain.experiments.run import load_run, train_recipe
-from qtrain.export import export_finn
-from qtrain.recipe import Recipe
-from tests.checks import check_refusal, tree
-
-
-@pytest.fixture(scope="module")
-def proven(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], few_digits: DataSet) -> Path:
-    """Return a FINN folder of a finished run, proven on 20 test images."""
-    place = tmp_path_factory.mktemp("proven")
-    train_recipe(tiny(), place / "run")
-    test = few_digits.test.take(20)
-    export_finn(load_run(place / "run")[1], place / "finn", pixels=test.images, labels=test.labels)
-    return place / "finn"
-
-
-@pytest.fixture
-def finn(proven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of it to damage; it is ./finn."""
-    monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(proven, tmp_path / "finn"))
-
-
-def forge(folder: Path) -> None:
-    """Make the manifest agree with the files, as someone would who tampers with care."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+from tests.checks import check_refusal, forge, tree
 
 
 def test_a_whole_folder_verifies_from_anywhere(finn: Path, cli: Callable) -> None:

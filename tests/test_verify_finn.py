@@ -1,6 +1,5 @@
 """``qtrain verify --finn``: the real compiler's graph after each step, against the network."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from qtrain.export.finn_stages import FOLDED, step_names
 from qtrain.export.verify_finn import FinnStage, verify_finn
 from qtrain.models import build_model
 from qtrain.models.quantizers import Scales, fixed_point_input
-from tests.checks import check_refusal, tree
+from tests.checks import check_refusal, forge, tree
 
 IMAGES = 20
 # What a step of ours might get wrong: one threshold of one channel, one step too high.
@@ -51,13 +50,6 @@ def finn(tmp_path_factory: pytest.TempPathFactory, few_digits: DataSet) -> Path:
     return out
 
 
-def forge(folder: Path) -> None:
-    """Let the manifest agree with the files."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
 @pytest.mark.usefixtures("finn_plus")
 def test_every_step_is_executed_and_equal_and_the_folder_stays_as_it_was(finn: Path, cli: Callable) -> None:
     before = tree(finn)
@@ -83,7 +75,8 @@ def test_a_step_that_changes_one_threshold_is_found_by_tensor_and_distance(
     steps.write_text(steps.read_text() + WRONG_THRESHOLD)
     forge(broken)
     outcome = cli("verify", broken, "--finn", "--images", 16)
-    check_refusal(outcome, 3, "proof failed: after step_channels_last", "the network's 'act2_out'", "steps from a boundary")
+    named = "the network's 'act2_out'"
+    check_refusal(outcome, 3, "proof failed: after step_channels_last", named, "steps from a boundary")
     assert "lower convolutions" in outcome.out
 
 
@@ -146,6 +139,11 @@ def test_the_step_from_which_integers_are_exact_is_the_folders_own(finn: Path) -
 )
 def test_wrong_numbers_of_images_are_refused(finn: Path, cli: Callable, words: list[str], says: str) -> None:
     check_refusal(cli("verify", finn, "--finn", *words), 2, says)
+
+
+@pytest.mark.parametrize("words", [["--images", "5"], ["--json"], ["--data", "digits"]])
+def test_options_of_the_compilers_proof_are_refused_without_it(finn: Path, cli: Callable, words: list[str]) -> None:
+    check_refusal(cli("verify", finn, *words), 2, f"{words[0]} goes with --finn or --finn-base")
 
 
 def test_without_a_compiler_the_line_says_how_to_install_it(

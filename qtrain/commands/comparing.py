@@ -16,6 +16,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
     from qtrain.experiments.grid import compare_grid
     from qtrain.export import check_target
     from qtrain.training import Terminal
+    from qtrain.training.progress import tell
 
     options, recipes, grid = given_recipes(argv)
     if options.lr_from is not None:
@@ -28,7 +29,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
 
     def export(comparison: Comparison) -> None:
         if options.board is not None:
-            export_cells(comparison, **target, data_root=options.data_root, say=print)
+            export_cells(comparison, **target, data_root=options.data_root, say=tell)
 
     arguments: dict[str, Any] = {
         "schedulers": names_in(options.schedulers),
@@ -41,7 +42,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
         "data_root": options.data_root,
         "device": options.device,
         "watch": Terminal(),
-        "say": print,
+        "say": tell,
     }
     if grid:
         compare_grid(recipes, out, then=export, **arguments)
@@ -57,6 +58,7 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
     from qtrain.experiments.no_retuning_plan import make_plan
     from qtrain.report.no_retuning import no_retuning_shortfall, write_no_retuning
     from qtrain.training import Terminal
+    from qtrain.training.progress import tell
 
     given = any(word.partition("=")[0] == "--lr" for word in argv)
     schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr"]
@@ -70,7 +72,7 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
     )
     out = Path(options.out or f"runs/no-retuning-{plan.family}-{recipes[0].data}")
     machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device, "watch": Terminal()}
-    no_retuning(plan, out, tolerance=options.tolerance, say=print, **machine)
+    no_retuning(plan, out, tolerance=options.tolerance, say=tell, **machine)
     print(write_no_retuning(out), end="")
     print(f"{out}: no_retuning.json, .md and .png")
     if behind := no_retuning_shortfall(out):

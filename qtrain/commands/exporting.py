@@ -1,10 +1,10 @@
-"""Commands around a FINN folder: ``export``, ``verify`` and ``estimate``."""
+"""Commands around a FINN folder: ``export`` and ``verify``."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -44,17 +44,34 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         return verify_finn_base(options, image_count(options.images))
     if options.finn:
         return _verify_finn(options)
+    if given := [name for name in ("images", "json", "data") if options[name]]:
+        raise UserError(
+            f"--{given[0]} goes with --finn or --finn-base; the proof itself runs on all images of the folder"
+        )
+    if Path(options.folder).is_file():
+        raise UserError(
+            f"{options.folder} is a file without a network to compare with; add --finn to compare with FINN"
+        )
     print_proof(asdict(verify(options.folder, say=print)))
     return 0
 
 
 def _verify_finn(options: Namespace) -> int:
+    from qtrain.data import load_data
     from qtrain.export import ProofError
     from qtrain.export.verify_finn import verify_finn
+    from qtrain.export.verify_graph import verify_graph
     from qtrain.report.finn_proof import print_finn_proof
 
     say = (lambda line: print(line, file=sys.stderr)) if options.json else print
-    proof, failure = verify_finn(options.folder, images=image_count(options.images), say=say)
+    count: Any = image_count(options.images)
+    if Path(options.folder).is_file():
+        pixels = load_data(options.data, root=options.data_root).test.images if options.data else None
+        proof, failure = verify_graph(options.folder, pixels, images=count, say=say)
+    elif options.data:
+        raise UserError(f"--data goes with a QONNX file; {options.folder} has its test images inside")
+    else:
+        proof, failure = verify_finn(options.folder, images=count, say=say)
     if options.json:
         print(json.dumps(asdict(proof), indent=2, default=str))
     else:
@@ -77,28 +94,3 @@ def image_count(given: str | None) -> int | Literal["all"] | None:
     if not given.isdecimal():
         raise UserError(f"images must be a whole number, 1 or more, or all, but got {given!r}")
     return int(given)
-
-
-def estimate_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
-    """Ask the FINN compiler what a folder costs."""
-    from qtrain.export import ProofError, get_board
-    from qtrain.export.compiler import estimate_build
-    from qtrain.export.finn_folder import read_manifest
-    from qtrain.report.tables import print_estimate
-
-    folder = Path(options.folder)
-    manifest = read_manifest(folder)
-    board = get_board(options.board or manifest["board"])
-    build = estimate_build(
-        folder,
-        board=board.name,
-        target_fps=options.target_fps or manifest["target_fps"],
-        clock_ns=options.clock_ns or manifest["clock_ns"],
-        out=Path(options.out or folder / "estimate"),
-        timeout_s=options.timeout_s,
-    )
-    print_estimate(asdict(build), asdict(board))
-    if not build.accepted:
-        raise ProofError(f"{build.reason}; the compiler's output is in {build.log}")
-    print(f"FINN takes it: {build.reason}; its reports are in {build.log.parent}")
-    return 0

@@ -13,6 +13,7 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
     from qtrain.experiments.reproduce import list_cells, planned_rows, reproduce_tables
     from qtrain.report.paper import FIGURES, write_figures, write_page
     from qtrain.training import Terminal
+    from qtrain.training.progress import tell
 
     what, results, page = options.what, Path(options.results), Path(options.page)
     names = names_in(options.networks) if options.networks else []
@@ -30,7 +31,7 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
             data_root=options.data_root,
             device=options.device,
             watch=Terminal(),
-            say=print,
+            say=tell,
             **plan,
         )
         planned = planned_rows(what, names, options.protocol)

@@ -13,6 +13,7 @@ def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
     """Train a network into a run folder, or continue one."""
     from qtrain.experiments.run import resume_run, train_recipe
     from qtrain.training import Terminal
+    from qtrain.training.progress import tell
 
     if options.resume is not None:
         given = [word for word in argv[1:] if word.startswith("--") or word == options.network]
@@ -26,8 +27,8 @@ def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
         stem = f"{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}"
         out = Path(options.out or f"runs/{stem}")
         machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
-        result = train_recipe(recipe, out, watch=Terminal(), say=print, **machine)
-    print(
+        result = train_recipe(recipe, out, watch=Terminal(), say=tell, **machine)
+    tell(
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
     )

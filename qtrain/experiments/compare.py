@@ -8,10 +8,11 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, cells_of, check_cells, run_cell
 from qtrain.experiments.json_files import write_json
+from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
 from qtrain.experiments.run import export_run
 from qtrain.export import verify
-from qtrain.recipe import Recipe
+from qtrain.recipe import AUTO, Recipe
 from qtrain.report.statistics import Difference, default_judged, shortfalls
 from qtrain.training import Watcher
 
@@ -138,6 +139,8 @@ def check_comparison(
     for name, runs in (tuning or {}).items():
         if name not in schedulers or runs < 0:
             raise UserError(f"tuning must give runs, 0 or more, for some of {list(schedulers)}, but got {name}={runs}")
+    if recipe.lr == AUTO:
+        check_rate_is_read(schedulers)
     known, _ = known_rate(recipe, out)
     cells = cells_of(known or recipe, out, schedulers, seeds)
     ours = (out / COMPARISON, out / LR_RANGE, *(folder for _, folder in cells))

@@ -1,7 +1,7 @@
 """The learning-rate range test on a recipe: its network, data, optimizer and loss, and nothing of its schedule."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from qtrain.training.splits import load_splits
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
 HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
+# These find their step sizes themselves, and never read the recipe's rate.
+OWN_RATE = frozenset({"l4mom", "l4adam", "armijo", "prodigy", "dadaptation", "dog"})
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 200, 1000
 READ_IMAGES = 500
 
@@ -132,12 +134,24 @@ def resolve_lr(
         The recipe with a number, and the test's record: window, suggestion, steps and seconds.
 
     Raises:
-        UserError: the recipe has a number already, or there is no usable window.
+        UserError: the recipe has a number already or a scheduler that reads none, or there is no usable window.
     """
+    check_rate_is_read([recipe.scheduler])
     if recipe.lr != AUTO:
         raise UserError(f"lr is {recipe.lr:g} already; give lr auto to have the range test choose it")
     search = find_lr(recipe, data_root=data_root, device=device, watch=watch)
     return recipe.replace(lr=search.found.suggestion), search.record()
+
+
+def check_rate_is_read(schedulers: Collection[str]) -> None:
+    """See that the rate, which costs steps to find, will be read by one of the schedulers at least.
+
+    Raises:
+        UserError: none of them reads the recipe's rate.
+    """
+    if not set(schedulers) - OWN_RATE:
+        names = ", ".join(schedulers)
+        raise UserError(f"lr is auto, but {names} would not read the rate that is found; leave --lr out")
 
 
 def _check_high(high: float) -> None:

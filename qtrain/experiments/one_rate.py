@@ -46,7 +46,7 @@ def fixed_rate(
     """As ``known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time.
 
     Args:
-        recipe: of the experiment; its scheduler's options play no part, they may be by scheduler.
+        recipe: of the experiment; its scheduler and the options play no part, they may be several.
         out: its folder, made where it is missing.
         say: told of a rate that was found now.
         machine: data_root, device and watch, as ``resolve_lr``'s.
@@ -59,7 +59,8 @@ def fixed_rate(
         return known, record
     from qtrain.experiments.lr_range import resolve_lr
 
-    found, record = resolve_lr(recipe.replace(scheduler_options={}), **machine)
+    # The rate is that of several schedulers, of which the recipe's own may be none.
+    found, record = resolve_lr(recipe.replace(scheduler="constant", scheduler_options={}), **machine)
     known = recipe.replace(lr=found.lr)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / LR_RANGE, {"recipe": known.to_dict(), "record": record})

@@ -39,12 +39,10 @@ def print_finn_proof(proof: Mapping[str, Any]) -> None:
     console = ReportConsole(highlight=False)
     head = ("after FINN's step", "nodes", "equal\nimages", "tensors\ncompared", "finding")
     print_table(TableData(head, stage_rows(proof["stages"])), console)
-    print_notes(
-        {
-            f"{proof['images']:,} of {proof['of_images']:,} test images after each step; every threshold layer's "
-            "output on 16 of them.": "dim",
-            f"FINN's own executor gave the right classes for {len(proof['build']['verified'])} of these graphs, on its "
-            "few golden images.": "dim",
-        },
-        console,
-    )
+    golden = len(proof["build"]["verified"])
+    notes = [
+        f"{proof['images']:,} of {proof['of_images']:,} images after each step; every threshold layer's output on 16.",
+        f"FINN's own executor gave the right classes for {golden} of these graphs, on its few golden images."
+        * bool(golden),
+    ]
+    print_notes(dict.fromkeys(filter(None, notes), "dim"), console)

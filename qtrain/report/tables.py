@@ -1,6 +1,6 @@
 """Tables of a comparison, a proof and an estimate, printed on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,35 +82,104 @@ def print_proof(proof: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def print_estimate(build: Mapping[str, Any], board: Mapping[str, Any]) -> None:
-    """Print FINN's verdict and its estimates against what the board has.
+def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None:
+    """Print FINN's estimates layer by layer, and in all against what the board has.
 
     Args:
-        build: the fields of ``qtrain.export.verdict.BuildResult``.
-        board: the fields of ``qtrain.export.boards.Board``.
+        estimate: what ``qtrain.export.estimate.Estimate.to_json`` writes.
+        verified: the graphs that FINN executed with the right answer.
     """
     console = _console()
-    checks = ", ".join(build["verified"]) or "none"
-    console.print(_text(f"Graphs that FINN executed and that answered as torch did: {checks}", console), soft_wrap=True)
-    console.print(_text(f"FINN's estimates on {board['name']}, optimistic before synthesis:", console), soft_wrap=True)
+    if verified:
+        note = f"Graphs that FINN executed and that answered as torch did: {', '.join(verified)}"
+        console.print(_text(note, console), soft_wrap=True)
+    print_table(layer_table(estimate), console, left=2)
+    console.print()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right", no_wrap=True)
-    for what, number in estimate_rows(build, board):
+    for what, number in estimate_rows(estimate):
         table.add_row(_text(what, console), _text(number, console, "bold"))
     console.print(table)
+    if estimate["probes"]:
+        console.print()
+        print_table(probe_table(estimate), console, left=0)
+        console.print(_text(search_sentence(estimate), console), soft_wrap=True)
+    notes = {fit_sentence(estimate): "bold green" if estimate["fits"] else "bold red", f"{estimate['label']}.": "dim"}
+    print_notes(notes, console)
 
 
-def estimate_rows(build: Mapping[str, Any], board: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What FINN estimated, one row each; nothing where it wrote no estimates."""
-    rows = []
-    if build["fps"] is not None:
-        rows += [("frames a second", f"{build['fps']:,.0f}"), ("latency", f"{build['latency_ns'] / 1e6:,.2f} ms")]
-    for key, name in (("lut", "LUT"), ("bram_18k", "BRAM_18K"), ("uram", "URAM"), ("dsp", "DSP")):
-        if build[key] is not None:
-            share = f" ({build[key] / board[key]:.0%})" if board[key] else ""
-            rows.append((name, f"{build[key]:,} of {board[key]:,}{share}"))
+def layer_table(estimate: Mapping[str, Any]) -> TableData:
+    """The layers of the hardware in order; FINN's longest name is shortened as in its own ``InferConvInpGen``."""
+    amounts = ("cycles", "lut", "bram_18k", "uram", "dsp")
+    rows = [
+        (
+            layer["place"],
+            layer["name"].replace("ConvolutionInputGenerator", "ConvInpGen"),
+            *(f"{layer[amount]:,}" for amount in amounts),
+        )
+        for layer in estimate["layers"]
+    ]
+    return TableData(("layer", "FINN's layer", "cycles", *estimate["used"]), tuple(rows))
+
+
+def probe_table(estimate: Mapping[str, Any]) -> TableData:
+    """What a search for the largest target tried, in its order."""
+    rows = [
+        (
+            f"{probe['target_fps']:,}",
+            f"{probe['fps']:,.0f}",
+            *(f"{probe[kind]:,.0f}" if kind in probe else "" for kind in estimate["used"]),
+            "yes" if probe["fits"] else "no",
+        )
+        for probe in estimate["probes"]
+    ]
+    return TableData(("tried: target", "frames/s", *estimate["used"], "fits"), tuple(rows))
+
+
+def search_sentence(estimate: Mapping[str, Any]) -> str:
+    """How far the search went."""
+    tried = len(estimate["probes"])
+    if estimate["all_faster_tried"]:
+        return f"{tried} targets tried, among them every folding that is faster than this one."
+    return f"{tried} targets tried, not all there are: larger is not always larger in memory, so another one may fit."
+
+
+def estimate_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What FINN estimated in all, one row each."""
+    slowest = next(layer for layer in estimate["layers"] if layer["name"] == estimate["slowest"])
+    name = f"{slowest['name']} ({slowest['place']})" if slowest["place"] else slowest["name"]
+    rows = [
+        ("frames a second", f"{estimate['fps']:,.0f} of {estimate['target_fps']:,}"),
+        ("latency", f"{estimate['latency_ns'] / 1e6:,.2f} ms"),
+        ("slowest layer", f"{name}: {estimate['cycles']:,} cycles"),
+    ]
+    for kind, has in estimate["available"].items():
+        used = estimate["used"][kind]
+        rows.append((kind, f"{used:,} of {has:,}{f' ({used / has:.0%})' if has else ''}"))
     return rows
+
+
+def fit_sentence(estimate: Mapping[str, Any]) -> str:
+    """Whether it fits, by the resource that is used most."""
+    shares = {kind: float("inf") if share is None else share for kind, share in estimate["shares"].items()}
+    fullest = max(shares, key=lambda kind: shares[kind])
+    amount = f"{shares[fullest]:.0%}" if estimate["available"][fullest] else f"{estimate['used'][fullest]} of 0"
+    allowed = "" if estimate["max_utilization"] == 1 else f", {estimate['max_utilization']:.0%} may be used"
+    return f"{'Fits' if estimate['fits'] else 'Does not fit'} {estimate['board']}: {amount} {fullest}{allowed}."
+
+
+def print_cost(cost: Mapping[str, Any]) -> None:
+    """Print what a network costs on any hardware.
+
+    Args:
+        cost: the fields of ``qtrain.export.cost.NetworkCost``.
+    """
+    fields = ("macs", "bops", "weight_bits", "output_bits")
+    rows = [(layer["name"], *(f"{layer[field]:,}" for field in fields)) for layer in cost["layers"]]
+    rows.append(("in all", *(f"{cost[field]:,}" for field in fields)))
+    head = ("layer", "MACs", "BOPs", "weights, bits", "outputs, bits\n(accumulators)")
+    print_table(TableData(head, tuple(rows)), _console())
 
 
 def _console() -> Console:

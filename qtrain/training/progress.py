@@ -1,5 +1,7 @@
 """What a person sees while a run trains: one live line on a terminal, a line now and then elsewhere."""
 
+import os
+import sys
 import time
 from typing import Any, Protocol
 
@@ -39,11 +41,32 @@ class Silent:
         """Do nothing."""
 
 
+class PatientConsole(Console):
+    """rich's, but a reader who leaves (``qtrain train ... | head``) ends no training; rich exits, with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say the rest to nobody."""
+        _mute()
+
+
+def tell(line: str) -> None:
+    """Print a line at once; a reader who has left misses it, and the caller goes on."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _mute()
+
+
+def _mute() -> None:
+    """Let standard output, and what of it is not flushed yet, go nowhere from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Terminal:
     """A rich progress line with rate and time left; where there is no terminal, about ten lines a run."""
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Console()
+        self._console = console or PatientConsole()
         self._bar: Progress | None = None
 
     def start(self, title: str, steps: int, done: int) -> None:

@@ -1,0 +1,61 @@
+"""A bare QONNX file of any origin: read with one clear line where it cannot be, and laid out for the compiler."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+
+from qtrain.errors import UserError
+
+_STEPS = ("custom_steps.py", "custom_transforms.py")
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with the weights that it may keep in files beside it.
+
+    Raises:
+        UserError: no such file, not ONNX, cut short, or a file with its weights is missing or too short.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name a FINN folder or a QONNX file")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf has no error of its own that all its versions raise
+        proto = onnx.ModelProto()
+    if not proto.graph.node or not proto.graph.output:
+        raise UserError(f"{path} is not an ONNX file, or cut short; write it again with brevitas.export.export_qonnx")
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError):
+        names = {
+            entry.value
+            for tensor in proto.graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        where = ", ".join(sorted(names))
+        raise UserError(
+            f"{path} keeps its weights in {where}, which is missing or cut short; put it back beside it"
+        ) from None
+    return proto
+
+
+@contextmanager
+def folder_of(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder for the compiler: the graph with its weights inside, and our build steps.
+
+    Raises:
+        UserError: as ``read_graph``.
+    """
+    proto = read_graph(path)
+    with tempfile.TemporaryDirectory(prefix="qtrain-graph-") as temporary:
+        folder = Path(temporary)
+        onnx.save(proto, str(folder / "model.onnx"))
+        for name in _STEPS:
+            shutil.copyfile(Path(__file__).with_name(name), folder / name)
+        yield folder

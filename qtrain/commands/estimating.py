@@ -1,0 +1,204 @@
+"""``qtrain estimate``: what a FINN folder or a QONNX file costs on a board, or without the compiler, at all."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from qtrain.commands.status import ESTIMATE_MISSED, fail
+from qtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from qtrain.export.boards import Board
+    from qtrain.export.estimate import Estimate
+
+BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}  # what a bare file does not say
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to estimate: the user's words, and the folder's where there are none.
+
+    Attributes:
+        given: folder or file, as it was named.
+        folder: that the compiler builds from, a temporary one for a bare file.
+        model: the graph, for the names of its layers.
+        folding: the folder's saved one, None where FINN shall fold for the target.
+    """
+
+    given: Path
+    folder: Path
+    model: Path
+    board: "Board"
+    target_fps: int
+    clock_ns: float
+    folding: Path | None
+
+
+def estimate_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    """Ask the FINN compiler what a network costs; without it, count."""
+    from qtrain.export import get_board
+    from qtrain.export.compiler import INSTALL, find_compiler
+
+    _check(options)
+    if options.board:
+        get_board(options.board)
+    if options.cost_only or find_compiler() is None:
+        for flag in ("max_fps", "save_folding"):
+            if options[flag]:
+                why = "--cost-only asks for none" if options.cost_only else f"there is no FINN compiler here; {INSTALL}"
+                raise UserError(f"--{flag.replace('_', '-')} needs the compiler's estimate, but {why}")
+        return _cost(options)
+    with _asked(options) as asked:
+        return _estimate(asked, options)
+
+
+def _check(options: Namespace) -> None:
+    """Refuse what contradicts itself, before minutes are spent."""
+    share = options.max_utilization
+    if not 0 < share <= 1:
+        raise UserError(f"max_utilization is {share:g}: it must be above 0 and at most 1, for instance 0.8")
+    if options.save_folding and Path(options.target).is_file():
+        raise UserError(f"--save-folding writes into a FINN folder, but {options.target} is a file; name a folder")
+
+
+def _cost(options: Namespace) -> int:
+    from qtrain.export.compiler import INSTALL
+    from qtrain.export.cost import network_cost
+    from qtrain.export.finn_folder import read_manifest
+    from qtrain.report.tables import print_cost
+
+    path = Path(options.target)
+    if not path.is_file():
+        read_manifest(path)  # a folder of ours, of this format
+        path = path / "model.onnx"
+    cost = network_cost(path).to_dict()
+    if options.json:
+        print(json.dumps(cost, indent=2))
+        return 0
+    print_cost(cost)
+    asks = "without --cost-only the FINN compiler says more" if options.cost_only else f"for FINN's own, {INSTALL}"
+    print(f"These are {cost['label']}; {asks}.")
+    return 0
+
+
+@contextmanager
+def _asked(options: Namespace) -> Iterator[_Asked]:
+    from qtrain.export import get_board
+    from qtrain.export.finn_folder import check_files, read_manifest
+    from qtrain.export.folding import read_folding, saved_folding
+    from qtrain.export.graph_file import folder_of, read_graph
+
+    given = Path(options.target)
+    chosen = {name: options[name] for name in BARE if options[name] is not None}
+    if given.is_file():
+        facts = BARE | chosen
+        with folder_of(given) as folder:
+            yield _Asked(given, folder, folder / "model.onnx", get_board(facts["board"]), *_rates(facts), None)
+        return
+    manifest = read_manifest(given)
+    read_graph(given / "model.onnx")
+    facts = {name: manifest[name] for name in BARE} | chosen
+    folding = None if chosen or options.max_fps or options.save_folding else saved_folding(given)
+    if folding is not None:
+        read_folding(folding)
+    if options.save_folding:
+        check_files(given, manifest)
+    yield _Asked(given, given, given / "model.onnx", get_board(facts["board"]), *_rates(facts), folding)
+
+
+def _rates(facts: dict[str, Any]) -> tuple[int, float]:
+    return facts["target_fps"], facts["clock_ns"]
+
+
+def _estimate(asked: _Asked, options: Namespace) -> int:
+    from qtrain.export import ProofError
+    from qtrain.export.compiler import estimate_build
+    from qtrain.export.estimate import read_estimate
+
+    default = (
+        asked.given / "estimate" if asked.given.is_dir() else asked.given.with_name(f"{asked.given.stem}-estimate")
+    )
+    build = estimate_build(
+        asked.folder,
+        board=asked.board.name,
+        target_fps=asked.target_fps,
+        clock_ns=asked.clock_ns,
+        out=Path(options.out or default),
+        timeout_s=options.timeout_s,
+        folding=asked.folding,
+        max_fps_within=options.max_utilization if options.max_fps else None,
+    )
+    if not build.accepted:
+        more = f"; `qtrain lint {asked.given}` may say what to change" if asked.given.is_file() else ""
+        raise ProofError(f"{build.reason}; the compiler's output is in {build.log}{more}")
+    estimate = read_estimate(
+        build,
+        asked.model,
+        asked.board,
+        target_fps=asked.target_fps,
+        clock_ns=asked.clock_ns,
+        max_utilization=options.max_utilization,
+    )
+    _report(estimate, asked, build.verified, build.log.parent, options.json)
+    problems = _problems(estimate, options.max_fps)
+    if problems:
+        fail(f"by FINN's estimate {'; '.join(problems)}", ESTIMATE_MISSED)
+    if options.save_folding:
+        _save(estimate, asked, build.log.parent, options.json)
+    return 0
+
+
+def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Write ``estimate.json`` and ``estimate.png``, and print one or the other."""
+    from qtrain.report.estimate import write_figure
+    from qtrain.report.tables import print_estimate
+
+    text, figure = estimate.to_json(), out / "estimate.png"
+    values = json.loads(text)
+    (out / "estimate.json").write_text(text)
+    write_figure(values, asked.given.resolve().name, figure)
+    if as_json:
+        print(text, end="")
+        return
+    print_estimate(values, verified)
+    if asked.folding is not None:
+        print(f"Folded as {asked.folding} says; --target-fps or --max-fps folds anew.")
+    if asked.board.retired:
+        print(f"Official FINN builds for {asked.board.name} only after an opt-in now; finn-plus builds for it.")
+    print(f"FINN takes it: the whole network is one dataflow partition; tables, figure and reports are in {out}")
+
+
+def _problems(estimate: "Estimate", searched: bool) -> list[str]:
+    """What FINN's estimate says against the folding; of a search the smallest network it tried."""
+    if not searched or any(probe["fits"] for probe in estimate.probes):
+        return estimate.problems()
+    smallest = min(estimate.probes, key=lambda probe: probe["target_fps"])
+    none = f"none of {len(estimate.probes)} foldings fits {estimate.board}"
+    if "error" in smallest:
+        return [f"{none}, and FINN cannot fold for {smallest['target_fps']} frame/s: {smallest['error']}"]
+    over = [
+        f"{smallest[kind]:,.0f} of {has:,} {kind}"
+        for kind, has in estimate.available.items()
+        if smallest[kind] > estimate.max_utilization * has
+    ]
+    return [
+        f"{none}: for {smallest['target_fps']} frame/s it already needs {', '.join(over)}, "
+        f"and {estimate.max_utilization:.4g} of that may be used; take a larger board, fewer bits or a narrower network"
+    ]
+
+
+def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
+    from qtrain.export.folding import FOLDING, read_folding, save_folding
+
+    folding = read_folding(out / "report" / "auto_folding_config.json")
+    save_folding(asked.folder, folding, asked.board, estimate.target_fps, asked.clock_ns)
+    if not quiet:
+        print(
+            f"{asked.given / FOLDING}: the build starts from it now, for {estimate.target_fps:,} frames/s on "
+            f"{estimate.board}"
+        )
