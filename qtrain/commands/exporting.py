@@ -50,7 +50,7 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         )
     if Path(options.folder).is_file():
         raise UserError(
-            f"{options.folder} is a file without a network to compare with; add --finn to compare with FINN"
+            f"{options.folder} is not a FINN folder but a file; with --finn a QONNX file is compared with FINN"
         )
     print_proof(asdict(verify(options.folder, say=print)))
     return 0
