@@ -75,7 +75,7 @@ _SHIPPED = ("custom_steps.py", "custom_transforms.py")
 
 _README = """{network} for {board}, {fps} frames/s: {accuracy:.2f} % top-1 on {images} images, torch and graph equal.
 Official FINN: `python build.py` in its container. FINN+: `finn build build_config.yaml model.onnx` in this folder, with
-`--stop step_generate_estimate_reports` for estimates alone. `qtrain verify .` repeats the proof that `manifest.json` has.
+`--stop step_generate_estimate_reports` for estimates alone. `qtrain verify .` repeats the proof in `manifest.json`.
 """
 
 
