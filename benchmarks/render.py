@@ -92,10 +92,7 @@ def comparisons() -> str:
 
 def grids() -> str:
     """Every comparison over bit widths: a table for each data set, width and length."""
-    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for record in (r for r in lines("comparisons.jsonl") if "challenger" in r):
-        key = record["recipe"]["network"], *setting(record)
-        newest[key] = joined(newest[key], record) if key in newest else record
+    newest = {(r["recipe"]["network"], *setting(r)): r for r in lines("comparisons.jsonl") if "challenger" in r}
     parts = []
     for key in dict.fromkeys(map(setting, newest.values())):
         records = sorted((r for r in newest.values() if setting(r) == key), key=lambda r: r["recipe"]["network"])
@@ -105,10 +102,11 @@ def grids() -> str:
         recipe, failed = records[0]["recipe"], [(r["recipe"]["network"], f) for r in records for f in r["failed"]]
         images = f"{recipe['train_size']:,}" if recipe["train_size"] else "all"
         if recipe.get("split_seed") is not None:
-            images = f"the same {images} for all seeds:"
+            images = f"the same {images} for all seeds as"
         parts.append(
-            f"**{recipe['network'].split('_')[0]} width {recipe['width']:g} on {recipe['data']}**, {images} training "
-            f"images, {recipe['epochs']} epochs, {recipe['optimizer']}, lr0 {recipe['lr']:g} for all that take one."
+            f"**{recipe['network'].split('_')[0]} width {recipe['width']:g} on {recipe['data']}**, {key[1]}: {images} "
+            f"training images, {recipe['epochs']} epochs, {recipe['optimizer']}, lr0 {recipe['lr']:g} for all that "
+            "take one."
         )
         parts.append(table(head, rows))
         parts += [option_line(records, name) for name in names if name.startswith("aslr_")]
@@ -116,21 +114,11 @@ def grids() -> str:
     return "\n\n".join(parts) or "None recorded yet."
 
 
-def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
-    """Two comparisons of one recipe that differ in schedulers alone; of a run that both have the newer counts."""
-    again = {(c["scheduler"], c["seed"]) for c in (*newer["cells"], *newer["failed"])}
-    kept = {
-        part: [c for c in older[part] if (c["scheduler"], c["seed"]) not in again] + newer[part]
-        for part in ("cells", "failed")
-    }
-    return {**newer, **kept, "schedulers": list(dict.fromkeys([*older["schedulers"], *newer["schedulers"]]))}
-
-
 def setting(record: dict[str, Any]) -> tuple[Any, ...]:
-    """What comparisons of one table have in common."""
+    """What comparisons of one table have in common; the day too, since single runs differ from machine to machine."""
     recipe = record["recipe"]
     family = recipe["network"].split("_")[0]
-    return (family, *(recipe.get(k) for k in SAME))
+    return (family, record["machine"]["date"][:10], *(recipe.get(k) for k in SAME))
 
 
 def grid_cell(record: dict[str, Any], name: str) -> str:
