@@ -29,6 +29,7 @@ from qtrain.export.errors import ProofError
 from qtrain.export.finn_folder import MANIFEST, check_files, read_manifest, read_proof_data
 from qtrain.export.operators import top1
 from qtrain.export.verify import TOLERANCE
+from qtrain.files import write_whole
 
 INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-base in QTRAIN_FINN_BASE_PYTHON"
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
@@ -237,7 +238,5 @@ def add_dialect(folder: Path) -> Path:
     path = folder / DIALECT_MODEL
     model.save(str(path))
     manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    written = folder / f".{MANIFEST}"
-    written.write_text(json.dumps(manifest, indent=2) + "\n")
-    os.replace(written, folder / MANIFEST)
+    write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return path

@@ -71,7 +71,7 @@ BUILD_STEPS = (
     *(f"custom_steps.step_{name}" for name in _OWN_STEPS),
     *(f"step_{name}" for name in _FINN_PLUS_STEPS),
 )
-_SHIPPED = ("custom_steps.py", "custom_transforms.py")
+SHIPPED = ("custom_steps.py", "custom_transforms.py")
 
 _README = """{network} for {board}, {fps} frames/s: {accuracy:.2f} % top-1 on {images} images, torch and graph equal.
 Official FINN: `python build.py` in its container. FINN+: `finn build build_config.yaml model.onnx` in this folder, with
@@ -152,7 +152,7 @@ def write_build_files(folder: Path, board: Board, target_fps: int, clock_ns: flo
     (folder / "dataflow_build_config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "build_config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "build.py").write_text(_BUILD_PY)
-    for name in _SHIPPED:
+    for name in SHIPPED:
         shutil.copyfile(Path(__file__).with_name(name), folder / name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from qtrain.errors import UserError
 from qtrain.export.boards import Board
 from qtrain.export.finn_folder import MANIFEST, build_config, check_files, checksums, read_manifest
+from qtrain.files import write_whole
 
 FOLDING = "folding_config.json"
 CONFIGS = ("dataflow_build_config.json", "build_config.yaml")
@@ -74,14 +74,14 @@ def save_folding(folder: Path, folding: Mapping[str, Any], board: Board, target_
     old = {name: _content(folder / name) for name in (*texts, MANIFEST)}
     try:
         for name, text in texts.items():
-            _replace(folder / name, text.encode())
-        _replace(folder / MANIFEST, manifest_text().encode())
+            write_whole(folder / name, text.encode())
+        write_whole(folder / MANIFEST, manifest_text().encode())
     except BaseException as error:  # Ctrl-C too
         for name, content in old.items():
             if content is None:
                 (folder / name).unlink(missing_ok=True)
             elif _content(folder / name) != content:
-                _replace(folder / name, content)
+                write_whole(folder / name, content)
         if isinstance(error, OSError):
             raise UserError(f"cannot write to {folder} ({error.strerror}); nothing in it was changed") from None
         raise
@@ -93,13 +93,3 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_bytes(content)
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 import onnx
 
 from qtrain.errors import UserError
-
-_STEPS = ("custom_steps.py", "custom_transforms.py")
+from qtrain.export.finn_folder import SHIPPED
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -56,6 +55,6 @@ def folder_of(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="qtrain-graph-") as temporary:
         folder = Path(temporary)
         onnx.save(proto, str(folder / "model.onnx"))
-        for name in _STEPS:
+        for name in SHIPPED:
             shutil.copyfile(Path(__file__).with_name(name), folder / name)
         yield folder

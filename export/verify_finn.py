@@ -30,6 +30,7 @@ BUDGET_S = 120.0
 # Where constants are float32, a value within their rounding of a quantizer's boundary may fall either way; none
 # farther away may.
 FLOAT32_ROUNDING = 1e-4  # in steps
+_OF_THE_GRAPH = ("equal", "tensors", "of_tensors", "difference", "rounding")
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,34 @@ def _silent(_: str) -> None:
     pass
 
 
-def _tensors(stage: Stage, pixels: Tensor, references: Sequence[Quantizer]) -> tuple[int, int, list[TensorDifference]]:
-    values = stage.runner().thresholds(pixels)
+def _executed(
+    stage: Stage,
+    exported: ModelWrapper,
+    pixels: Tensor,
+    expected: Tensor,
+    references: Sequence[Quantizer],
+    integers: bool,
+) -> dict[str, Any]:
+    """What one graph makes of all images, and of a sample tensor by tensor; where classes differ, of those images."""
+    runner = stage.runner()
+    values = runner.thresholds(pixels[:TENSOR_IMAGES])
     recognised, differences = compare(values, references)
-    return recognised, len(values), differences
+    classes = torch.cat(list(runner.classes(pixels)))
+    wrong = (classes != expected).nonzero().flatten()
+    found = differences[:1]
+    if len(wrong):  # these images say why; the sample may hold none of them
+        there = pixels[wrong[:TENSOR_IMAGES]]
+        found += compare(runner.thresholds(there), quantizers(exported, there))[1][:1]
+    explained = len(found) == bool(differences) + bool(len(wrong))
+    near = bool(found) and explained and all(d.to_boundary <= FLOAT32_ROUNDING for d in found)
+    return {
+        "equal": len(pixels) - len(wrong),
+        "tensors": recognised,
+        "of_tensors": len(values),
+        "difference": found[0] if found else None,
+        "rounding": near and not integers,
+        "unchanged": False,
+    }
 
 
 def _affordable(stages: Sequence[Stage], pixels: Tensor, budget_s: float) -> int:
@@ -131,20 +156,16 @@ def check_stages(
         started = time.perf_counter()
         unchanged = before is not None and stage.channels_last == before.channels_last and stage.same_as(before)
         if unchanged:
-            equal, counts = found[-1].equal, (found[-1].tensors, found[-1].of_tensors)
-            first, near = found[-1].difference, found[-1].rounding
+            facts = {name: getattr(found[-1], name) for name in _OF_THE_GRAPH} | {"unchanged": True}
+            facts["rounding"] = facts["rounding"] and not integers
         else:
-            recognised, of_tensors, differences = _tensors(stage, sample, references)
-            counts = recognised, of_tensors
-            classes = torch.cat(list(stage.runner().classes(pixels)))
-            equal = int((classes == expected).sum())
-            first = differences[0] if differences else None
-            differs = equal < len(pixels) or first is not None
-            near = differs and not integers and all(d.to_boundary <= FLOAT32_ROUNDING for d in differences[:1])
+            facts = _executed(stage, exported, pixels, expected, references, integers)
         seconds = time.perf_counter() - started
-        nodes = len(stage.model.graph.node)
-        found.append(FinnStage(stage.step, nodes, len(pixels), equal, *counts, first, near, unchanged, seconds))
-        say(f"{stage.step}: {equal} of {len(pixels)} images equal, {counts[0]} of {counts[1]} tensors compared")
+        found.append(FinnStage(stage.step, len(stage.model.graph.node), len(pixels), seconds=seconds, **facts))
+        say(
+            f"{stage.step}: {found[-1].equal} of {len(pixels)} images equal, "
+            f"{found[-1].tensors} of {found[-1].of_tensors} tensors compared"
+        )
         before = stage
     return tuple(found)
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
 from qtrain.data import DataSet
 from qtrain.export import export_finn
+from qtrain.export.finn_folder import read_proof_data
 from qtrain.export.finn_stages import EXACT_FROM as OURS
-from qtrain.export.finn_stages import FOLDED, step_names
-from qtrain.export.verify_finn import FinnStage, verify_finn
+from qtrain.export.finn_stages import FOLDED, Stage, step_names
+from qtrain.export.operators import top1
+from qtrain.export.verify_finn import FinnStage, check_stages, verify_finn
 from qtrain.models import build_model
 from qtrain.models.quantizers import Scales, fixed_point_input
 from tests.checks import check_refusal, forge, tree
@@ -151,3 +154,13 @@ def test_without_a_compiler_the_line_says_how_to_install_it(
 ) -> None:
     monkeypatch.setenv("QTRAIN_FINN_PYTHON", "/nowhere/python")
     check_refusal(cli("verify", finn, "--finn"), 2, "make finn")
+
+
+def test_other_classes_before_the_integers_are_no_rounding_where_no_tensor_says_so(finn: Path) -> None:
+    exported = ModelWrapper(str(finn / "model.onnx"))
+    pixels, _, logits = read_proof_data(finn)
+    others = (top1(logits).flatten() + 1) % 10
+    (found,) = check_stages([Stage("step_tidy_up", exported, False)], exported, pixels, others)
+    assert (found.equal, found.difference) == (0, None)
+    assert not found.rounding
+    assert not found.holds

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.errors import UserError
+from qtrain.files import write_whole
 from qtrain.report.comparison import (
     TableData,
     accuracy_text,
@@ -24,7 +25,7 @@ from qtrain.report.comparison import (
 from qtrain.report.fields import damaged, parse_json, read_text
 from qtrain.report.figures import DASHES, GRID, INK, PAD, scheduler_colour
 from qtrain.report.html import PICTURES, REPORT, write_report
-from qtrain.report.pages import fill_page, png_of, write_whole
+from qtrain.report.pages import fill_page, png_of
 from qtrain.report.read import ComparisonData, read_comparison
 from qtrain.report.statistics import Difference, deviation, shortfall_words
 from qtrain.report.tables import _console, print_notes, print_table

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qtrain.files import write_whole
 from qtrain.report.comparison import accuracy_text, comparison_tables, notes, reference, title_of, verdict
 from qtrain.report.figures import FIGURES, overview, scheduler_colour
 from qtrain.report.graph import Graph
-from qtrain.report.pages import fill_page, png_of, write_whole
+from qtrain.report.pages import fill_page, png_of
 from qtrain.report.read import ComparisonData, Run, read_comparison
 from qtrain.report.statistics import tuned_numbers
 from qtrain.report.tables import proof_rows

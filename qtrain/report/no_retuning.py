@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.errors import UserError
+from qtrain.files import write_whole
 from qtrain.report.comparison import TableData, interval_text, spread
 from qtrain.report.fields import Fields, parse_json, read_text
 from qtrain.report.figures import PAD, SIZE, scheduler_colour
-from qtrain.report.pages import png_of, write_whole
+from qtrain.report.pages import png_of
 from qtrain.report.statistics import Difference, deviation, paired_difference
 
 DATA, TABLE, PLOT = "no_retuning.json", "no_retuning.md", "no_retuning.png"

@@ -1,9 +1,7 @@
 """How pages and pictures are made and written."""
 
 import io
-import os
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -38,13 +36,3 @@ def png_of(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

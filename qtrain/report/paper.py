@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.errors import UserError
+from qtrain.files import write_whole
 from qtrain.report.aslr_figures import figure_3, figure_4
 from qtrain.report.comparison import interval_text, spread
 from qtrain.report.figures import PAD, scheduler_colour
-from qtrain.report.pages import png_of, write_whole
+from qtrain.report.pages import png_of
 from qtrain.report.statistics import ASLR, paired_difference
 
 Result = Mapping[str, Any]

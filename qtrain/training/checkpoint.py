@@ -1,7 +1,6 @@
 """Checkpoints of a run folder: written atomically, read without executing code."""
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from qtrain.errors import UserError
+from qtrain.files import write_whole
 from qtrain.recipe import difference
 
 FORMAT = 1
@@ -17,19 +17,10 @@ BEST = "best.pt"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` beside ``path``, then move it there: a reader sees the old file or the new one, whole."""
-    partial = path.with_suffix(".partial")
+    """Write ``state``: a reader sees the old file or the new one, whole."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    try:
-        with partial.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, buffer.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The records of a run folder: one JSON line for the run, one an epoch, one for the result; TensorBoard beside them."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from qtrain import __version__
 from qtrain.errors import UserError
+from qtrain.files import write_whole
 
 RECORDS = "records.jsonl"
 
@@ -82,9 +82,7 @@ class RecordWriter:
 
     def _rewrite(self, records: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(record) + "\n" for record in records)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(text)
-        os.replace(partial, self._path)
+        write_whole(self._path, text.encode())
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, on disk when this returns; scalars of an epoch go to TensorBoard too."""
