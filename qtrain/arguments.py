@@ -18,6 +18,8 @@ _TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_see
 _TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
 _TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
 _TYPES |= {"max_utilization": float}
+_What = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "figure6"]
+_TYPES |= {"what": _What}
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
 
 
@@ -242,8 +244,7 @@ def _add_reproduce(commands: Any) -> None:
         description="Run what is missing of the ASLR paper's tables until the time is up; the same command goes on, "
         "also inside a run. The page shows ours beside the paper's."
     )
-    what = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "figure6"]
-    reproduce.add_argument("what", nargs="?", type=what, default="all", help="table1..4, figure3..6, or all")
+    reproduce.add_argument("what", nargs="?", type=_What, default="all", help="table1..4, figure3..6, or all")
     reproduce.add_argument("--max_minutes", type=float | None, help="stop after so long; default when all is done")
     reproduce.add_argument("--list", action="store_true", help="print the runs and their state, and run nothing")
     reproduce.add_argument("--networks", type=str | None, help="comma-separated; default all of the table")

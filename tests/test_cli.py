@@ -133,6 +133,12 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("verify a run", ["verify", "run"], ["run is not a FINN folder (no manifest.json)"]),
     ("verify an empty folder", ["verify", "empty"], ["empty is not a FINN folder"]),
     ("verify a file", ["verify", "file"], ["file is not a FINN folder"]),
+    ("unknown table", ["reproduce", "table9"], ["what must be one of all, table1,", "but got 'table9'"]),
+    (
+        "network of no table",
+        ["reproduce", "table3", "--networks", "CNV"],
+        ["networks must be of table3: CNV_1W1A,", "CNV"],
+    ),
     ("no seeds", [*COMPARE, "--seeds", "0"], ["seeds must be 1 or more, but got 0"]),
     ("seeds in words", [*COMPARE, "--seeds", "few"], ["seeds must be a whole number, but got 'few'"]),
     ("tolerance below 0", [*COMPARE, "--tolerance", "-1"], ["tolerance must be 0 points or more, but got -1.0"]),

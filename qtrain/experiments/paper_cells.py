@@ -162,5 +162,5 @@ def chosen_rows(table: str, networks: Sequence[str] = (), rows: Sequence[PaperRo
     have = list(dict.fromkeys(row.network for row in found))
     if strange := [name for name in networks if name not in have]:
         where = f"tables {', '.join(TABLES)}" if table == "all" else table
-        raise UserError(f"{where} have {', '.join(have)}, but got {', '.join(strange)}")
+        raise UserError(f"networks must be of {where}: {', '.join(have)}, but got {', '.join(strange)}")
     return [row for row in found if not networks or row.network in networks]
