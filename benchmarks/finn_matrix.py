@@ -36,8 +36,10 @@ from qtrain.models import FAMILIES, build_model
 RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"
 BITS = (1, 2, 3, 4, 6, 8)
 BOARD, TARGET_FPS = "ZCU104", 100
-STEPS, BATCH, PROOF_IMAGES = 6, 32, 64
-IMAGES = 2  # that FINN executes after each step; its executor takes seconds for one
+STEPS, BATCH = 6, 32
+# Images of the proof (None: the whole test set), and those of them that FINN executes after each step too: its own
+# executor takes seconds for one image of a small network and a minute for one of a deep one.
+CHAIN, DEEP = (None, 2), (64, 1)
 IMAGENET_SIZE = 64  # instead of 224: same layers, a fiftieth of the time
 WIDTHS = {"TFC": 1.0, "SFC": 1.0, "LFC": 0.25, "CNV": 0.25, "WRN20": 1.0, "WRN20_PAPER": 1.0}
 WIDTHS |= {"RESNET20": 1.0, "RESNET56": 0.5}
@@ -58,6 +60,11 @@ class Cell:
         """Its name."""
         return f"{self.family}_{self.bits}W{self.bits}A"
 
+    @property
+    def images(self) -> tuple[int | None, int]:
+        """Images of the proof, and of FINN's own executions."""
+        return DEEP if self.family.startswith(("RESNET", "WRN")) else CHAIN
+
 
 def cells(families: list[str], bits: list[int]) -> list[Cell]:
     """All of them, every family at one bit width before the next."""
@@ -65,14 +72,14 @@ def cells(families: list[str], bits: list[int]) -> list[Cell]:
     return [Cell(name, b, WIDTHS.get(name, NARROW), sizes[name]) for b in bits for name in families]
 
 
-def images_of(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Digits as uint8 [N, 3, size, size] with labels, to train with and to test with."""
+def images_of(size: int, count: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Digits as uint8 [N, 3, size, size] with labels, to train with and (``count`` or all) to test with."""
     data = load_data("digits")
 
     def scaled(images: Tensor) -> Tensor:
         return F.interpolate(images.float(), size=(size, size), mode="bilinear").round().to(torch.uint8)
 
-    test = data.test.take(PROOF_IMAGES)
+    test = data.test.take(count or len(data.test))
     return scaled(data.train.images), data.train.labels, scaled(test.images), test.labels
 
 
@@ -93,7 +100,7 @@ def trained(cell: Cell, images: Tensor, labels: Tensor) -> nn.Module:
 
 def run(cell: Cell) -> dict[str, Any]:
     """Train, lint, export, prove, build; return the record."""
-    train_images, train_labels, pixels, labels = images_of(cell.image_size)
+    train_images, train_labels, pixels, labels = images_of(cell.image_size, cell.images[0])
     model = trained(cell, train_images, train_labels)
     findings = lint_module(model, (3, cell.image_size, cell.image_size))
     announced = sorted({f"{f.rule}: {f.layer}" for f in findings if f.severity == "error"})
@@ -116,20 +123,20 @@ def run(cell: Cell) -> dict[str, Any]:
         except ProofError as error:
             return record | {"proof": None, "accepted": False, "reason": f"export: {error}"}
         exported = time.perf_counter()
-        build, stages = built(folder)
+        build, stages = built(folder, cell.images[1])
     verdict = {k: v for k, v in asdict(build).items() if k not in ("log", "versions", "seconds")}
     times = {"export_s": round(exported - started, 1), "build_s": round(build.seconds, 1)}
     return record | {"proof": asdict(proof), **verdict, **times, "stages": stages}
 
 
-def built(folder: Path) -> tuple[BuildResult, list[dict[str, Any]]]:
+def built(folder: Path, executed: int) -> tuple[BuildResult, list[dict[str, Any]]]:
     """The compiler's verdict, and what every step's graph made of all images; nothing where it refused at once."""
     try:
-        proof, _ = verify_finn(folder, images="all", golden_images=IMAGES)
+        proof, _ = verify_finn(folder, images="all", golden_images=executed)
     except ProofError:
         with tempfile.TemporaryDirectory() as scratch:
             target = {"board": BOARD, "target_fps": TARGET_FPS}
-            return estimate_build(folder, out=Path(scratch) / "build", images=IMAGES, **target), []
+            return estimate_build(folder, out=Path(scratch) / "build", images=executed, **target), []
     kept = ("step", "images", "equal", "tensors", "of_tensors", "rounding", "unchanged")
     return proof.build, [
         {k: getattr(stage, k) for k in kept} | {"difference": str(stage.difference) if stage.difference else None}

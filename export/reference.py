@@ -23,10 +23,11 @@ _SCALE = "scaling_impl"
 
 
 def layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the (path, module) of each layer: a module without children, or one of Brevitas' own, taken whole."""
+    """Yield the (path, module) of each layer: a module without children, or one of Brevitas' classes, taken whole."""
     for name, child in model.named_children():
         path = f"{prefix}{name}"
-        if type(child).__module__.startswith("brevitas.") or not any(True for _ in child.children()):
+        brevitas = any(kind.__module__.startswith("brevitas.") for kind in type(child).__mro__)
+        if brevitas or not any(True for _ in child.children()):
             yield path, child
         else:
             yield from layers(child, f"{path}.")

@@ -1,0 +1,133 @@
+"""A faster forward pass on Brevitas' own parameters, for training.
+
+`fast_forward` gives the Brevitas layers of a network another class each, which differs in training mode only: a
+quantizer is then one autograd function (`qtrain.models.straight_through`) where Brevitas walks through a dozen modules.
+Parameters, buffers and their names stay, and in evaluation mode so does Brevitas' arithmetic: validation, checkpoints
+and the export see nothing of it.
+
+The precision "exact" multiplies the numbers that Brevitas multiplies, in float32. "fast" multiplies integers, in as few
+bits as hold them, and applies the scales afterwards; its gradients are multiplied in bfloat16.
+"""
+
+from typing import Any, Literal, cast, get_args
+
+from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear, QuantReLU
+from brevitas.quant_tensor import QuantTensor
+from torch import Tensor, nn
+
+from qtrain.errors import UserError
+from qtrain.models.grid import grid_dtypes, multiply, producers
+from qtrain.models.straight_through import FastQuantizer, fast_quantizer
+
+Precision = Literal["exact", "fast"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+class _FastActivation(nn.Module):
+    """Of QuantIdentity and QuantReLU."""
+
+    fast: FastQuantizer
+
+    def forward(self, x: Any) -> Any:
+        if not self.training or isinstance(x, QuantTensor):
+            return super().forward(x)
+        return self.fast.values(x)
+
+
+class FastIdentity(_FastActivation, QuantIdentity):
+    """QuantIdentity with the fast forward pass."""
+
+
+class FastReLU(_FastActivation, QuantReLU):
+    """QuantReLU with the fast forward pass."""
+
+
+class _FastWeights(nn.Module):
+    """Of QuantConv2d and QuantLinear."""
+
+    fast: FastQuantizer
+    weight: Tensor
+    source: FastQuantizer | None  # of the input, where it is multiplied on the grid
+
+    def forward(self, x: Any) -> Any:
+        if not self.training or isinstance(x, QuantTensor):
+            return super().forward(x)
+        weight = self.fast.values(self.weight)
+        if self.source is not None and (dtypes := grid_dtypes(x.device, self.source, self.fast, weight)):
+            return multiply(self, x, weight, self.source, self.fast, dtypes)
+        return cast(Any, self).inner_forward_impl(x, weight, self.bias)
+
+
+class FastConv2d(_FastWeights, QuantConv2d):
+    """QuantConv2d with the fast forward pass."""
+
+
+class FastLinear(_FastWeights, QuantLinear):
+    """QuantLinear with the fast forward pass."""
+
+
+_FAST: dict[type, type] = {
+    QuantIdentity: FastIdentity,
+    QuantReLU: FastReLU,
+    QuantConv2d: FastConv2d,
+    QuantLinear: FastLinear,
+}
+_PLAIN = {fast: plain for plain, fast in _FAST.items()}
+
+
+def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
+    """Train ``model`` with the fast forward pass from now on; call it again after moving the model to another device.
+
+    Args:
+        model: with Brevitas' layers, whose parameters and buffers stay where they are.
+        precision: exact or fast; see the module.
+
+    Returns:
+        Paths of Brevitas' layers that stay as they are: they give quantized tensors to each other, collect statistics
+        of activations, or quantize in a way that is not known here.
+
+    Raises:
+        UserError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
+    plain_forward(model)
+    left = []
+    for path, layer in model.named_modules():
+        if not isinstance(layer, QuantIdentity | QuantReLU | QuantConv2d | QuantLinear):
+            continue
+        quantizer = _read(layer) if type(layer) in _FAST and not layer.return_quant_tensor else None
+        if quantizer is None:
+            left.append(path)
+        else:
+            layer.fast, layer.source = quantizer, None
+            layer.__class__ = _FAST[type(layer)]
+    if precision == "fast":
+        for consumer, producer in producers(model, _fast_layers(model)).items():
+            cast(Any, model.get_submodule(consumer)).source = cast(Any, model.get_submodule(producer)).fast
+    return left
+
+
+def plain_forward(model: nn.Module) -> None:
+    """Give Brevitas' layers their own forward pass back."""
+    for layer in _fast_layers(model):
+        layer.__class__ = _PLAIN[type(layer)]
+        del layer.fast, layer.source
+
+
+def _fast_layers(model: nn.Module) -> list[Any]:
+    return [layer for layer in model.modules() if type(layer) in _PLAIN]
+
+
+def _read(layer: Any) -> FastQuantizer | None:
+    if layer.input_quant.is_quant_enabled:
+        return None
+    if isinstance(layer, QuantIdentity | QuantReLU):
+        proxy = layer.act_quant
+        if not proxy.is_quant_enabled:
+            return None
+        relu = isinstance(proxy.fused_activation_quant_proxy.activation_impl, nn.ReLU)
+        return fast_quantizer(proxy.fused_activation_quant_proxy.tensor_quant, relu=relu)
+    if layer.output_quant.is_quant_enabled or layer.bias_quant.is_quant_enabled:
+        return None
+    return fast_quantizer(layer.weight_quant.tensor_quant) if layer.weight_quant.is_quant_enabled else None
