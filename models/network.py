@@ -1,6 +1,7 @@
 """What all networks share: images come in [0, 1], float weights can be kept in their quantizers' range."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,5 +41,8 @@ class Network(nn.Module):
     @torch.no_grad()
     def clip_weights(self) -> None:
         """Bring float weights back into the range of a constant scale; called after each optimizer step."""
-        for path, limit in self.weight_limits.items():
-            self.get_submodule(path).weight.clamp_(-limit, limit)  # type: ignore[operator]
+        if self.weight_limits:
+            weights = [cast(Tensor, self.get_submodule(path).weight) for path in self.weight_limits]
+            limits = list(self.weight_limits.values())
+            torch._foreach_clamp_max_(weights, limits)
+            torch._foreach_clamp_min_(weights, [-limit for limit in limits])

@@ -13,6 +13,7 @@ from qtrain.recipe import Recipe, default_recipe
 
 _ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
 _RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+_SWITCHES = [name for name, kind in get_type_hints(Recipe).items() if kind is bool]
 _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
 _TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int}
 _TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
@@ -262,13 +263,21 @@ def _add_reproduce(commands: Any) -> None:
 
 
 def normalised(argv: Sequence[str]) -> list[str]:
-    """``--target-fps=5`` as ``--target_fps=5``, values as they are; ``--config`` first, so that all else wins."""
+    """``--target-fps=5`` as ``--target_fps=5``, values as they are; ``--config`` first, so that all else wins.
+
+    A switch needs no value: before another option or at the end ``--compile`` is ``--compile=true``, and
+    ``--no-compile`` is ``--compile=false`` anywhere.
+    """
     words: list[str] = []
-    for word in argv:
+    for i, word in enumerate(argv):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
             word = _ALIASES.get(name, name) + equals + value
+            if name.startswith("--no_") and name[5:] in _SWITCHES and not equals:
+                word = f"--{name[5:]}=false"
+            elif name[2:] in _SWITCHES and not equals and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
+                word = f"{name}=true"
         words.append(word)
     config: list[str] = []
     while (at := next((i for i, w in enumerate(words) if w.partition("=")[0] == "--config"), None)) is not None:

@@ -26,12 +26,13 @@ Baseline = Literal["multistep", "cosine"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
 Scaling = Literal["auto", "constant", "learned", "statistics"]
+Precision = Literal["exact", "fast"]
 AUTO = "auto"
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _LARGEST = sys.float_info.max
 _CHOICES = {"optimizer": Optimizer, "scheduler": Scheduler, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
-_CHOICES |= {"baseline": Baseline}
+_CHOICES |= {"baseline": Baseline, "precision": Precision}
 
 
 class _Loader(yaml.SafeLoader):
@@ -75,6 +76,8 @@ class Recipe:
         scaling: where quantizers' ranges come from: constant, learned, statistics, or auto (the network's own choice).
         power_of_two: round the scales of 2 bits and more to powers of two.
         per_channel: weights with one scale for each output channel.
+        precision: of training's products: exact is Brevitas' float32; fast multiplies integers in few bits.
+        compile: train through torch.compile, where that works.
         init_from: run folder or file of weights to start from, read once; by default weights are drawn.
     """
 
@@ -105,6 +108,8 @@ class Recipe:
     scaling: Scaling = "auto"
     power_of_two: bool = False
     per_channel: bool = False
+    precision: Precision = "exact"
+    compile: bool = False
     init_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +144,7 @@ class Recipe:
         options = self.scheduler_options
         named = isinstance(options, dict) and all(isinstance(name, str) for name in options)
         _check("scheduler_options", options, named, "names with values such as {patience: 5}")
-        for name in ("augment", "power_of_two", "per_channel"):
+        for name in ("augment", "power_of_two", "per_channel", "compile"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
         named = self.init_from is None or (isinstance(self.init_from, str) and bool(self.init_from.strip()))

@@ -53,6 +53,8 @@ PLAIN = st.builds(
     power_of_two=st.booleans(),
     per_channel=st.booleans(),
     scaling=st.sampled_from(["auto", "constant", "learned", "statistics"]),
+    precision=st.sampled_from(["exact", "fast"]),
+    compile=st.booleans(),
 )
 RECIPES = st.builds(with_gammas, PLAIN, MILESTONES, st.booleans())
 
@@ -105,7 +107,11 @@ BAD: list[tuple[str, Any, str]] = [
         ("milestones", v, "a list of fractions between 0 and 1")
         for v in ([0], [1], [0.5, 2], 0.5, "0.5", ["0.5"], None)
     ],
-    *[(name, v, "true or false") for name in ("augment", "power_of_two", "per_channel") for v in ("no", 0, 1, None)],
+    *[
+        (name, v, "true or false")
+        for name in ("augment", "power_of_two", "per_channel", "compile")
+        for v in ("no", 0, 1, None)
+    ],
     *[("init_from", v, "a run folder or a file of weights") for v in (8, "", " ")],
     *[("bits", v, "text such as first=8,last=8") for v in (8, None, ["first=8"])],
     *[("optimizer", v, "one of sgd, nag, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
@@ -113,6 +119,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
     *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
+    *[("precision", v, "one of exact, fast") for v in ("half", None, 16)],
 ]
 
 
@@ -181,6 +188,8 @@ FLAGS = {
     "bits": "first=8,stage2.*=1w4a",
     "power_of_two": "true",
     "per_channel": "true",
+    "precision": "fast",
+    "compile": "true",
     "init_from": "runs/other",
 }
 
@@ -193,6 +202,13 @@ def printed(cli: Callable, *words: object) -> dict[str, Any]:
 
 def test_every_field_has_a_flag() -> None:
     assert {"network", *FLAGS} == {f.name for f in fields(Recipe)}
+
+
+def test_a_switch_needs_no_value(cli: Callable) -> None:
+    assert printed(cli, "CNV_1W1A", "--compile")["compile"] is True
+    assert printed(cli, "--compile", "--seed", "3", "CNV_1W1A")["compile"] is True
+    found = printed(cli, "CNV_1W1A", "--compile", "--no-compile", "--no-augment", "--no-per_channel")
+    assert (found["compile"], found["augment"], found["per_channel"]) == (False, False, False)
 
 
 @pytest.mark.parametrize("name", FLAGS)

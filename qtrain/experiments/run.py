@@ -12,6 +12,7 @@ from qtrain.experiments.start import read_start
 from qtrain.export import Proof, check_target, export_finn
 from qtrain.export.finn_folder import check_destination
 from qtrain.models import Network, build_model, parse_name
+from qtrain.models.fast_forward import fast_forward
 from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import AUTO, Recipe
 from qtrain.training import Result, Watcher, train
@@ -105,6 +106,7 @@ def train_recipe(
         extra = {"lr_range": found}
         say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
     model, start = initial_model(recipe, data_root)
+    fast_forward(model, recipe.precision)
     options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
     return train(model, recipe, out, extra=extra, **options)
 
@@ -127,6 +129,7 @@ def resume_run(
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
         model, start = initial_model(recipe, data_root)
         _check_same_start(folder, start)
+    fast_forward(model, recipe.precision)
     options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
     return train(model, recipe, folder, resume=True, **options)
 
