@@ -1,7 +1,6 @@
 """What each scheduler's name does in the training loop, beyond what its own tests say."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,7 +87,7 @@ def test_aslr_average_judges_the_mean_of_the_last_weights_and_trains_its_own(
     seen = []
     for epoch in range(2):
         for images, labels in batches.epoch(epoch):
-            session.step(partial(session.batch_loss, F.cross_entropy, images, labels))
+            session.step(F.cross_entropy, images, labels)
             session.after_step()
             seen.append(net[1].weight.detach().clone())
         session.at.epoch, session.at.step = epoch + 1, 0

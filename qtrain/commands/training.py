@@ -10,29 +10,41 @@ from qtrain.errors import UserError
 
 
 def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
-    """Train a network into a run folder, or continue one."""
-    from qtrain.experiments.run import resume_run, train_recipe
-    from qtrain.training import Terminal
+    """Train a network into a run folder, or continue one; under torchrun on several processes."""
+    from qtrain.training.distributed import one_voice
     from qtrain.training.progress import tell
 
+    with one_voice() as ranks:
+        line = _train(parser, argv, options, ranks.is_first)
+        if ranks.is_first:
+            tell(line)
+    return 0
+
+
+def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: bool) -> str:
+    """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
+    from qtrain.experiments.run import resume_run, train_recipe
+    from qtrain.training import Silent, Terminal
+    from qtrain.training.progress import tell
+
+    watch = Terminal() if talks else Silent()
     if options.resume is not None:
         given = [word for word in argv[1:] if word.startswith("--") or word == options.network]
         extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
-        result = resume_run(out, data_root=options.data_root, device=options.device, watch=Terminal())
+        result = resume_run(out, data_root=options.data_root, device=options.device, watch=watch)
     else:
         options, recipe = given_recipe(parser, argv)
         stem = f"{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}"
         out = Path(options.out or f"runs/{stem}")
         machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
-        result = train_recipe(recipe, out, watch=Terminal(), say=tell, **machine)
-    tell(
+        result = train_recipe(recipe, out, watch=watch, say=tell if talks else lambda _: None, **machine)
+    return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
     )
-    return 0
 
 
 def lr_range_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:

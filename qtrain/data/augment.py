@@ -105,6 +105,8 @@ class Batches:
         jitter: with ``augment``, brightness, contrast and saturation are scaled by up to this share, 0 to 1.
         pad: zeros added on each side before the crop, in pixels.
         drop_last: leave the images out that don't fill a batch (others in each epoch).
+        rank: which of several processes this is; each yields its `share` of every batch.
+        ranks: how many there are.
 
     Raises:
         UserError: the batch size, the padding, the jitter or the seed is out of range, or the split holds less than a
@@ -122,6 +124,8 @@ class Batches:
         jitter: float = 0.0,
         pad: int = 4,
         drop_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if batch_size < 2:
             raise UserError(f"batch_size {batch_size} is too small for BatchNorm; choose 2 or more")
@@ -141,6 +145,7 @@ class Batches:
         self.flip = flip and augment
         self.jitter = jitter if augment else 0.0
         self.drop_last = drop_last
+        self.rank, self.ranks = rank, ranks
         self._prepare()
 
     def _prepare(self) -> None:
@@ -152,6 +157,11 @@ class Batches:
         """Return the steps of an epoch."""
         full, left = divmod(len(self.split), self.batch_size)
         return full + (left > 1 and not self.drop_last)
+
+    def images_in(self, step: int) -> int:
+        """Return the images of a step of an epoch, over all ranks."""
+        is_end = step == len(self) - 1 and not self.drop_last
+        return len(self.split) - step * self.batch_size if is_end else self.batch_size
 
     def plan(self, epoch: int) -> EpochPlan:
         """Return what is drawn for an epoch, on the split's device."""
@@ -187,11 +197,12 @@ class Batches:
             yield unit if factors is None else colour_jitter(unit, factors[at]), self.split.labels[index]
 
     def _slices(self, start: int) -> Iterator[slice]:
-        """What each step from ``start`` on shows of the epoch's order."""
-        steps = len(self)
-        for step in range(start, steps):
-            is_end = step == steps - 1 and not self.drop_last
-            yield slice(step * self.batch_size, None if is_end else (step + 1) * self.batch_size)
+        """What each step from ``start`` on shows of the epoch's order, on this rank."""
+        for step in range(start, len(self)):
+            first, images = step * self.batch_size, self.images_in(step)
+            # BatchNorm again: a batch that leaves a rank less than two images is computed whole by all of them.
+            part = share(images, self.rank, self.ranks) if images >= 2 * self.ranks else range(images)
+            yield slice(first + part.start, first + part.stop)
 
     def _factors(self, epoch: int) -> Tensor | None:
         """The epoch's jitter on the split's device; None without jitter."""
@@ -199,6 +210,11 @@ class Batches:
             return None
         factors = draw_jitter(len(self.split), seed=self.seed, epoch=epoch, strength=self.jitter)
         return factors.to(self.split.device)
+
+
+def share(count: int, rank: int, ranks: int) -> range:
+    """Return which of `count` images are those of one of `ranks` processes; sizes differ by one at most."""
+    return range(count * rank // ranks, count * (rank + 1) // ranks)
 
 
 def to_unit(images: Tensor) -> Tensor:

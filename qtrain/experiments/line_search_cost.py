@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +13,7 @@ from qtrain.data import make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.paper import TIME_RATIOS
 from qtrain.experiments.run import model_of
+from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training.losses import LOSSES
 from qtrain.training.records import machine
@@ -35,7 +35,9 @@ class Trainee:
     """
 
     def __init__(self, recipe: Recipe, data: Any, device: torch.device, data_root: str | Path | None = None):
-        self.model = model_of(recipe, data_root).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model = model_of(recipe, data_root).train()
+        fast_forward(self.model, recipe.precision)
+        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         options = {"seed": recipe.seed, "augment": recipe.augment, "flip": data.flip, "jitter": recipe.jitter}
         batches = make_batches(data.train, recipe.batch_size, **options)
         self.session, self.batches, self._device = make_session(self.model, recipe, batches), batches, device
@@ -51,7 +53,7 @@ class Trainee:
         begun = self._clock()
         for _ in range(count):
             images, labels = next(self._stream)
-            self.session.step(partial(self.session.batch_loss, self._loss, images, labels))
+            self.session.step(self._loss, images, labels)
             getattr(self.model, "clip_weights", lambda: None)()
             self.session.after_step()
             if stop():

@@ -11,6 +11,7 @@ from torch import Tensor
 from qtrain.data import Split, make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.run import initial_model
+from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.lr_range import LrRange, lr_range_test
 from qtrain.training import Silent, Watcher, evaluate
@@ -93,6 +94,7 @@ def find_lr(
     )
     steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS) if steps is None else steps
     model, _ = initial_model(recipe, data_root)
+    fast_forward(model, recipe.precision)
     model.to(where)
     optimizer = make_optimizer(model, recipe.replace(lr=high))
     held_out, loss_of, watch = _few(data.validation), LOSSES[recipe.loss], watch or Silent()

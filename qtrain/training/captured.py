@@ -52,6 +52,11 @@ class StaticStep:
             if "step" in state:
                 state["step"] = state["step"].to(self._device, torch.float32)
 
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph to replay."""
+        return self._graph is not None
+
     def takes(self, images: Tensor) -> bool:
         """Whether a batch has the shape of the first: the last of an epoch may be smaller."""
         return not self.failed and (self._inputs is None or self._inputs[0].shape == images.shape)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from qtrain.data import Split, ordered_batches
+from qtrain.training.distributed import ALONE, Ranks
+from qtrain.training.tf32 import tf32
 
 EVALUATION_BATCH = 500
 
@@ -30,15 +32,22 @@ def evaluate(
     split: Split,
     loss: Callable[[Tensor, Tensor], Tensor],
     batch_size: int = EVALUATION_BATCH,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Run ``model`` in evaluation mode on every image once; the mode it was in is restored."""
+    """Run ``model`` in evaluation mode on every image once; the mode it was in is restored.
+
+    Of several ranks each runs its part of the images, and all get the whole split's numbers.
+    """
     was_training = model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=split.device)
     correct = torch.zeros((), dtype=torch.int64, device=split.device)
-    for images, labels in ordered_batches(split, batch_size):
-        logits = model(images)
-        total += loss(logits, labels) * len(labels)
-        correct += (logits.argmax(1) == labels).sum()
+    with tf32(False):
+        for images, labels in ordered_batches(split, batch_size, rank=ranks.rank, ranks=ranks.size):
+            logits = model(images)
+            total += loss(logits, labels) * len(labels)
+            correct += (logits.argmax(1) == labels).sum()
     model.train(was_training)
+    ranks.sum(total)
+    ranks.sum(correct)
     return Evaluation(total.item() / len(split), 100 * correct.item() / len(split))

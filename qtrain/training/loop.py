@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,17 @@ from qtrain.data import DataSet, make_batches
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
+from qtrain.training.distributed import join
 from qtrain.training.evaluate import evaluate
 from qtrain.training.folder import Result, check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.interrupt import Interrupted, stop_on_interrupt
 from qtrain.training.losses import LOSSES
+from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
-from qtrain.training.records import RecordWriter, machine
+from qtrain.training.records import NoRecords, RecordWriter, machine
 from qtrain.training.session import choose_device, make_session
 from qtrain.training.splits import load_splits, thinned
+from qtrain.training.tf32 import tf32
 
 
 def train(
@@ -45,6 +47,8 @@ def train(
     with the best validation accuracy) and TensorBoard's events. Afterwards the model has the best weights; the test
     set is read once, with them.
 
+    Under torchrun the processes train one run: each has its share of every mini-batch, and the first one writes.
+
     Args:
         model: takes float images [N, C, H, W] in [0, 1], gives logits [N, classes]. ``model.clip_weights()``, where it
             exists, is called after each step.
@@ -63,7 +67,10 @@ def train(
         UserError: data, device or folder are not as needed, or the loss is not finite.
         Interrupted: Ctrl-C or ``stop``; the state is saved.
     """
-    out, where, watch = Path(out), choose_device(device), watch or Silent()
+    ranks = join()
+    recipe = ranks.first(recipe)  # a rate that a range test has found may differ in its last digits
+    ranks.check_batch(recipe.batch_size)
+    out, where, watch = Path(out), choose_device(device), (watch if ranks.is_first else None) or Silent()
     if resume:
         check_run(out, recipe)
     else:
@@ -77,10 +84,15 @@ def train(
         augment=recipe.augment,
         flip=data.flip,
         jitter=recipe.jitter,
+        rank=ranks.rank,
+        ranks=ranks.size,
     )
+    if where.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
     model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
-    session = make_session(model, recipe, batches)
+    ranks.start_alike(model)
+    session = make_session(model, recipe, batches, ranks)
     if resume:
         if result := last_result(out):
             load_best(model, recipe, out, where)
@@ -90,11 +102,15 @@ def train(
     loss_function, at = LOSSES[recipe.loss], session.at
     clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
     facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
+    computer = machine(where, ranks.size)
 
-    with run_folder(out, recipe, resume), stop_on_interrupt() as interrupted:
-        records = RecordWriter(out, at.epoch)
+    ranks.wait()  # all have looked at the folder
+    folder = run_folder(out, recipe, resume or not ranks.is_first)
+    fast = recipe.precision == "fast"
+    with folder, ranks.shared_norms(model), tf32(fast), stop_on_interrupt() as interrupted:
+        records = RecordWriter(out, at.epoch) if ranks.is_first else NoRecords()
         if records.empty:
-            run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **machine(where)}
+            run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **computer}
             began = {"start": dict(start)} if start else {}
             records.write({**run, "recipe": recipe.to_dict(), **began, **(extra or {})})
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
@@ -105,30 +121,34 @@ def train(
                 loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
                 model.train()
                 for images, labels in batches.epoch(epoch, start=at.step):
+                    count = batches.images_in(at.step)  # on all ranks
                     # ASLR draws each layer's rate first; a line search asks for the loss more than once
-                    loss = session.step(partial(session.batch_loss, loss_function, images, labels))
+                    loss = session.step(loss_function, images, labels)
                     clip_weights()
                     session.after_step()
-                    loss_sum += session.counted(loss) * len(labels)
-                    images_seen += len(labels)
-                    watch.step(len(labels))
+                    loss_sum += session.counted(loss) * count
+                    images_seen += count
+                    watch.step(count)
                     if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
                         _check_finite(session.counted(loss).item(), recipe, f"at step {at.step}")
-                    if stop() or interrupted():
+                    if ranks.any(stop() or interrupted()):
                         at.loss_sum = loss_sum.item()
                         at.seconds += time.perf_counter() - started
-                        checkpoint.save(out / checkpoint.LAST, session.state(recipe))
+                        if ranks.is_first:
+                            checkpoint.save(out / checkpoint.LAST, session.state(recipe))
+                        ranks.wait()
                         raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {out}")
                 mean_loss = loss_sum.item() / len(data.train)
                 _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
                 trained = time.perf_counter()
                 with session.judged():
-                    validation = evaluate(model, data.validation, loss_function)
+                    validation = evaluate(model, data.validation, loss_function, ranks=ranks)
                     _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
                     if validation.accuracy > at.best_accuracy:
                         at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
                         best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
-                        checkpoint.save(out / checkpoint.BEST, best)
+                        if ranks.is_first:
+                            checkpoint.save(out / checkpoint.BEST, best)
                 lr = session.lr()
                 session.method.validated(1 - validation.accuracy / 100)
                 at.seconds += time.perf_counter() - started
@@ -147,12 +167,14 @@ def train(
                 }
                 at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
                 records.write(record)
-                checkpoint.save(out / checkpoint.LAST, session.state(recipe))
+                if ranks.is_first:
+                    checkpoint.save(out / checkpoint.LAST, session.state(recipe))
                 watch.epoch(record, recipe.epochs)
+            ranks.wait()  # the best weights are written
             load_best(model, recipe, out, where)
-            test = evaluate(model, data.test, loss_function)
+            test = evaluate(model, data.test, loss_function, ranks=ranks)
             result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
-            records.write({"type": "result", **asdict(result), "test_loss": test.loss, **facts, **machine(where)})
+            records.write({"type": "result", **asdict(result), "test_loss": test.loss, **facts, **computer})
             return result
         finally:
             watch.finish()

@@ -36,12 +36,13 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers of a run depend on besides its recipe."""
+def machine(device: torch.device, ranks: int = 1) -> dict[str, Any]:
+    """What the numbers of a run on so many ranks depend on besides its recipe."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
+        "ranks": ranks,
         "python": platform.python_version(),
         "versions": {"qtrain": __version__, **{p: version(p) for p in ("torch", "brevitas", "numpy")}},
         "commit": _commit(),
@@ -98,3 +99,15 @@ class RecordWriter:
     def close(self) -> None:
         """Flush TensorBoard's file."""
         self._board.close()
+
+
+class NoRecords:
+    """In place of a ``RecordWriter`` on all ranks but the one that writes."""
+
+    empty = False
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
+from qtrain.training.captured import StaticStep, can_capture
+from qtrain.training.compiled import Compiled
+from qtrain.training.distributed import ALONE, Ranks, own_gpu
 from qtrain.training.make_method import make_method
 from qtrain.training.methods import Method
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 RE_ESTIMATION_BATCHES = 50  # as schedulefree's authors advise
 
 
@@ -36,49 +41,78 @@ class Position:
 
 @dataclass
 class Session:
-    """Everything that changes while a run trains."""
+    """Everything that changes while a run trains.
+
+    Attributes:
+        model: whose parameters are trained.
+        method: what the recipe's scheduler stands for.
+        batches: of the training split.
+        at: where the run is.
+        forward: what a step calls: the model, or the same compiled.
+        ranks: the processes of the run.
+        captures: whether steps become a CUDA graph where the device and the optimizer allow it.
+    """
 
     model: nn.Module
     method: Method
     batches: Batches
     at: Position
+    forward: Callable[[Tensor], Tensor]
+    ranks: Ranks = ALONE
+    captures: bool = True
+    _static: StaticStep | None = None
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed from a CUDA graph by now."""
+        return self._static is not None and self._static.captured
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The method's."""
         return self.method.optimizer
 
-    def batch_loss(
-        self, loss: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, backward: bool = True
-    ) -> Tensor:
+    def batch_loss(self, loss: Loss, images: Tensor, labels: Tensor, backward: bool = True) -> Tensor:
         """The closure of a step, once its first three arguments are bound: the batch's loss, and its gradients.
+
+        Of several ranks each has its share of the batch, and all get the whole batch's loss and gradients.
 
         Args:
             loss: of logits and labels.
-            images: float [B, C, H, W].
+            images: float [B, C, H, W], this rank's.
             labels: int64 [B].
             backward: fill the gradients; without it the loss alone is computed.
         """
-        value = loss(self.model(images), labels)
+        value = loss(self.forward(images), labels)
         if backward:
             self.optimizer.zero_grad()
             value.backward()
-        return value
+        return self.ranks.mean_step(self.model, value, len(labels), gradients=backward)
 
-    def step(self, closure: Callable[..., Tensor]) -> Tensor:
-        """Let the method set the step's rate, then the optimizer take the step.
+    def step(self, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
+        """Let the method set the step's rate, then the optimizer take the step; a line search asks for more losses.
 
         Args:
-            closure: fills the gradients and returns the batch's loss; with ``backward=False`` it only returns it.
+            loss: of logits and labels.
+            images: float [B, C, H, W], this rank's.
+            labels: int64 [B].
 
         Returns:
-            The loss before the step, detached.
+            The loss before the step, detached; the next step may overwrite it.
         """
+        self.ranks.seed_step(self.batches.seed, self.at.epoch, self.at.step)
         self.method.before_step(self.at.epoch + self.at.step / len(self.batches))
         if self.at.step == 0:
             self.at.lr = self.method.rate()
-        loss: Tensor = self.optimizer.step(closure)  # type: ignore[arg-type, assignment]  # torch types it for floats
-        return loss.detach()
+        # Ranks talk to each other inside the closure, which no graph can hold.
+        if self.captures and self.ranks.alone and images.is_cuda and can_capture(self.optimizer):
+            if self._static is None:
+                compute = partial(self.batch_loss, loss)
+                self._static = StaticStep(self.optimizer, compute, capture=True)
+            if self._static.takes(images):
+                return self._static.step(images, labels)
+        found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
+        return found.detach()
 
     def after_step(self) -> None:
         """Let the method see the new weights, and count the step."""
@@ -100,6 +134,7 @@ class Session:
             kept = [buffer.clone() for buffer in buffers]
             images = (images for images, _ in self.batches.epoch(self.at.epoch))
             re_estimate(self.model, islice(images, RE_ESTIMATION_BATCHES))
+            self.ranks.mean([buffer for buffer in buffers if buffer.is_floating_point()])
             try:
                 yield
             finally:
@@ -123,7 +158,7 @@ class Session:
             "method": self.method.state_dict(),
             "position": asdict(self.at),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() and self.ranks.alone else [],
         }
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
@@ -136,18 +171,21 @@ class Session:
         # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
         self.method = make_method(self.model, recipe, len(self.batches))
         self.method.load_state_dict(state["method"])
+        self._static = None
         self.at = Position(**state["position"])
         torch.set_rng_state(state["rng"].cpu())
         if device.type == "cuda" and state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+            here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
+            torch.cuda.set_rng_state_all([s.cpu() for s in here])
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank has its own GPU.
 
     Raises:
-        UserError: no such device here.
+        UserError: no such device here, or fewer GPUs than ranks.
     """
+    name = own_gpu(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -159,6 +197,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_session(model: nn.Module, recipe: Recipe, batches: Batches) -> Session:
+def make_session(model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE) -> Session:
     """A run at its start, with what the recipe's scheduler stands for."""
-    return Session(model, make_method(model, recipe, len(batches)), batches, Position())
+    forward = Compiled(model) if recipe.compile else model
+    return Session(model, make_method(model, recipe, len(batches)), batches, Position(), forward, ranks)
