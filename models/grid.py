@@ -97,7 +97,7 @@ def multiply(
     if isinstance(layer, nn.Conv2d):
         shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
     with torch.no_grad():  # the scales' gradients flow through the dequantized values
-        scales = _scale(source, x), _scale(own, cast(Tensor, layer.weight))
+        scales = source.scale(x), own.scale(cast(Tensor, layer.weight))
     y: Tensor = _Multiply.apply(x, weight, *scales, shape, dtypes)
     bias = layer.bias
     return y if bias is None else y + _over_outputs(bias, y.dim())
@@ -132,10 +132,6 @@ def producers(model: nn.Module, layers: Sequence[nn.Module]) -> dict[str, str]:
         if not isinstance(model.get_submodule(origin.target), nn.Conv2d | nn.Linear):
             found[node.target] = origin.target
     return found
-
-
-def _scale(quantizer: FastQuantizer, values: Tensor) -> float | Tensor:
-    return quantizer.scale if isinstance(quantizer.scale, float) else quantizer.scale(values)
 
 
 def _over_outputs(scale: Any, dims: int) -> Any:

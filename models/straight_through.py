@@ -4,7 +4,6 @@ They compute what Brevitas' modules compute, in the same order and so to the sam
 their input alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,19 +98,52 @@ def edges_of(scale: float, low: float, high: float) -> Edges:
     return beyond(low, -1.0), beyond(high, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class FastQuantizer:
     """What stands in for a Brevitas quantizer.
 
+    It holds the quantizer, so that a copy of the network reads the copy's scales.
+
     Attributes:
-        values: from float to quantized values, any shape.
-        scale: of the integers among them: a number, or a function of the tensor to be quantized.
-        largest: magnitude of an integer.
+        quantizer: Brevitas' own, asked for scales that are trained or follow the weights.
+        low: least integer.
+        high: largest integer.
+        constant: the scale, where it is one.
+        edges: where gradients pass, of a constant scale.
+        clamps: whether gradients pass only what was not clamped.
+        relu: a ReLU comes before it.
     """
 
-    values: Callable[[Tensor], Tensor]
-    scale: float | Callable[[Tensor], Tensor]
-    largest: float
+    quantizer: nn.Module
+    low: float
+    high: float
+    constant: float | None
+    edges: Edges = _ALL
+    clamps: bool = False
+    relu: bool = False
+
+    @property
+    def largest(self) -> float:
+        """Magnitude of an integer."""
+        return max(-self.low, self.high)
+
+    @property
+    def is_sign(self) -> bool:
+        """Whether there are two values, which lack the 0."""
+        return isinstance(self.quantizer, BinaryQuant | ClampedBinaryQuant)
+
+    def scale(self, x: Tensor) -> float | Tensor:
+        """Of the integers that ``x`` becomes."""
+        return _scale(self.quantizer, x) if self.constant is None else self.constant
+
+    def values(self, x: Tensor) -> Tensor:
+        """``x``, of any shape, quantized."""
+        if self.constant is None:
+            x = torch.relu(x) if self.relu else x
+            return Scaled.apply(x, _scale(self.quantizer, x), self.low, self.high, self.clamps)
+        if self.is_sign:
+            return Sign.apply(x, self.constant, self.edges)
+        return Fixed.apply(x, self.constant, self.low, self.high, self.edges)
 
 
 def fast_quantizer(quantizer: nn.Module, *, relu: bool = False) -> FastQuantizer | None:
@@ -129,19 +161,17 @@ def fast_quantizer(quantizer: nn.Module, *, relu: bool = False) -> FastQuantizer
 
 
 def _sign(quantizer: Any) -> FastQuantizer | None:
-    clamps = type(quantizer) is ClampedBinaryQuant
     if not isinstance(quantizer.scaling_impl, ConstScaling) or not _at_once(quantizer):
         return None
     scale = float(quantizer.scaling_impl(torch.zeros(1, device=_device(quantizer))))
+    clamps = type(quantizer) is ClampedBinaryQuant
     limits = torch.tensor([-scale, scale])
     low, high = torch.nextafter(limits, limits * torch.inf).tolist()
-    edges: Edges = (low, high) if clamps else _ALL
-    return FastQuantizer(lambda x: Sign.apply(x, scale, edges), scale, 1.0)
+    return FastQuantizer(quantizer, -1.0, 1.0, scale, (low, high) if clamps else _ALL, clamps)
 
 
 def _integers(quantizer: Any, relu: bool) -> FastQuantizer | None:
     inner = quantizer.int_quant
-    clamps = type(inner.tensor_clamp_impl) is TensorClamp
     known = (
         isinstance(quantizer.zero_point_impl, ZeroZeroPoint)
         and isinstance(quantizer.msb_clamp_bit_width_impl, BitWidthConst)
@@ -153,29 +183,23 @@ def _integers(quantizer: Any, relu: bool) -> FastQuantizer | None:
     )
     if not known:
         return None
-    bits = quantizer.msb_clamp_bit_width_impl()
+    bits, clamps = quantizer.msb_clamp_bit_width_impl(), type(inner.tensor_clamp_impl) is TensorClamp
     low, high = float(inner.min_int(bits)), float(inner.max_int(bits))
     if relu and low != 0:
         return None
+    if not isinstance(quantizer.scaling_impl, ConstScaling):
+        return FastQuantizer(quantizer, low, high, None, clamps=clamps, relu=relu)
+    scale = float(_scale(quantizer, torch.zeros(1, device=_device(quantizer))))
+    edges = edges_of(scale, low, high) if clamps else _ALL
+    if relu:  # whose gradient is 0 at 0
+        edges = (0.0, edges[1])
+    return FastQuantizer(quantizer, low, high, scale, edges, clamps, relu)
 
-    def scale_of(x: Tensor) -> Tensor:
-        steps = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
-        scale: Tensor = quantizer.scaling_impl(x, steps)
-        return scale
 
-    largest = max(-low, high)
-    if isinstance(quantizer.scaling_impl, ConstScaling):
-        scale = float(scale_of(torch.zeros(1, device=_device(quantizer))))
-        edges = edges_of(scale, low, high) if clamps else _ALL
-        if relu:  # whose gradient is 0 at 0
-            edges = (0.0, edges[1])
-        return FastQuantizer(lambda x: Fixed.apply(x, scale, low, high, edges), scale, largest)
-
-    def values(x: Tensor) -> Tensor:
-        x = torch.relu(x) if relu else x
-        return Scaled.apply(x, scale_of(x), low, high, clamps)
-
-    return FastQuantizer(values, scale_of, largest)
+def _scale(quantizer: Any, x: Tensor) -> Tensor:
+    steps = quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+    scale: Tensor = quantizer.scaling_impl(x, steps)
+    return scale
 
 
 def _at_once(quantizer: Any) -> bool:

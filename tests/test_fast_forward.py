@@ -178,13 +178,20 @@ def test_the_plain_forward_comes_back() -> None:
     assert torch.equal(gradients(plain, images)[0], gradients(fast, images)[0])
 
 
-def test_a_copy_trains_its_own_parameters() -> None:
-    _, fast, images = pair("CNV_4W4A", scaling="learned")
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_a_copy_trains_its_own_parameters(precision: str) -> None:
+    _, fast, images = pair("CNV_4W4A", precision, scaling="learned")
     twin = copy.deepcopy(fast)
+    fresh = copy.deepcopy(fast)
     with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.mul_(0.5)
-    assert not torch.equal(gradients(fast, images)[0], gradients(twin, images)[0])
+        for parameter in fast.parameters():  # trained scales among them
+            parameter.mul_(1.5)
+    _, theirs = gradients(fresh, images)
+    _, ours = gradients(twin, images)
+    assert {n for n, p in twin.named_parameters() if p.grad is not None} == set(theirs)
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    plain_forward(twin)
+    assert torch.equal(gradients(fresh, images)[0], gradients(twin, images)[0])
 
 
 def test_layers_that_do_more_stay_brevitas_own() -> None:
