@@ -1,9 +1,11 @@
 # Targets: make help. PYTHON=python3.12 names another interpreter for the environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# A lent GPU machine has no network and no .venv: whatever python3 has the packages.
+PYTHON_HERE = PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check finn finn-base finn-matrix lint-oracle format results help
+.PHONY: demo test check finn finn-base finn-matrix lint-oracle gpu-check gpu-bench format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -60,6 +62,17 @@ finn-matrix: .venv/.base finn
 #: make lint-oracle  lint against the compiler on random networks; ARGS="--cases 20 --max-minutes 10"
 lint-oracle: .venv/.dev finn
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.lint_oracle $(ARGS)
+
+#: make gpu-check  the fast path against Brevitas' on this machine's GPU, some minutes; ARGS="--device cpu --width 0.125"
+gpu-check:
+	$(PYTHON_HERE) -W ignore benchmarks/gpu_check.py $(ARGS)
+
+#: make gpu-bench  steps and epochs on this machine's GPU, against bnn_pynq's step; some minutes
+gpu-bench:
+	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks CNV_1W1A,CNV_4W4A --batch-sizes 100,1024 --precision exact,fast
+	$(PYTHON_HERE) -W ignore benchmarks/train_step.py --device cuda --networks CNV_1W1A,CNV_4W4A --batch-sizes 100 --steps 50
+	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks VGG11_4W4A --batch-sizes 100 --precision fast --epochs 3
+	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks WRN20_4W4A --width 10 --batch-sizes 100 --precision fast --epochs 2
 
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base

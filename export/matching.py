@@ -115,6 +115,9 @@ def threshold_outputs(model: ModelWrapper) -> dict[str, ThresholdOutput]:
             kind = ThresholdOutput(2.0 if text(a, "outputDataType") == "BIPOLAR" else 1.0, channels_last=True)
         else:
             continue
+        thresholds = model.get_initializer(node.input[-1])
+        if thresholds is not None and thresholds.shape[1] == 2 and (thresholds[:, 0] == thresholds[:, 1]).all():
+            kind = ThresholdOutput(2 * kind.step, kind.channels_last)  # a sign in two bits counts 0 or 2
         found[node.output[0]] = kind
     return found
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
 from qtrain.data import DataSet
 from qtrain.export.execute import Executor
-from qtrain.export.matching import Quantizer, ThresholdOutput, compare, quantizers
+from qtrain.export.matching import Quantizer, ThresholdOutput, compare, quantizers, threshold_outputs
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.models import build_model
@@ -49,6 +51,17 @@ def test_channels_last_is_turned_back_and_counted_in_steps() -> None:
     x = torch.arange(24.0).reshape(2, 3, 2, 2)
     assert torch.equal(ThresholdOutput(0.5, True).in_steps(0.5 * x.permute(0, 2, 3, 1)), x.flatten(1))
     assert torch.equal(ThresholdOutput(1.0, False).in_steps(x), x.flatten(1))
+
+
+@pytest.mark.parametrize(("thresholds", "step"), [([[0.5, 0.5], [2.0, 2.0]], 2.0), ([[0.5, 1.5], [2.0, 2.0]], 1.0)])
+def test_a_sign_in_two_bits_takes_both_steps_at_once(thresholds: list[list[float]], step: float) -> None:
+    node = helper.make_node(
+        "MultiThreshold", ["x", "t"], ["y"], domain="qonnx.custom_op.general", out_dtype="INT2", out_bias=-1.0
+    )
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    model = ModelWrapper(helper.make_model(helper.make_graph([node], "signs", tensors[:1], tensors[1:])))
+    model.set_initializer("t", np.array(thresholds, np.float32))
+    assert threshold_outputs(model) == {"y": ThresholdOutput(step, False)}
 
 
 def test_a_tensor_that_is_mostly_wrong_is_still_named_by_its_place(known: list[Quantizer]) -> None:

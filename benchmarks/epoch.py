@@ -1,0 +1,101 @@
+"""Seconds an epoch of the real training loop, with and without its validation, on CIFAR-shaped random images.
+
+Each epoch is timed by the loop's own records: batches, steps, ASLR's draws, the clipped weights, the checkpoint and the
+validation on 5,000 images. The first epoch, with its warm-up, capture or compilation, is left out of the spread.
+
+Usage: python benchmarks/epoch.py [--networks CNV_1W1A] [--batch-sizes 100,1024] [--device cpu] [--images 45000]
+       [--epochs 6] [--precision exact,fast] [--compile no,yes] [--width 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import RESULTS, append, show, spread
+
+from qtrain.data import DataSet, Split
+from qtrain.models import build_model
+from qtrain.models.fast_forward import fast_forward
+from qtrain.recipe import Recipe, default_recipe
+from qtrain.training import train
+
+VALIDATION = 5000
+CLASSES = tuple(map(str, range(10)))
+
+
+def images(count: int) -> Split:
+    """Random bytes: the time does not depend on them."""
+    return Split(torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8), torch.arange(count) % 10)
+
+
+def epochs_of(recipe: Recipe, data: DataSet, device: str) -> list[dict[str, Any]]:
+    """Train, and return the epochs' records."""
+    model = build_model(recipe.network, width=recipe.width)
+    fast_forward(model, recipe.precision)
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "run"
+        train(model, recipe, out, data=data, device=device)
+        lines = map(json.loads, (out / "records.jsonl").read_text().splitlines())
+        return [record for record in lines if record["type"] == "epoch"]
+
+
+def main() -> None:
+    """Run every setting, print its line, append its record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default="CNV_1W1A")
+    parser.add_argument("--batch-sizes", default="100")
+    parser.add_argument("--precision", default="exact")
+    parser.add_argument("--compile", default="no", help="no, yes or both, comma-separated")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--images", type=int, default=45_000)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    if options.epochs < 2:
+        parser.error("--epochs must be 2 or more: the first one warms up")
+    warnings.filterwarnings("ignore", module=r"(brevitas|torch)\b")
+    torch.set_num_threads(options.threads)
+    data = DataSet("cifar10", 10, CLASSES, "holdout", True, images(options.images), *[images(VALIDATION)] * 2)
+    settings = itertools.product(
+        options.networks.split(","),
+        map(int, options.batch_sizes.split(",")),
+        options.precision.split(","),
+        [word == "yes" for word in options.compile.split(",")],
+    )
+    for network, batch_size, precision, compiled in settings:
+        recipe = default_recipe(network, "cifar10").replace(
+            batch_size=batch_size, epochs=options.epochs, width=options.width, precision=precision, compile=compiled
+        )
+        records = epochs_of(recipe, data, options.device)
+        ends = [0.0, *(record["seconds"] for record in records)]
+        whole = [b - a for a, b in itertools.pairwise(ends)][1:]
+        training = [options.images / record["images_per_second"] for record in records][1:]
+        numbers = {
+            "network": network,
+            "width": options.width,
+            "batch_size": batch_size,
+            "precision": precision,
+            "compile": compiled,
+            "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+            "images": options.images,
+            "validation_images": VALIDATION,
+            "epoch_s": spread(whole),
+            "epoch_without_validation_s": spread(training),
+            "first_epoch_s": round(ends[1], 2),
+        }
+        append("epoch", numbers, options.out)
+        name = f"{network}, {batch_size}, {precision}{', compiled' if compiled else ''}"
+        print(show(name, spread(whole), "s an epoch"))
+
+
+if __name__ == "__main__":
+    main()
