@@ -15,9 +15,10 @@ INTRO = """# Every network at every bit width through the real FINN
 
 Rendered by `make results` from `results/finn_matrix.jsonl`, which `make finn-matrix` writes and continues. A cell is a
 narrow network after {steps} training steps on the embedded digits, exported, compared with torch in float64 on
-{images} test images at the last stage and on 16 at every other, then built by finn-plus {version} up to its estimates,
-with its own executions of the graph. Numbers are frames/s and LUT of that **narrow** network on a {board},
-{fps} frames/s asked: estimates, good for saying that the build went through, not for sizing a board.
+{images} test images (the digits' whole test set; fewer of deep networks) at the last stage and on 16 at every other,
+then built by finn-plus {version} up to its estimates, with its own executions of the graph. Numbers are frames/s and
+LUT of that **narrow** network on a {board}, {fps} frames/s asked: estimates, good for saying that the build went
+through, not for sizing a board.
 
 - ✓ the whole network is one dataflow partition, all classes equal, every execution of the graph by FINN equal
 - ✗ refused, as `qtrain lint` announces it
@@ -142,12 +143,16 @@ def verdicts(records: list[Record]) -> Record:
     return {"finn_plus": records[0]["finn_plus"] if records else None, "families": families}
 
 
+def _ends(numbers: list[int]) -> tuple[int, int]:
+    return min(numbers), max(numbers)
+
+
 def main() -> None:
     """Write both files."""
     records = newest(MATRIX)
     head = INTRO.format(
         steps=next(r["steps"] for r in records if "steps" in r),
-        images=next(r["proof"]["images"] for r in records if r["proof"]),
+        images=" to ".join(f"{n}" for n in sorted({*_ends([r["proof"]["images"] for r in records if r["proof"]])})),
         version=records[0]["finn_plus"],
         board=records[0]["board"],
         fps=records[0]["target_fps"],

@@ -134,9 +134,9 @@ def _off(value: Tensor, output: Tensor) -> Tensor:
     return best
 
 
-def _share(value: Tensor, output: Tensor) -> float:
-    """Share of equal values, of a sample: enough to know a quantizer by."""
-    every = max(1, value.numel() // SAMPLE)
+def _share(value: Tensor, output: Tensor, sample: int | None = SAMPLE) -> float:
+    """Share of equal values: of a sample, which is enough to tell most quantizers apart, or of all."""
+    every = max(1, value.numel() // sample) if sample else 1
     off = _off(value.flatten()[::every], output.flatten()[::every])
     return 1 - off.count_nonzero().item() / off.numel()
 
@@ -145,9 +145,12 @@ def _pairs(values: Mapping[str, Tensor], references: Sequence[Quantizer]) -> dic
     """Each tensor's quantizer: the most alike; where a tensor is too far off for that, the next one that is left."""
     found: dict[str, Quantizer] = {}
     for name, value in values.items():
-        alike = [(_share(value, r.output), -i, r) for i, r in enumerate(references) if r.output.shape == value.shape]
-        if alike and (best := max(alike, key=lambda entry: entry[:2]))[0] >= ALIKE:
-            found[name] = best[2]
+        fitting = [(_share(value, r.output), r) for r in references if r.output.shape == value.shape]
+        alike = [reference for share, reference in fitting if share >= ALIKE]
+        if len(alike) > 1:  # one that quantizes another's output again differs from it in a few values only
+            alike.sort(key=lambda reference: _share(value, reference.output, None), reverse=True)
+        if alike:
+            found[name] = alike[0]
     left = [reference for reference in references if reference not in found.values()]
     for name, value in values.items():
         fits = [reference for reference in left if reference.output.shape == value.shape]

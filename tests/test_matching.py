@@ -64,6 +64,15 @@ def test_a_sign_in_two_bits_takes_both_steps_at_once(thresholds: list[list[float
     assert threshold_outputs(model) == {"y": ThresholdOutput(step, False)}
 
 
+def test_of_two_quantizers_that_are_nearly_alike_the_equal_one_is_it() -> None:
+    torch.manual_seed(3)
+    first = torch.randint(-7, 8, (4, 4096)).double()
+    second = first.clone()
+    second[:, 1::200] -= 1  # quantized again; the sample sees every fourth value, and none of these
+    known = [Quantizer(name, output, torch.zeros(4, 4096)) for name, output in (("sum1", first), ("sum2", second))]
+    assert compare({"a": second, "b": first}, known) == (2, [])
+
+
 def test_a_tensor_that_is_mostly_wrong_is_still_named_by_its_place(known: list[Quantizer]) -> None:
     torch.manual_seed(2)
     values = disguised(known)
