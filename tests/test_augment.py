@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qtrain.data import Batches, Split, draw_epoch, ordered_batches
-from qtrain.data.augment import crop_flip_gather, crop_flip_slices
+from qtrain.data.augment import EpochPlan, crop_flip_gather, crop_flip_slices
 from qtrain.data.jitter import colour_jitter, draw_jitter
 from qtrain.errors import UserError
 
@@ -261,3 +263,21 @@ def test_jitters_factors_fill_their_range_and_differ_by_epoch_and_seed(strength:
 def test_jitter_out_of_range_is_answered(jitter: float) -> None:
     with pytest.raises(UserError, match=r"jitter .* out of range; choose from 0 to 1"):
         Batches(numbered(4), 2, seed=0, augment=True, flip=True, jitter=jitter)
+
+
+def test_a_device_that_works_by_itself_finds_the_next_epochs_plan_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def counted(size: int, *, epoch: int, **options: Any) -> EpochPlan:
+        drawn.append(epoch)
+        return draw_epoch(size, epoch=epoch, **options)
+
+    monkeypatch.setattr("qtrain.data.augment.draw_epoch", counted)
+    on_meta = Batches(numbered(20).to(torch.device("meta")), 10, seed=0, augment=True, flip=True)
+    for _ in on_meta.epoch(0):
+        assert drawn == [0]
+    assert drawn == [0, 1]
+    for _ in on_meta.epoch(1):
+        assert drawn == [0, 1]
+    list(on_meta.epoch(5))  # another epoch than was expected
+    assert drawn == [0, 1, 2, 5, 6]

@@ -146,6 +146,7 @@ class Batches:
         self.jitter = jitter if augment else 0.0
         self.drop_last = drop_last
         self.rank, self.ranks = rank, ranks
+        self._ahead: tuple[int, EpochPlan] | None = None
         self._prepare()
 
     def _prepare(self) -> None:
@@ -186,7 +187,9 @@ class Batches:
         return self._steps(epoch, start)
 
     def _steps(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        plan, factors = self.plan(epoch), self._factors(epoch)
+        ahead, self._ahead = self._ahead, None
+        plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
+        factors = self._factors(epoch)
         for at in self._slices(start):
             index = plan.order[at]
             if self.pad or self.flip:
@@ -195,6 +198,8 @@ class Batches:
                 images = self._padded[index]
             unit = to_unit(images)
             yield unit if factors is None else colour_jitter(unit, factors[at]), self.split.labels[index]
+        if self.split.device.type != "cpu":  # drawn while the device still works on the steps it was given
+            self._ahead = epoch + 1, self.plan(epoch + 1)
 
     def _slices(self, start: int) -> Iterator[slice]:
         """What each step from ``start`` on shows of the epoch's order, on this rank."""
