@@ -1,4 +1,4 @@
-"""The arms of the training benchmarks, each in a process of its own: bnn_pynq's trainer, this project's, a float twin.
+"""The arms of the training benchmarks, each in a process of its own: bnn_pynq's trainer, this project's, the ceilings.
 
 bnn_pynq's model and loss classes are used as brevitas ships them; its trainer imports torchvision, which has no CPU
 build for every torch, so its step (trainer.py: one-hot targets, loss, Adam, clip_weights, a reading of the accuracy
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from qtrain.data import Batches, Split
@@ -146,6 +146,33 @@ def _qtrain(setting: Setting, network: str | None = None, **changes: Any) -> Ste
     return step
 
 
+def _products_alone(setting: Setting) -> Step:
+    """The float twin's convolutions and matrix products, forward and backward, and nothing else: no step is faster."""
+    keep_freed_memory()
+    model = build_model(f"{parse_name(setting.network).family}_FLOAT", width=setting.width)
+    model.to(setting.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    layers: list[tuple[nn.Module, Tensor]] = []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(lambda layer, inputs, _: layers.append((layer, inputs[0].detach())))
+    images = torch.rand(setting.batch_size, 3, SIZE, SIZE, device=setting.device)
+    model(images.to(memory_format=torch.channels_last))
+    for layer, _ in layers:
+        layer._forward_hooks.clear()
+    for _, x in layers[1:]:  # the images need no gradient
+        x.requires_grad_()
+    with torch.no_grad():
+        gradients = [torch.randn_like(layer(x)) for layer, x in layers]
+
+    def step() -> None:
+        for (layer, x), gradient in zip(layers, gradients, strict=True):
+            x.grad = None
+            layer.zero_grad()
+            layer(x).backward(gradient)
+
+    return step
+
+
 ARMS: dict[str, Callable[[Setting], Step]] = {
     "bnn_pynq": _bnn_pynq,
     "bnn_pynq compiled": lambda s: _bnn_pynq(s, compiled=True),
@@ -154,6 +181,7 @@ ARMS: dict[str, Callable[[Setting], Step]] = {
     "qtrain fast": lambda s: _qtrain(s, precision="fast"),
     "qtrain fast compiled": lambda s: _qtrain(s, precision="fast", compile=True),
     "float twin compiled": lambda s: _qtrain(s, f"{parse_name(s.network).family}_FLOAT", compile=True),
+    "products alone": _products_alone,
 }
 
 

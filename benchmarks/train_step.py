@@ -1,7 +1,8 @@
 """Training steps end to end, data and augmentation included: bnn_pynq, this project's paths and a float twin in turn.
 
 Each arm is a process of its own (see arms.py); they take turns, a few steps each a round. Rates are images a second of
-processor time on a CPU and of real time on a GPU. The float twin, compiled, is the ceiling of what quantizers can cost.
+processor time on a CPU and of real time on a GPU. The float twin, compiled, is the ceiling of what quantizers can cost;
+products alone, its convolutions and matrix products without the rest, that of all else.
 
 Usage: python benchmarks/train_step.py [--networks CNV_1W1A,CNV_4W4A] [--batch-sizes 100,256] [--arms bnn_pynq,qtrain]
        [--device cpu] [--rounds 5] [--steps 4] [--threads 1] [--without-data]
