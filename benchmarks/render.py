@@ -1,14 +1,14 @@
 """Render results/README.md from the recorded runs: `make results`. No number in it is typed."""
 
-import json
 import statistics
-from pathlib import Path
 from typing import Any
+
+from records import RESULTS, lines, table
+from speed_tables import draws, many_runs, proof_times, same_accuracy, speed
 
 from qtrain.report.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 
-RESULTS = Path(__file__).parents[1] / "results"
 CHOICES = """Read these with how they came about. Two rows compare ASLR with a baseline tuned for that length: 12
 epochs at 0.1, and 30 epochs at 0.05; ASLR falls short in both. The recipe's length was raised from
 12 to 30 epochs after the first of them, and the rate 0.02 of the last one was picked with ASLR's
@@ -20,24 +20,7 @@ their packages' defaults, the milestones are the recipe's. Small networks and sh
 compare under a short budget, not what CNV reaches."""
 
 
-ONE = {"median": 1.0, "min": 1.0, "max": 1.0}
 SAME = ("data", "width", "epochs", "batch_size", "train_size", "split_seed", "optimizer", "lr", "bits")
-
-
-def lines(name: str) -> list[dict[str, Any]]:
-    """The records of one file, oldest first."""
-    path = RESULTS / name
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
-
-
-def spread(found: dict[str, float], digits: int = 2) -> str:
-    """Median with least and largest."""
-    return f"{found['median']:,.{digits}f} [{found['min']:,.{digits}f}..{found['max']:,.{digits}f}]"
 
 
 def cifar_to_finn() -> str:
@@ -167,39 +150,6 @@ def tuning() -> str:
     return table(["data", "epochs", "lr", "milestones (fractions)", "validation accuracy, %", "seconds"], rows)
 
 
-def speed() -> str:
-    """The last record of each training benchmark in which every arm is a process."""
-    found = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "train_step" and "device" in r]
-    last = {(r["device"], r["network"], r["batch_size"]): r for r in found}
-    rows = [
-        [device, network, str(batch), name, spread(rate, 0), spread(r["ratio_to_bnn_pynq"].get(name, ONE))]
-        for (device, network, batch), r in last.items()
-        for name, rate in r["images_per_s"].items()
-    ]
-    return table(["device", "network", "batch", "arm", "images/s of CPU (GPU: real) time", "ratio to bnn_pynq"], rows)
-
-
-def proof_times() -> str:
-    """The last record of each network's proof on the whole CIFAR-10 test set."""
-    last = {r["network"]: r for r in lines("benchmarks.jsonl") if r["benchmark"] == "export_proof"}
-    if not last:
-        return "Not measured yet."
-    rows = []
-    for network, r in last.items():
-        parts = [f"{r[k]['seconds']:.0f} s, {r[k]['memory_gb']:.1f} GB" for k in ("verify", "export")]
-        equal = f"{r['verify']['equal']:,} of {r['verify']['images']:,}"
-        rows.append([network, equal, *parts, spread(r["qonnx"]["ratio"], 0)])
-    head = ["network", "equal images", "`qtrain verify`", "export with proof", "our executor / qonnx's, CPU time"]
-    return f"Full width, the whole CIFAR-10 test set, {r['threads']} threads.\n\n{table(head, rows)}"
-
-
-def draws() -> str:
-    """The last record of the draw's cost."""
-    records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "aslr_overhead"]
-    share = records[-1]["cpu_time"]["draw in the step, % of a step"]
-    return f"ASLR's draws cost {spread(share, 3)} % of a CNV_1W1A step (batch {records[-1]['batch_size']}, one thread)."
-
-
 def no_retuning() -> str:
     """Every recorded no-retuning experiment, its table and plot written beside its data."""
     folders = sorted(path for path in (RESULTS / "no_retuning").glob("*") if path.is_dir())
@@ -228,6 +178,8 @@ def main() -> None:
         "Schedulers across bit widths": f"{GRIDS}\n\n{grids()}",
         "What tuning the baseline cost": tuning(),
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
+        "The fast forward pass against Brevitas'": same_accuracy(),
+        "Several runs side by side": many_runs(),
         "Speed of the proof": proof_times(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())

@@ -1,0 +1,24 @@
+"""Records as Markdown: what the pages made of results/ share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "results"
+NOT_YET = "Not measured yet."
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    """The records of one file, oldest first."""
+    path = RESULTS / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def spread(found: dict[str, float], digits: int = 2) -> str:
+    """Median with least and largest."""
+    return f"{found['median']:,.{digits}f} [{found['min']:,.{digits}f}..{found['max']:,.{digits}f}]"

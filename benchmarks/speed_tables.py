@@ -1,0 +1,66 @@
+"""The sections of results/README.md that are made of results/benchmarks.jsonl."""
+
+import statistics
+
+from records import NOT_YET, lines, spread, table
+
+ONE = {"median": 1.0, "min": 1.0, "max": 1.0}
+
+
+def speed() -> str:
+    """The last record of each training benchmark in which every arm is a process."""
+    found = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "train_step" and "device" in r]
+    last = {(r["device"], r["network"], r["batch_size"]): r for r in found}
+    rows = [
+        [device, network, str(batch), name, spread(rate, 0), spread(r["ratio_to_bnn_pynq"].get(name, ONE))]
+        for (device, network, batch), r in last.items()
+        for name, rate in r["images_per_s"].items()
+    ]
+    return table(["device", "network", "batch", "arm", "images/s of CPU (GPU: real) time", "ratio to bnn_pynq"], rows)
+
+
+def proof_times() -> str:
+    """The last record of each network's proof on the whole CIFAR-10 test set."""
+    last = {r["network"]: r for r in lines("benchmarks.jsonl") if r["benchmark"] == "export_proof"}
+    if not last:
+        return NOT_YET
+    rows = []
+    for network, r in last.items():
+        parts = [f"{r[k]['seconds']:.0f} s, {r[k]['memory_gb']:.1f} GB" for k in ("verify", "export")]
+        equal = f"{r['verify']['equal']:,} of {r['verify']['images']:,}"
+        rows.append([network, equal, *parts, spread(r["qonnx"]["ratio"], 0)])
+    head = ["network", "equal images", "`qtrain verify`", "export with proof", "our executor / qonnx's, CPU time"]
+    return f"Full width, the whole CIFAR-10 test set, {r['threads']} threads.\n\n{table(head, rows)}"
+
+
+def draws() -> str:
+    """The last record of the draw's cost."""
+    records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "aslr_overhead"]
+    share = records[-1]["cpu_time"]["draw in the step, % of a step"]
+    return f"ASLR's draws cost {spread(share, 3)} % of a CNV_1W1A step (batch {records[-1]['batch_size']}, one thread)."
+
+
+def same_accuracy() -> str:
+    """Plain, exact and fast training: the last record of each network and data set."""
+    records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "same_accuracy"]
+    last = {(r["network"], r["data"], r["width"], r["device"]): r for r in records}
+    if not last:
+        return NOT_YET
+    rows = []
+    for r in last.values():
+        length = f"{r['epochs']} epochs of {r['train_size'] or 'all'} images"
+        for path, found in r["test_accuracy"].items():
+            name = f"{path} (bfloat16 emulated)" if path == "fast" and r["emulated"] else path
+            accuracy = f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}"
+            away = r["minus_plain"].get(path)
+            difference = f"{away['mean']:+.2f} [{away['low']:+.2f}..{away['high']:+.2f}]" if away else ""
+            equal = "all equal" if r["exports_equal"] else "DIFFER"
+            rows.append([r["device"], r["network"], r["data"], length, name, accuracy, difference, equal])
+    head = ["device", "network", "data", "training", "path", "test accuracy, %", "minus plain, points", "exports"]
+    intro = "Plain is Brevitas' own forward pass. Paired seeds; in brackets the 95 % interval of the mean difference."
+    return f"{intro}\n\n{table(head, rows)}"
+
+
+def many_runs() -> str:
+    """Side by side against one after the other."""
+    return NOT_YET
