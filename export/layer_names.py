@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -14,18 +14,30 @@ _BUFFERS = ("ConvolutionInputGenerator", "FMPadding", "StreamingDataWidthConvert
 _AHEAD, _BACK = "before", "after"
 
 
-def weighted_layers(graph: onnx.GraphProto) -> list[tuple[str, int]]:
+def _depths(graph: onnx.GraphProto, counted: Collection[str]) -> dict[str, int]:
+    """How many of the nodes named ``counted`` the longest way from the input to each of them has, itself included."""
+    reached: dict[str, int] = {}
+    found = {}
+    for node in graph.node:  # in order of execution
+        depth = max((reached.get(name, 0) for name in node.input), default=0) + (node.name in counted)
+        reached.update(dict.fromkeys(node.output, depth))
+        if node.name in counted:
+            found[node.name] = depth
+    return found
+
+
+def weighted_layers(graph: onnx.GraphProto) -> dict[str, int]:
     """Return the convolutions and matrix products of a network's graph with their number of weights, in graph order."""
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     sources = {name: node.input[0] for node in graph.node for name in node.output if node.input}
-    found = []
+    found = {}
     for node in graph.node:
         if node.op_type not in WEIGHTED:
             continue
         tensor = node.input[1]
         while tensor not in sizes and tensor in sources:  # through the weights' quantizer
             tensor = sources[tensor]
-        found.append((node.name, sizes.get(tensor, 0)))
+        found[node.name] = sizes.get(tensor, 0)
     return found
 
 
@@ -37,20 +49,33 @@ def _hardware_weights(node: onnx.NodeProto) -> int:
     return int(found["Channels"].i * math.prod(found["Kernel"].ints))
 
 
+def _placed(graph: onnx.GraphProto, weights: Mapping[str, int]) -> dict[tuple[int, int], list[str]]:
+    """The names of ``weights`` by their depth and number of weights."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name, depth in _depths(graph, weights.keys()).items():
+        found.setdefault((depth, weights[name]), []).append(name)
+    return found
+
+
 def _multiplier_names(hardware: onnx.GraphProto, network: onnx.GraphProto) -> dict[str, str]:
-    """Pair the units with the layers by their order; none where numbers of weights disagree anywhere."""
+    """Pair the units with the layers by their depth and number of weights; none where these disagree anywhere.
+
+    By depth, because FINN may put the two branches of a residual block in the other order. Units that share both are
+    left out: nothing tells which is which.
+    """
     units = [node for node in hardware.node if node.op_type.startswith(_MULTIPLIERS)]
-    layers = weighted_layers(network)
-    if [_hardware_weights(unit) for unit in units] != [size for _, size in layers]:
+    ours = _placed(network, weighted_layers(network))
+    theirs = _placed(hardware, {unit.name: _hardware_weights(unit) for unit in units})
+    if {key: len(names) for key, names in ours.items()} != {key: len(names) for key, names in theirs.items()}:
         return {}
-    return {unit.name: name for unit, (name, _) in zip(units, layers, strict=True)}
+    return {theirs[key][0]: names[0] for key, names in ours.items() if len(names) == 1}
 
 
 def places(hardware: Path, network: Path) -> dict[str, str]:
     """Say for every layer of the hardware which of the network's it is, or which it stands before or after.
 
-    Both graphs are in order of execution, so units and layers pair by it; that is taken for right where every unit has
-    as many weights as its layer.
+    Units and layers pair by how many others lie before them and by their number of weights; that is taken for right
+    where all of them pair.
 
     Args:
         hardware: FINN's graph of the partition, after its last step.
