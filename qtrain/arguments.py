@@ -10,12 +10,14 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from qtrain import __version__
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, default_recipe
+from qtrain.sweep_arguments import Engine, add_sweep
 
 _ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
 _RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 _SWITCHES = [name for name, kind in get_type_hints(Recipe).items() if kind is bool]
 _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
-_TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int}
+_TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int, "jobs": int}
+_TYPES |= {"from": int | None, "engine": Engine, "cpus": float, "gpus": float, "retries": int}
 _TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
 _TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
 _TYPES |= {"max_utilization": float}
@@ -226,11 +228,24 @@ def make_parser() -> ArgumentParser:
     )
     compare.add_argument("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
     compare.add_argument("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
+    compare.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     compare.add_argument("--again", action="store_true", help="train runs anew that diverged before")
     compare.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
     _add_board(compare, None)
     _add_machine(compare)
     commands.add_subcommand("compare", compare, help="compare schedulers")
+
+    sweep = _Parser(
+        description="Train one recipe at every bit width, prove, lint, export and estimate each; write a table and an "
+        "interactive page of accuracy against cost. Exit status 1 where a cell failed. --bits 'first=8,last=8;none' is "
+        "an axis too. For instance: qtrain sweep CNV --weight-bits 1,2,4,8 --act-bits 1,2,4,8 --seeds 3 --data digits "
+        f"--board ZCU104. {recipes}"
+    )
+    _add_recipe(sweep)
+    add_sweep(sweep)
+    _add_board(sweep, None)
+    _add_machine(sweep)
+    commands.add_subcommand("sweep", sweep, help="accuracy against hardware cost over bit widths")
 
     _add_reproduce(commands)
 
@@ -254,6 +269,7 @@ def _add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--epochs_scale", type=float, default=1.0, help="share of the epochs; a table of its own")
     reproduce.add_argument("--width", type=float | None, help="of all networks; a table of its own")
     reproduce.add_argument("--train_size", type=int | None, help="training images; a table of its own")
+    reproduce.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     reproduce.add_argument("--rounds", type=int, default=5, help="of table2's time measurement")
     reproduce.add_argument("--out", type=str, default="runs/reproduce", help="folder of the runs")
     reproduce.add_argument("--results", type=str, default="results/reproduce.jsonl", help="lines are added to it")
@@ -295,6 +311,14 @@ def given_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Re
     return _second_pass(parser, argv, str(check_network(options.network)), options)
 
 
+def given_family_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]:
+    """The recipe of a family, which is the same at all widths; its network has some of them."""
+    from qtrain.experiments.sweep_plan import family_of
+
+    options = _first_pass(parser, argv)
+    return _second_pass(parser, argv, f"{family_of(options.network)}_1W1A", options)
+
+
 def given_recipes(argv: list[str]) -> tuple[Namespace, list[Recipe], bool]:
     """The recipe of every network that ``compare`` is given, each with its own shipped one beneath the flags.
 
@@ -333,4 +357,8 @@ def names_in(text: str) -> list[str]:
 
 def without_print(argv: list[str]) -> list[str]:
     """``--print_config`` waits for the shipped recipe."""
-    return [w for w in argv if argv[0] not in ("train", "compare", "lr-range") or not w.startswith("--print_config")]
+    return [
+        w
+        for w in argv
+        if argv[0] not in ("train", "compare", "lr-range", "sweep") or not w.startswith("--print_config")
+    ]

@@ -13,6 +13,7 @@ from qtrain.commands.estimating import estimate_command
 from qtrain.commands.exporting import export_command, verify_command
 from qtrain.commands.paper import reproduce_command
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
+from qtrain.commands.sweeping import sweep_command
 from qtrain.commands.training import lr_range_command, train_command
 from qtrain.commands.zoo import lint_command, models_command
 from qtrain.errors import UserError
@@ -29,8 +30,16 @@ _COMMANDS = {
     "lint": lint_command,
     "models": models_command,
     "compare": compare_command,
+    "sweep": sweep_command,
     "reproduce": reproduce_command,
     "report": report_command,
+}
+
+# How a command goes on that Ctrl-C has ended.
+_CONTINUED = {
+    "compare": "the same command",
+    "reproduce": "the same command",
+    "sweep": "qtrain sweep --resume and the sweep's folder",
 }
 
 
@@ -70,7 +79,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as error:
         fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), WRONG_INPUT)
     except KeyboardInterrupt as error:
-        again = "the same command" if words[0] in ("compare", "reproduce") else "qtrain train --resume and that folder"
+        again = _CONTINUED.get(words[0], "qtrain train --resume and that folder")
         fail(f"{error}; continue with {again}" if str(error) else "interrupted", INTERRUPTED)
     except Exception as error:
         from qtrain.export.errors import ProofError

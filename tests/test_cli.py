@@ -290,7 +290,7 @@ def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
     check_refusal(
         outcome,
         2,
-        "name a command: train, lr-range, export, verify, estimate, lint, models, compare, reproduce, report",
+        "name a command: train, lr-range, export, verify, estimate, lint, models, compare, sweep, reproduce, report",
     )
     assert outcome.out == cli("--help").out + "\n"
     for name in ("train", "export", "verify", "lint", "models", "compare", "qtrain train CNV_1W1A"):

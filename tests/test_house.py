@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.training": {"qtrain", "qtrain.schedulers", "qtrain.optimizers", "qtrain.data", "qtrain.recipe"},
     "qtrain.experiments": {
         *("qtrain.training", "qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
+        "qtrain",  # the version, which every node of a cluster must have
         "qtrain.report.statistics",  # what a comparison is judged by is what its report shows
     },
 }
@@ -57,7 +58,15 @@ def imports(path: Path) -> set[str]:
 def package(name: str) -> str:
     known = [
         p
-        for p in [*ALLOWED, "qtrain.errors", "qtrain.files", "qtrain.cli", "qtrain.arguments", "qtrain.commands"]
+        for p in [
+            *ALLOWED,
+            "qtrain.errors",
+            "qtrain.files",
+            "qtrain.cli",
+            "qtrain.arguments",
+            "qtrain.sweep_arguments",
+            "qtrain.commands",
+        ]
         if name == p or name.startswith(p + ".")
     ]
     return max(known, key=len, default="qtrain")

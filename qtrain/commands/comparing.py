@@ -1,5 +1,7 @@
 """Commands that train several against each other, or show that again: ``compare`` and ``report``."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,15 @@ from qtrain.commands.status import COMPARISON_FAILED, fail
 from qtrain.recipe import AUTO, Recipe
 
 
+def check_jobs_alone(jobs: int) -> None:
+    """See that a command may run many runs, ``jobs`` at a time; of torchrun's processes one says that it may not."""
+    from qtrain.experiments.run_cells import check_jobs
+    from qtrain.training.distributed import one_voice
+
+    with one_voice() if "RANK" in os.environ else nullcontext():
+        check_jobs(jobs)
+
+
 def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Train schedulers against each other; status 1 where the challenger falls short."""
     from qtrain.experiments.compare import Comparison, compare, export_cells, parse_tuning
@@ -18,6 +29,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
     from qtrain.training import Terminal
     from qtrain.training.progress import tell
 
+    check_jobs_alone(options.jobs)
     options, recipes, grid = given_recipes(argv)
     if options.lr_from is not None:
         return _no_retuning(argv, options, recipes)
@@ -41,6 +53,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
         "again": options.again,
         "data_root": options.data_root,
         "device": options.device,
+        "jobs": options.jobs,
         "watch": Terminal(),
         "say": tell,
     }
@@ -71,8 +84,8 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
         seeds=options.seeds,
     )
     out = Path(options.out or f"runs/no-retuning-{plan.family}-{recipes[0].data}")
-    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device, "watch": Terminal()}
-    no_retuning(plan, out, tolerance=options.tolerance, say=tell, **machine)
+    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device, "jobs": options.jobs}
+    no_retuning(plan, out, tolerance=options.tolerance, watch=Terminal(), say=tell, **machine)
     print(write_no_retuning(out), end="")
     print(f"{out}: no_retuning.json, .md and .png")
     if behind := no_retuning_shortfall(out):

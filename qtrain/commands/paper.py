@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from qtrain.arguments import names_in
+from qtrain.commands.comparing import check_jobs_alone
 
 
 def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
@@ -15,6 +16,7 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
     from qtrain.training import Terminal
     from qtrain.training.progress import tell
 
+    check_jobs_alone(options.jobs)
     what, results, page = options.what, Path(options.results), Path(options.page)
     names = names_in(options.networks) if options.networks else []
     size = {name: options[name] for name in ("epochs_scale", "width", "train_size")}
@@ -30,6 +32,7 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
             rounds=options.rounds,
             data_root=options.data_root,
             device=options.device,
+            jobs=options.jobs,
             watch=Terminal(),
             say=tell,
             **plan,

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.folder_lock import alone_in
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.training import Silent, Watcher
-from qtrain.training.folder import RECIPE, check_run
+from qtrain.training.folder import RECIPE, check_run, last_result
 
 FAILED = "failed.json"
 
@@ -40,12 +41,17 @@ class Cell:
         known = {"scheduler": self.scheduler, "seed": self.seed, "folder": self.folder.name}
         return known | ({"test_accuracy": self.test_accuracy} if self.failed is None else {"reason": self.failed})
 
+    @property
+    def outcome(self) -> str:
+        """For a person: the accuracy, or why there is none."""
+        return f"failed: {self.failed}" if self.test_accuracy is None else f"{self.test_accuracy:.2f} %"
+
 
 class _Started:
     """Passes everything on to another watcher, and knows whether training began."""
 
-    def __init__(self, watch: Watcher | None):
-        self._watch, self.yes = watch or Silent(), False
+    def __init__(self, watch: Watcher):
+        self._watch, self.yes = watch, False
 
     def start(self, title: str, steps: int, done: int) -> None:
         self.yes = True
@@ -92,46 +98,93 @@ def check_cells(cells: Sequence[tuple[Recipe, Path]]) -> None:
             check_run(folder, recipe, "name a new folder with --out")
 
 
-def run_cell(
-    recipe: Recipe,
-    folder: Path,
-    *,
-    again: bool = False,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Cell:
-    """Train one cell, continue it, or read what it left.
+@dataclass(frozen=True)
+class CellTask:
+    """Trains one cell, continues it, or reads what it left; a ``Task``.
 
-    Args:
+    Attributes:
         recipe: of the run.
         folder: new, or that of the same run.
         again: a run that failed is forgotten and trained anew.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
-        watch: told where the run is.
-        stop: as ``train``'s: True saves and raises Interrupted.
+    """
+
+    recipe: Recipe
+    folder: Path
+    again: bool = False
+    data_root: str | Path | None = None
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """Network, scheduler, seed, and the folder, which alone is unique."""
+        return f"{self.recipe.network} {self.recipe.scheduler} seed {self.recipe.seed} ({self.folder})"
+
+    def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> Cell:
+        """Do it.
+
+        Raises:
+            UserError: what was given cannot be trained. A loss that is no longer finite is a failed cell instead.
+        """
+        if (known := read_cell(self.recipe, self.folder, again=self.again)) is not None:
+            return known
+        if (self.folder / FAILED).exists():
+            shutil.rmtree(self.folder)
+        started = _Started(watch)
+        options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": started, "stop": stop}
+        try:
+            if self.folder.exists():
+                result = resume_run(self.folder, **options)
+            else:
+                result = train_recipe(self.recipe, self.folder, **options)
+        except UserError as error:
+            if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
+                raise
+            _record_failure(self.recipe, self.folder, str(error))
+            return Cell(self.recipe.scheduler, self.recipe.seed, self.folder, None, str(error))
+        return Cell(self.recipe.scheduler, self.recipe.seed, self.folder, result.test_accuracy)
+
+
+def read_cell(recipe: Recipe, folder: Path, *, again: bool = False) -> Cell | None:
+    """A cell that has ended already, by its records alone; None where there is something to train.
+
+    Args:
+        recipe: of the run.
+        folder: new, or that of the same run.
+        again: one that failed is to be trained anew.
 
     Raises:
-        UserError: what was given cannot be trained. A loss that is no longer finite is a failed cell instead.
+        UserError: the records are damaged.
     """
     if (folder / FAILED).exists():
-        if not again:
-            return Cell(recipe.scheduler, recipe.seed, folder, None, _reason(folder / FAILED))
-        shutil.rmtree(folder)
-    started = _Started(watch)
-    try:
-        if folder.exists():
-            result = resume_run(folder, data_root=data_root, device=device, watch=started, stop=stop)
-        else:
-            result = train_recipe(recipe, folder, data_root=data_root, device=device, watch=started, stop=stop)
-    except UserError as error:
-        if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
-            raise
-        _record_failure(recipe, folder, str(error))
-        return Cell(recipe.scheduler, recipe.seed, folder, None, str(error))
-    return Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
+        return None if again else Cell(recipe.scheduler, recipe.seed, folder, None, _reason(folder / FAILED))
+    result = last_result(folder) if folder.exists() else None
+    return None if result is None else Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
+
+
+def run_cell(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    watch: Watcher | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Cell:
+    """Run a ``CellTask`` in this process, as soon as no other is at work on its folder.
+
+    Args:
+        recipe: of the run.
+        folder: new, or that of the same run.
+        watch: told where the run is.
+        stop: as ``train``'s: True saves and raises Interrupted.
+        options: again, data_root and device.
+
+    Raises:
+        UserError: as ``CellTask`` does.
+    """
+    with alone_in(folder, stop):
+        return CellTask(recipe, folder, **options)(watch or Silent(), stop)
 
 
 def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:

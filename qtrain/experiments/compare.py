@@ -1,16 +1,18 @@
 """Schedulers against each other: the same recipe and seeds, only the schedule differs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.cells import Cell, cells_of, check_cells, run_cell
+from qtrain.experiments.cells import Cell, cells_of, check_cells
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
 from qtrain.experiments.run import export_run
+from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
 from qtrain.report.statistics import Difference, default_judged, shortfalls
@@ -163,6 +165,7 @@ def compare(
     again: bool = False,
     data_root: str | Path | None = None,
     device: str = "auto",
+    jobs: int = 1,
     watch: Watcher | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
@@ -185,12 +188,15 @@ def compare(
         again: train runs anew that failed before.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
-        watch: told where each run is.
-        say: told of each run's result.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
 
     Raises:
         UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
+        Interrupted: Ctrl-C; what ran is saved, and the same call goes on.
     """
+    check_jobs(jobs)
     check_comparison(
         recipe,
         out,
@@ -202,18 +208,21 @@ def compare(
         tuning=tuning,
     )
     recipe, lr_range = fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
-    cells = []
-    for cell_recipe, folder in cells_of(recipe, out, schedulers, seeds):
-        cell = run_cell(cell_recipe, folder, again=again, data_root=data_root, device=device, watch=watch)
-        cells.append(cell)
-        found = (
-            f"test accuracy {cell.test_accuracy:.2f} %" if cell.test_accuracy is not None else f"failed: {cell.failed}"
-        )
-        say(f"{cell.scheduler} seed {cell.seed}: {found}")
-    held = tuple(against) if against else None
-    comparison = Comparison(recipe, tuple(cells), tolerance, challenger, held, dict(tuning or {}), lr_range)
+    planned, found = cells_of(recipe, out, schedulers, seeds), {}
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    with closing(run_cells(planned, jobs=jobs, again=again, say=say, **machine)) as ended:
+        for cell in ended:
+            found[cell.folder] = cell
+            say(result_line(cell))
+    cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
+    comparison = Comparison(recipe, cells, tolerance, challenger, held, dict(tuning or {}), lr_range)
     write_json(out / COMPARISON, comparison.to_dict())
     return comparison
+
+
+def result_line(cell: Cell) -> str:
+    """What came of a run, for a person."""
+    return f"{cell.scheduler} seed {cell.seed}: " + ("" if cell.failed else "test accuracy ") + cell.outcome
 
 
 def parse_tuning(text: str) -> dict[str, int]:

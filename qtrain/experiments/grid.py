@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.compare import COMPARISON, Comparison, check_comparison, compare
+from qtrain.experiments.cells import cells_of
+from qtrain.experiments.compare import COMPARISON, Comparison, check_comparison, compare, result_line
 from qtrain.experiments.json_files import write_json
+from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
 
@@ -84,6 +88,7 @@ def compare_grid(
     *,
     seeds: int = 3,
     tolerance: float = 0.5,
+    jobs: int = 1,
     say: Callable[[str], None] = lambda _: None,
     then: Callable[[Comparison], None] = lambda _: None,
     **options: Any,
@@ -98,13 +103,16 @@ def compare_grid(
         out: new folder, or that of the same grid.
         seeds: runs a scheduler and network.
         tolerance: points that the challenger may fall short by on each network.
+        jobs: runs at a time, of all networks together.
         say: told of each run's result.
-        then: called with each network's comparison once it is complete.
+        then: called with each network's comparison once it is complete; with several jobs once all are.
         options: further ones of ``compare``.
 
     Raises:
         UserError: as ``compare`` does.
+        Interrupted: as ``compare`` does.
     """
+    check_jobs(jobs)
     folders = {recipe.network: out / recipe.network for recipe in recipes}
     _check_free(out, list(folders.values()))
     checked: Mapping[str, Any] = {k: options[k] for k in ("challenger", "against", "tuning") if k in options}
@@ -118,17 +126,53 @@ def compare_grid(
             tolerance=tolerance,
             **checked,
         )
-    found: dict[str, Comparison] = {}
+    options |= {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance}
+    if jobs > 1:
+        found = _side_by_side(recipes, out, jobs, say, **options)
+        for comparison in found.values():
+            then(comparison)
+        return found
+    found = {}
     for recipe in recipes:
         name = recipe.network
-
-        def named(text: str, name: str = name) -> None:
-            say(f"{name}, {text}")
-
-        found[name] = compare(recipe, folders[name], seeds=seeds, tolerance=tolerance, say=named, **options)
+        found[name] = compare(recipe, folders[name], say=_named(name, say), **options)
         then(found[name])
-        write_json(out / GRID, {"format": FORMAT, "networks": list(found), "planned": list(folders)})
+        _write_list(out, found, recipes)
     return found
+
+
+def _side_by_side(
+    recipes: Sequence[Recipe], out: Path, jobs: int, say: Callable[[str], None], **options: Any
+) -> dict[str, Comparison]:
+    """Run the cells of all networks together; a network's comparison is written as soon as its last cell has ended."""
+    by_name = {recipe.network: recipe for recipe in recipes}
+    machine = {name: options[name] for name in ("data_root", "device") if name in options}
+    cells = []
+    for name, recipe in by_name.items():
+        fixed, _ = fixed_rate(recipe, out / name, _named(name, say), watch=options.get("watch"), **machine)
+        cells += cells_of(fixed, out / name, options["schedulers"], options["seeds"])
+    left = {name: {folder for _, folder in cells if folder.parent == out / name} for name in by_name}
+    found: dict[str, Comparison] = {}
+    with closing(run_cells(cells, jobs=jobs, again=options.pop("again", False), say=say, **machine)) as ended:
+        for cell in ended:
+            name = cell.folder.parent.name
+            _named(name, say)(result_line(cell))
+            left[name].discard(cell.folder)
+            if not left[name]:
+                found[name] = compare(by_name[name], out / name, **options)  # all runs are read
+                _write_list(out, found, recipes)
+    return {name: found[name] for name in by_name}
+
+
+def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: say(f"{network}, {text}")
+
+
+def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Recipe]) -> None:
+    """Those that are complete, in the order given, of all."""
+    planned = [recipe.network for recipe in recipes]
+    done = [name for name in planned if name in found]
+    write_json(out / GRID, {"format": FORMAT, "networks": done, "planned": planned})
 
 
 def _check_free(out: Path, folders: Sequence[Path]) -> None:

@@ -1,14 +1,16 @@
 """The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.cells import Cell, check_cells, run_cell
+from qtrain.experiments.cells import Cell, check_cells
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.no_retuning_plan import Plan
 from qtrain.experiments.one_rate import LR_RANGE, fixed_rate
+from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.experiments.tune import Tuning, tune, tune_cells
 from qtrain.recipe import AUTO, Recipe
 from qtrain.training import Watcher
@@ -25,6 +27,7 @@ def no_retuning(
     tolerance: float = 0.5,
     data_root: str | Path | None = None,
     device: str = "auto",
+    jobs: int = 1,
     watch: Watcher | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -40,8 +43,9 @@ def no_retuning(
         tolerance: points that ASLR may fall short of the tuned baseline by at each width.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
-        watch: told where each run is.
-        say: told of each result.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each result, and with several jobs of each run's progress.
 
     Returns:
         What is written to ``no_retuning.json``.
@@ -49,6 +53,7 @@ def no_retuning(
     Raises:
         UserError: ``out`` holds other things or runs of other recipes, or what was given cannot be trained.
     """
+    check_jobs(jobs)
     if not tolerance >= 0:
         raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
     _check_folder(plan, out)
@@ -56,26 +61,63 @@ def no_retuning(
     home, lr_range = fixed_rate(plan.at_home, out, data_root=data_root, device=device)
     lr = home.rate
     say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
+    in_order = sorted(plan.recipes, key=lambda r: r.network != plan.home)  # its best point is carried to the others
+    if jobs > 1:
+        grids = [_grid(plan, recipe, out) for recipe in in_order]
+        for _ in run_cells([cell for grid in grids for cell in grid], jobs=jobs, say=say, **machine):
+            pass  # tune reads it
     tunings: dict[str, Tuning] = {}
-    for recipe in sorted(plan.recipes, key=lambda r: r.network != plan.home):  # its best point is carried to the others
+    for recipe in in_order:
         folder = out / recipe.network / "tune"
         tunings[recipe.network] = tune(recipe, folder, lrs=plan.grid, seeds=plan.tuning_seeds, say=say, **machine)
-    widths = []
-    for recipe in plan.recipes:
-        rows = _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
-        cells: dict[str, list[Cell]] = {name: [] for name in rows}
-        for seed in range(recipe.seed, recipe.seed + plan.seeds):  # all of a seed first: a kill leaves pairs
-            for name, changed in rows.items():
-                cell = changed.replace(seed=seed)
-                check_cells([(cell, _folder(out, cell))])
-                done = run_cell(cell, _folder(out, cell), **machine)
-                cells[name].append(done)
-                text = f"failed: {done.failed}" if done.test_accuracy is None else f"{done.test_accuracy:.2f} %"
-                say(f"{recipe.network} {name} lr {cell.rate:g} seed {seed}: {text}")
-        widths.append(_width(recipe, rows, cells, tunings[recipe.network]))
+    rows = {
+        recipe.network: _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
+        for recipe in plan.recipes
+    }
+    found = _run_rows(plan, rows, out, jobs, say, machine)
+    widths = [
+        _width(recipe, rows[recipe.network], found[recipe.network], tunings[recipe.network]) for recipe in plan.recipes
+    ]
     record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], widths)
     write_json(out / NO_RETUNING, record)
     return record
+
+
+def _grid(plan: Plan, recipe: Recipe, out: Path) -> list[tuple[Recipe, Path]]:
+    """The runs that tune a width's baseline."""
+    return tune_cells(recipe, out / recipe.network / "tune", plan.grid, None, plan.tuning_seeds)
+
+
+def _run_rows(
+    plan: Plan,
+    rows: dict[str, dict[str, Recipe]],
+    out: Path,
+    jobs: int,
+    say: Callable[[str], None],
+    machine: dict[str, Any],
+) -> dict[str, dict[str, list[Cell]]]:
+    """Run every row of every width with every seed; the cells by network and row, in the order of the seeds."""
+    planned = [
+        (network, name, recipe.replace(seed=seed))
+        for network, of_width in rows.items()
+        for seed in range(plan.at_home.seed, plan.at_home.seed + plan.seeds)  # a seed first: a kill leaves pairs
+        for name, recipe in of_width.items()
+    ]
+    cells = [(recipe, _folder(out, recipe)) for _, _, recipe in planned]
+    check_cells(cells)
+    titles: dict[Path, list[str]] = {}
+    for network, name, recipe in planned:
+        titles.setdefault(_folder(out, recipe), []).append(f"{network} {name} lr {recipe.rate:g} seed {recipe.seed}")
+    ended: dict[Path, Cell] = {}
+    with closing(run_cells(cells, jobs=jobs, say=say, **machine)) as ending:
+        for cell in ending:
+            ended[cell.folder] = cell
+            for title in titles[cell.folder]:
+                say(f"{title}: {cell.outcome}")
+    found: dict[str, dict[str, list[Cell]]] = {network: {name: [] for name in of} for network, of in rows.items()}
+    for network, name, recipe in planned:
+        found[network][name].append(ended[_folder(out, recipe)])
+    return found
 
 
 def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -> dict[str, Recipe]:
@@ -144,7 +186,7 @@ def _check_folder(plan: Plan, out: Path) -> None:
     if out.is_file() or (entries and not entries & names):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     for recipe in plan.recipes:
-        check_cells(tune_cells(recipe, out / recipe.network / "tune", plan.grid, None, plan.tuning_seeds))
+        check_cells(_grid(plan, recipe, out))
         if recipe.lr != AUTO:
             aslr = [
                 recipe.replace(scheduler=s, seed=recipe.seed + i) for s in plan.schedulers for i in range(plan.seeds)

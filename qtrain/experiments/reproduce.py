@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.cells import FAILED, check_cells, run_cell
+from qtrain.experiments.cells import FAILED, check_cells
 from qtrain.experiments.paper_cells import (
     DONE,
     MISSING,
@@ -22,6 +23,7 @@ from qtrain.experiments.paper_cells import (
     read_results,
     state_of,
 )
+from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.experiments.times import TIMES, has_times, reproduce_times, times_recipe
 from qtrain.training import Watcher
 from qtrain.training.folder import last_result
@@ -36,6 +38,7 @@ def reproduce(
     late: Callable[[], bool] = lambda: False,
     data_root: str | Path | None = None,
     device: str = "auto",
+    jobs: int = 1,
     watch: Watcher | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
@@ -47,8 +50,9 @@ def reproduce(
         late: whether the time is up, asked also inside a run, which is saved; see ``deadline``.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
-        watch: told where each run is.
-        say: told of each run's result.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
 
     Returns:
         How many cells are still to be run, those that are skipped not counted.
@@ -57,23 +61,22 @@ def reproduce(
         UserError: data are missing, or a folder holds a run of another recipe.
         Interrupted: Ctrl-C, not the time limit.
     """
-    missing = _missing(cells, read_results(results), data_root, say)
-    check_cells([(cell.recipe, cell.folder) for cell in missing])
-    for number, cell in enumerate(missing):
-        if late():
-            return len(missing) - number
-        try:
-            done = run_cell(cell.recipe, cell.folder, data_root=data_root, device=device, watch=watch, stop=late)
-        except Interrupted as stopped:
-            if not late():
-                raise
-            say(f"{cell.title}: {stopped}")
-            return len(missing) - number
-        result = _result(cell)
-        append_result(results, result)
-        text = f"failed: {done.failed}" if done.test_accuracy is None else f"{done.test_accuracy:.2f} %"
-        say(f"{cell.title}: {text} (paper {cell.row.accuracy:.1f} %)")
-    return 0
+    check_jobs(jobs)
+    missing = {cell.folder: cell for cell in _missing(cells, read_results(results), data_root, say)}
+    planned = [(cell.recipe, folder) for folder, cell in missing.items()]
+    check_cells(planned)
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    try:
+        with closing(run_cells(planned, jobs=jobs, stop=late, say=say, **machine)) as ended:
+            for done in ended:
+                cell = missing.pop(done.folder)
+                append_result(results, _result(cell))
+                say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
+    except Interrupted as stopped:
+        if not late():
+            raise
+        say(str(stopped))
+    return len(missing)
 
 
 def _missing(
@@ -139,6 +142,7 @@ def reproduce_tables(
     clock: Callable[[], float] = time.monotonic,
     data_root: str | Path | None = None,
     device: str = "auto",
+    jobs: int = 1,
     watch: Watcher | None = None,
     say: Callable[[str], None] = lambda _: None,
     **plan: Any,
@@ -153,19 +157,21 @@ def reproduce_tables(
         clock: seconds, for the time limit.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
-        watch: told where each run is.
-        say: told of each run's result.
+        jobs: runs at a time; Table II's measurement has the machine to itself.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
         plan: networks, seeds, protocol, out, epochs_scale, width, train_size.
 
     Returns:
         How much is still to be run; a measurement counts as one run.
     """
+    check_jobs(jobs)
     late, left = deadline(minutes, clock), 0
     cells = [] if what == TIMES else _planned(what, **plan)  # wrong input ends it before anything runs
     machine: dict[str, Any] = {"data_root": data_root, "device": device, "say": say}
     if what in (TIMES, "all"):
         left += not reproduce_times(results, scale=_scale(**plan), rounds=rounds, late=late, **machine)
-    return left + reproduce(cells, results, late=late, watch=watch, **machine)
+    return left + reproduce(cells, results, late=late, jobs=jobs, watch=watch, **machine)
 
 
 def _scale(*, epochs_scale: float = 1.0, width: float | None = None, train_size: int | None = None, **_: Any) -> Scale:

@@ -1,0 +1,99 @@
+"""``qtrain sweep``: one recipe at every bit width, to a table, a page and a FINN folder for each point."""
+
+import shlex
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from qtrain.arguments import dashed, given_family_recipe
+from qtrain.commands.comparing import check_jobs_alone
+from qtrain.commands.status import SWEEP_FAILED, fail
+from qtrain.errors import UserError
+from qtrain.sweep_arguments import RESUMABLE
+
+if TYPE_CHECKING:
+    from qtrain.experiments.engines import Engine
+    from qtrain.experiments.sweep_plan import SweepPlan
+
+
+def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+    """Run a sweep, or go on with one; status 1 where a cell failed."""
+    from qtrain.experiments.sweep import resume_sweep, sweep
+    from qtrain.experiments.sweep_view import terminal_view
+    from qtrain.report.sweep import print_sweep, write_sweep_report
+
+    check_jobs_alone(options.jobs)
+    engine, connected = _engine(options)
+    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
+    with connected:
+        if options.resume is not None:
+            _check_resumed(argv, options)
+            out = Path(options.resume)
+            rows = resume_sweep(out, again=options.again, engine=engine, view=terminal_view(), **machine)
+        else:
+            plan, out = _planned(parser, argv, options)
+            rows = sweep(plan, out, engine=engine, view=terminal_view(), **machine)
+    print_sweep(out)
+    print(f"{write_sweep_report(out)}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
+    if failed := [row["cell"] for row in rows if row["state"] == "failed"]:
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        again = f"qtrain sweep --resume {out} --again tries them anew"
+        fail(f"{len(failed)} of {len(rows)} cells failed: {', '.join(failed[:3])}{more}; {again}", SWEEP_FAILED)
+    return 0
+
+
+def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
+    from qtrain.experiments.sweep_plan import parse_expressions, parse_widths, plan_sweep
+
+    if options.again:
+        raise UserError("--again goes with --resume")
+    network = options.network
+    if network is None:
+        raise UserError("name a family, for instance: qtrain sweep CNV --weight-bits 1,2,4,8 --data digits")
+    options, recipe = given_family_recipe(parser, argv)
+    plan = plan_sweep(
+        network,
+        recipe.replace(bits=""),
+        weight_bits=parse_widths("weight_bits", options.weight_bits),
+        act_bits=parse_widths("act_bits", options.act_bits),
+        expressions=parse_expressions(options.bits) if options.bits else ("",),
+        seeds=options.seeds,
+        warm_from=options["from"],
+        board=options.board,
+        target_fps=options.target_fps,
+        clock_ns=options.clock_ns,
+        command=shlex.join(["qtrain", *(dashed(word) for word in argv)]),
+    )
+    return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
+
+
+def _check_resumed(argv: list[str], options: Namespace) -> None:
+    """See that nothing is given that would change the sweep."""
+    names = [word.partition("=")[0][2:] for word in argv[1:] if word.startswith("--")]
+    strange = [dashed(f"--{name}") for name in names if name not in RESUMABLE]
+    if options.network is not None:
+        strange.insert(0, options.network)
+    if strange:
+        raise UserError(f"--resume goes on with the folder's own plan; leave out {', '.join(strange)}")
+
+
+def _engine(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]":
+    """Where the cells run, and what holds the connection to it."""
+    if options.engine == "ray":
+        from qtrain.experiments.ray_engine import OnRay
+
+        if options.jobs != 1:
+            raise UserError("with --engine ray --cpus and --gpus decide how many cells run at a time; leave out --jobs")
+        ray = OnRay(options.address, cpus=options.cpus, gpus=options.gpus, retries=options.retries)
+        return ray, ray.connected()
+    if options.address is not None:
+        raise UserError(f"--address {options.address} goes with --engine ray")
+    if options.jobs > 1:
+        from qtrain.experiments.processes import SideBySide
+
+        return SideBySide(options.jobs), nullcontext()
+    from qtrain.experiments.engines import in_turn
+
+    return in_turn, nullcontext()

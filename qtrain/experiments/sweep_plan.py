@@ -1,0 +1,377 @@
+"""What a sweep trains: every weight x activation width, expression and seed, from scratch and from its wider parent."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.export import check_target
+from qtrain.models import FAMILIES, check_network, parse_name
+from qtrain.models.bits import FLOAT, check_bits, parse_bits
+from qtrain.recipe import AUTO, Recipe, default_recipe, recipe_from_dict
+
+SWEEP = "sweep.json"
+CELLS = "cells"
+FORMAT = 1
+NONE = "none"  # how the expression that changes nothing is written
+SCRATCH, WARM = "scratch", "warm"
+_OWN = ("network", "seed", "bits")  # of a recipe: they differ between cells
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell of a sweep.
+
+    Attributes:
+        name: unique in the sweep; that of its folder.
+        network: with its bit widths.
+        weight_bits: of all weights that no expression names.
+        act_bits: of all hidden activations that no expression names.
+        bits: expression for single layers; empty where there is none.
+        seed: of its recipe.
+        start: where its weights come from: scratch, warm or search.
+        parent: the cell whose best weights it starts from.
+        epochs: that it trains.
+        total_epochs: with those of its ancestors.
+        depth: how many ancestors it has.
+    """
+
+    name: str
+    network: str
+    weight_bits: int
+    act_bits: int
+    bits: str
+    seed: int
+    start: str
+    parent: str | None
+    epochs: int
+    total_epochs: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """What FINN builds for.
+
+    Attributes:
+        board: FINN's name.
+        fps: frames a second to fold for.
+        clock_ns: clock period in nanoseconds.
+    """
+
+    board: str
+    fps: int
+    clock_ns: float
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A whole sweep.
+
+    Attributes:
+        recipe: of all cells; its network has the widest bits, its seed is the first, its bits are empty.
+        weight_bits: the axis of weight widths, in the order given.
+        act_bits: the axis of activation widths.
+        diagonal: weights and activations have the same width in every cell.
+        expressions: the axis of expressions for single layers; "" for none.
+        seeds: of the recipes.
+        warm_from: the width that warm-started cells descend from; None for no such cells.
+        board: FINN's name of the board to export and estimate for; None trains, lints and counts alone.
+        target_fps: frames a second to fold for.
+        clock_ns: clock period in nanoseconds.
+        command: that began the sweep, for the record.
+    """
+
+    recipe: Recipe
+    weight_bits: tuple[int, ...]
+    act_bits: tuple[int, ...]
+    diagonal: bool
+    expressions: tuple[str, ...]
+    seeds: tuple[int, ...]
+    warm_from: int | None = None
+    board: str | None = None
+    target_fps: int = 1000
+    clock_ns: float = 10.0
+    command: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name, axis in (("weight_bits", self.weight_bits), ("act_bits", self.act_bits)):
+            for bits in axis:
+                check_bits(f"{name} of a sweep", bits)
+            _check_axis(name, axis, "1,2,4,8")
+        _check_axis("bits", self.expressions, "first=8,last=8;none")
+        for expression in self.expressions:
+            parse_bits(expression)
+        _check_axis("seeds", self.seeds, "3")
+        for network in self.networks:
+            check_network(network)
+        if self.warm_from is not None:
+            self._check_warm(self.warm_from)
+        if self.board is not None:
+            check_target(self.board, self.target_fps, self.clock_ns)
+        names = [cell.name for cell in self.cells()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"two expressions of --bits give the same folder {twice[0]}; write one of them otherwise")
+
+    def _check_warm(self, start: int) -> None:
+        for name, axis in (("weight_bits", self.weight_bits), ("act_bits", self.act_bits)):
+            if start != max(axis):
+                raise UserError(
+                    f"warm starts descend from the widest cell: from must be the highest of {name} "
+                    f"({','.join(map(str, axis))}), which is {max(axis)}, but got {start}"
+                )
+        if self.recipe.init_from is not None:
+            raise UserError("from starts cells from their wider parents, init_from all from one run; give one of them")
+
+    @property
+    def family(self) -> str:
+        """Of all networks."""
+        return parse_name(self.recipe.network).family
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Weight and activation bits of all networks."""
+        if self.diagonal:
+            return [(bits, bits) for bits in self.weight_bits]
+        return [(w, a) for w in self.weight_bits for a in self.act_bits]
+
+    @property
+    def networks(self) -> list[str]:
+        """Their full names."""
+        return [f"{self.family}_{w}W{a}A" for w, a in self.pairs]
+
+    @property
+    def target(self) -> Target | None:
+        """What FINN builds for."""
+        return None if self.board is None else Target(self.board, self.target_fps, self.clock_ns)
+
+    def parent(self, pair: tuple[int, int]) -> tuple[int, int] | None:
+        """The next higher width of each axis, where there is one; None for the widest cell."""
+        above = tuple(_above(axis, bits) for axis, bits in zip((self.weight_bits, self.act_bits), pair, strict=True))
+        return None if above == pair else (above[0], above[1])
+
+    def depth(self, pair: tuple[int, int]) -> int:
+        """How many ancestors a warm cell of these widths has."""
+        parent = self.parent(pair)
+        return 0 if parent is None else 1 + self.depth(parent)
+
+    def cells(self) -> list[PlannedCell]:
+        """All cells: every width and expression of a seed, then the next seed; warm cells beside their twins."""
+        return [
+            cell
+            for seed in self.seeds
+            for expression in self.expressions
+            for pair in self.pairs
+            for cell in self._twins(pair, expression, seed)
+        ]
+
+    def _twins(self, pair: tuple[int, int], bits: str, seed: int) -> list[PlannedCell]:
+        """The cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
+        parent = self.parent(pair) if self.warm_from is not None else None
+        depth = self.depth(pair) if parent is not None else 0
+        each, total = self.recipe.epochs, (depth + 1) * self.recipe.epochs
+        network = f"{self.family}_{pair[0]}W{pair[1]}A"
+        widths: dict[str, Any] = {
+            "network": network,
+            "weight_bits": pair[0],
+            "act_bits": pair[1],
+            "bits": bits,
+            "seed": seed,
+        }
+        start = SCRATCH if self.recipe.init_from is None else WARM
+        name = _name(self.family, pair, bits, seed, SCRATCH)
+        found = [PlannedCell(name, **widths, start=start, parent=None, epochs=total, total_epochs=total, depth=0)]
+        if parent is not None:
+            kind = SCRATCH if self.parent(parent) is None else WARM
+            above, name = _name(self.family, parent, bits, seed, kind), _name(self.family, pair, bits, seed, WARM)
+            warm = PlannedCell(name, **widths, start=WARM, parent=above, epochs=each, total_epochs=total, depth=depth)
+            found.append(warm)
+        return found
+
+    def recipe_of(self, cell: PlannedCell, out: Path) -> Recipe:
+        """The recipe of a cell; a warm one starts from its parent's folder in ``out``."""
+        start = self.recipe.init_from if cell.parent is None else str((out / CELLS / cell.parent).resolve())
+        return self.recipe.replace(
+            network=cell.network, bits=cell.bits, seed=cell.seed, epochs=cell.epochs, init_from=start
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to ``sweep.json``."""
+        return {
+            "format": FORMAT,
+            "family": self.family,
+            "data": self.recipe.data,
+            "weight_bits": list(self.weight_bits),
+            "act_bits": list(self.act_bits),
+            "diagonal": self.diagonal,
+            "expressions": list(self.expressions),
+            "seeds": list(self.seeds),
+            "warm_from": self.warm_from,
+            "board": self.board,
+            "target_fps": self.target_fps,
+            "clock_ns": self.clock_ns,
+            "lr": None if self.recipe.lr == AUTO else self.recipe.lr,
+            "recipe": {name: value for name, value in self.recipe.to_dict().items() if name not in _OWN},
+            "cells": [cell.name for cell in self.cells()],
+            "command": self.command,
+        }
+
+
+def plan_sweep(
+    network: str,
+    recipe: Recipe | None = None,
+    *,
+    weight_bits: Sequence[int] = (),
+    act_bits: Sequence[int] = (),
+    expressions: Sequence[str] = (),
+    seeds: int = 1,
+    warm_from: int | None = None,
+    board: str | None = None,
+    target_fps: int = 1000,
+    clock_ns: float = 10.0,
+    command: str = "",
+    **fields: Any,
+) -> SweepPlan:
+    """Plan a sweep.
+
+    Args:
+        network: a family such as CNV; or, without axes of widths, one network such as CNV_1W2A.
+        recipe: of all cells; by default the family's shipped one for ``data``.
+        weight_bits: widths of the weights.
+        act_bits: widths of the activations; without any they are the weights' own in every cell.
+        expressions: for single layers, an axis too, as in ``("", "first=8,last=8")``; default the recipe's ``bits``.
+        seeds: how many, counted from the recipe's.
+        warm_from: the highest width of both axes, from which warm-started cells descend; None for no such cells.
+        board: FINN's name of the board to export and estimate for; None trains, lints and counts alone.
+        target_fps: frames a second to fold for.
+        clock_ns: clock period in nanoseconds.
+        command: that began the sweep, for the record.
+        fields: of the recipe that are not to be its own, as in ``data="digits", epochs=2``.
+
+    Raises:
+        UserError: an unknown family, a width outside 1 to 8, an axis that is empty or has a value twice, ...
+    """
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds must be 1 or more, but got {seeds}")
+    family, weights, acts = _axes(network, tuple(weight_bits), tuple(act_bits))
+    widest = f"{family}_{max(weights)}W{max(acts)}A"
+    if recipe is None:
+        recipe = default_recipe(widest, fields.get("data", Recipe("").data))
+    recipe = recipe.replace(**{"network": widest, **fields})
+    return SweepPlan(
+        recipe=recipe.replace(bits=""),
+        weight_bits=weights,
+        act_bits=acts,
+        diagonal=not act_bits and len(weights) > 0 and weights == acts,
+        expressions=tuple(expressions) or (recipe.bits,),
+        seeds=tuple(range(recipe.seed, recipe.seed + seeds)),
+        warm_from=warm_from,
+        board=board,
+        target_fps=target_fps,
+        clock_ns=clock_ns,
+        command=command,
+    )
+
+
+def read_plan(out: Path) -> SweepPlan:
+    """The plan of the sweep in ``out``.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = out / SWEEP
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{out} is no sweep (no {SWEEP}); name a folder that qtrain sweep wrote") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); put a whole copy there, or sweep into a new folder") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise UserError(f"{path} is not of format {FORMAT}, which this qtrain reads; sweep into a new folder")
+    try:
+        widest = f"{found['family']}_{max(found['weight_bits'])}W{max(found['act_bits'])}A"
+        recipe = recipe_from_dict({**found["recipe"], "network": widest, "seed": found["seeds"][0]}, str(path))
+        axes: dict[str, Any] = {
+            name: tuple(found[name]) for name in ("weight_bits", "act_bits", "expressions", "seeds")
+        }
+        same = ("diagonal", "warm_from", "board", "target_fps", "clock_ns", "command")
+        return SweepPlan(recipe, **axes, **{name: found[name] for name in same})
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({error!r}); put a whole copy there, or sweep into a new folder") from None
+
+
+def parse_widths(flag: str, text: str | None) -> tuple[int, ...]:
+    """Read an axis of widths, ``1,2,4,8``; none where ``text`` is None.
+
+    Raises:
+        UserError: something else.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{flag} must be widths from 1 to 8 bits such as 1,2,4,8, but got {text!r}")
+    return tuple(check_bits(flag, int(part)) for part in parts)
+
+
+def parse_expressions(text: str) -> tuple[str, ...]:
+    """Read an axis of expressions, ``first=8,last=8;stage2.*=4;none``."""
+    parts = [part.strip() for part in text.split(";")]
+    return tuple("" if part.lower() == NONE else part for part in parts if part or len(parts) == 1)
+
+
+def family_of(network: str) -> str:
+    """The family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
+
+    Raises:
+        UserError: there is none such.
+    """
+    family = network.upper().replace("-", "_")
+    if family in FAMILIES:
+        return family
+    if not re.search(r"\d", network):
+        raise UserError(f"unknown family {network!r}; families are {', '.join(FAMILIES)}")
+    return check_network(network).family
+
+
+def _axes(
+    network: str, weights: tuple[int, ...], acts: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The family and both axes; of a network that has its bits already these."""
+    family = family_of(network)
+    if network.upper().replace("-", "_") == family:
+        if not weights:
+            example = f"qtrain sweep {family} --weight-bits 1,2,4,8 --act-bits 1,2,4,8"
+            raise UserError(f"give the widths of the weights, for instance: {example}")
+        return family, weights, acts or weights
+    name = check_network(network)
+    if weights or acts:
+        raise UserError(f"{network} carries its bits already; name the family alone, {name.family}, or give no widths")
+    if FLOAT in (name.weight_bits, name.act_bits):
+        raise UserError(f"a sweep's widths are 1 to 8 bits, but {name} has float; train it with qtrain train")
+    return name.family, (name.weight_bits,), (name.act_bits,)
+
+
+def _check_axis(name: str, axis: Sequence[object], example: str) -> None:
+    if not axis or len(set(axis)) < len(axis):
+        shown = ",".join(map(str, axis)) or "none"
+        raise UserError(f"{name} of a sweep must be one or more, each once, such as {example}, but got {shown}")
+
+
+def _above(axis: Sequence[int], bits: int) -> int:
+    return min((wider for wider in axis if wider > bits), default=bits)
+
+
+def _name(family: str, pair: tuple[int, int], bits: str, seed: int, start: str) -> str:
+    parts = [f"{family}_{pair[0]}W{pair[1]}A", _slug(bits), WARM if start == WARM else "", f"seed{seed}"]
+    return "-".join(filter(None, parts))
+
+
+def _slug(bits: str) -> str:
+    """An expression as a part of a folder's name: ``first=8,last=8`` is ``first8-last8``."""
+    return re.sub(r"[^A-Za-z0-9_.]", "-", bits.replace("=", ""))

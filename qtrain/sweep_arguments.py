@@ -1,0 +1,29 @@
+"""What ``qtrain sweep`` can be given."""
+
+from typing import Any, Literal
+
+Engine = Literal["processes", "ray"]
+# What --resume may be joined by: where the cells run, not what they are.
+RESUMABLE = ("resume", "jobs", "engine", "address", "cpus", "gpus", "retries", "again", "data_root", "device")
+
+
+def add_sweep(sweep: Any) -> None:
+    """Add the options that are the sweep's own to its parser."""
+    sweep.add_argument("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8")
+    sweep.add_argument("--act_bits", type=str | None, help="widths of the activations; default the weights' own")
+    sweep.add_argument("--seeds", type=int, default=1, help="runs of each cell, counted from --seed")
+    sweep.add_argument(
+        "--from",
+        type=int | None,
+        help="warm starts too: 8 trains every cell also from its wider neighbour's weights, beginning at 8 bits, and "
+        "from scratch for as many epochs in all",
+    )
+    sweep.add_argument("--jobs", type=int, default=1, help="cells at a time, each in a process of its own")
+    sweep.add_argument("--engine", type=Engine, default="processes", help="ray runs the cells on a Ray cluster")
+    sweep.add_argument("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
+    sweep.add_argument("--cpus", type=float, default=1.0, help="with --engine ray: cores of a cell")
+    sweep.add_argument("--gpus", type=float, default=0.0, help="with --engine ray: GPUs of a cell, as in 0.25")
+    sweep.add_argument("--retries", type=int, default=3, help="with --engine ray: new tries of a cell whose node died")
+    sweep.add_argument("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
+    sweep.add_argument("--resume", type=str | None, help="folder of a sweep to go on with")
+    sweep.add_argument("--again", action="store_true", help="with --resume: try cells anew that failed")
