@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check finn finn-base finn-matrix lint-oracle gpu-check gpu-bench format results help
+.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-bench format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -17,7 +17,7 @@ help:
 	@touch $@
 
 .venv/.dev: .venv/.base
-	$(INSTALL) -e ".[dev,lightning]"
+	$(INSTALL) -e ".[dev,lightning,ray,search,docs]"
 	@touch $@
 
 # One thread: at this width two cost more time than they save.
@@ -25,9 +25,16 @@ help:
 demo: .venv/.base
 	OMP_NUM_THREADS=1 $(BIN)/qtrain compare CNV_1W1A --data digits --seeds 1 --tolerance 5 --board ZCU104 --out demo
 
+# loadfile: trained networks, FINN builds and Ray clusters that the tests of a file share are made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --durations 10
+
 #: make test    run the tests (those that need CIFAR run where QTRAIN_DATA names its folder)
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --durations 10
+	$(PYTEST) -m "not slow"
+
+#: make test-slow  the tests of a minute and more: whole builds by FINN, a Ray cluster that loses a node, torchrun
+test-slow: .venv/.dev
+	$(PYTEST) -m slow
 
 #: make check   format, lint and type check
 check: .venv/.dev
@@ -39,6 +46,16 @@ check: .venv/.dev
 format: .venv/.dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+#: make docs    the documentation as a site in site/ (no network); make docs ARGS=--lint asks lint again
+docs: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.docs_pages $(ARGS)
+	$(BIN)/python -W ignore benchmarks/sweep_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+#: make hooks   let git strip the outputs of notebooks as they are added (nbstripout, in this checkout alone)
+hooks: .venv/.dev
+	$(BIN)/nbstripout --install --attributes .gitattributes
 
 #: make finn    install the FINN compiler (finn-plus) beside the training environment, for estimate-only builds
 finn: .venv/.base
@@ -73,9 +90,11 @@ gpu-bench:
 	$(PYTHON_HERE) -W ignore benchmarks/train_step.py --device cuda --networks CNV_1W1A,CNV_4W4A --batch-sizes 100 --steps 50
 	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks VGG11_4W4A --batch-sizes 100 --precision fast --epochs 3
 	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks WRN20_4W4A --width 10 --batch-sizes 100 --precision fast --epochs 2
+	$(PYTHON_HERE) -W ignore benchmarks/many_runs.py --device cuda --runs 8 --jobs 1,2,4,8 --epochs 2 --rounds 3
 
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python -W ignore benchmarks/finn_pages.py
+	$(BIN)/python -W ignore benchmarks/sweep_pages.py
 	$(BIN)/python -c "from qtrain.report.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"

@@ -313,7 +313,7 @@ def given_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Re
 
 def given_family_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]:
     """The recipe of a family, which is the same at all widths; its network has some of them."""
-    from qtrain.experiments.sweep_plan import family_of
+    from qtrain.experiments.sweep_axes import family_of
 
     options = _first_pass(parser, argv)
     return _second_pass(parser, argv, f"{family_of(options.network)}_1W1A", options)

@@ -18,6 +18,9 @@ def add_sweep(sweep: Any) -> None:
         help="warm starts too: 8 trains every cell also from its wider neighbour's weights, beginning at 8 bits, and "
         "from scratch for as many epochs in all",
     )
+    sweep.add_argument("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
+    sweep.add_argument("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
+    sweep.add_argument("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
     sweep.add_argument("--jobs", type=int, default=1, help="cells at a time, each in a process of its own")
     sweep.add_argument("--engine", type=Engine, default="processes", help="ray runs the cells on a Ray cluster")
     sweep.add_argument("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")

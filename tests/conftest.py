@@ -23,6 +23,14 @@ from tests.report_data import write_comparison
 pytest.register_assert_rewrite("tests.checks")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count what runs the FINN compiler among the slow tests: a build takes half a minute."""
+    for item in items:
+        if "finn_plus" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def absent(what: str, how: str) -> NoReturn:
     """Skip a test whose data or compiler a user need not have; where QTRAIN_MUST_RUN names it, as CI does, fail."""
     if what in os.environ.get("QTRAIN_MUST_RUN", "").split():

@@ -246,6 +246,7 @@ def test_a_rival_that_diverges_stops_no_other_and_fails_nothing(recipe: Recipe, 
     assert not found.shortfalls
 
 
+@pytest.mark.slow
 def test_the_range_test_chooses_one_rate_for_all_runs_once(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe, out = tiny(epochs=1, lr="auto", train_size=None, batch_size=50, validation_size=100), tmp_path / "cmp"
     found = compare(recipe, out, seeds=1)

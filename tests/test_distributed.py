@@ -35,6 +35,8 @@ from qtrain.training.losses import LOSSES
 from qtrain.training.records import RECORDS, read_records
 from tests.checks import same
 
+pytestmark = pytest.mark.slow  # processes that import torch
+
 ROOT = Path(__file__).parents[1]
 # 44 images in batches of 21: shares of 10 and 11, and 2 left that both ranks compute whole.
 PLAIN: dict[str, dict[str, Any]] = {

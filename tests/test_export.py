@@ -255,6 +255,7 @@ def test_verify_does_not_trust_the_recorded_accuracy(copy: Path) -> None:
         verify(copy)
 
 
+@pytest.mark.slow
 def test_what_finn_would_refuse_is_not_exported_unless_asked_for(tmp_path: Path) -> None:
     pixels, labels = digits(4)
     model = build_model("WRN20_PAPER_2W2A", width=0.5)

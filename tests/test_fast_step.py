@@ -46,6 +46,7 @@ def fresh_compiler() -> None:
 
 
 @pytest.mark.parametrize("name", ["CNV_1W1A", "RESNET20_4W4A", "CNV_4W4A"])
+@pytest.mark.slow
 def test_two_graphs_at_most_however_aslr_moves_the_rates(name: str) -> None:
     options = {"scaling": "learned"} if name == "CNV_4W4A" else {}
     model, counter = network(name, **options), CompileCounter()

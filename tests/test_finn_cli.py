@@ -1,4 +1,4 @@
-"""finn-plus' own command line on a folder of ours, untouched: estimates alone, verification on, success reported."""
+"""finn-plus' own command line, called by examples/finn_build.sh: estimates, verification on, success reported."""
 
 import json
 import subprocess
@@ -20,6 +20,7 @@ for name in finn.xsi._LAZY_NAMES:
     setattr(finn.xsi, name, type(name, (), {}))
 finn.xsi.ensure_available = lambda: True
 """
+SCRIPT = Path(__file__).parents[1] / "examples" / "finn_build.sh"
 IMAGES = 4
 OUTPUT = "output"
 
@@ -28,11 +29,10 @@ def finn_build(python: str, folder: Path, place: Path) -> str:
     """Run ``finn build`` in the folder as its README says, up to the estimates; return what it prints."""
     (place / "site").mkdir(parents=True, exist_ok=True)
     (place / "site" / "sitecustomize.py").write_text(STAND_INS)
-    words = ["build", "build_config.yaml", "model.onnx", "--stop", "step_generate_estimate_reports"]
-    words += ["--skip-dep-update", "--batch", "--build-path", str(place / "build")]
-    command = [python, "-W", "ignore", "-c", "from finn.interface.run_finn import main; main()", *words]
-    environment = compiler_environment(place) | {"PYTHONPATH": str(place / "site")}
-    run = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    environment = compiler_environment(place) | {"PYTHONPATH": str(place / "site"), "PYTHONWARNINGS": "ignore"}
+    environment["PATH"] = f"{Path(python).parent}:{environment['PATH']}"
+    command = [SCRIPT, "--plus", "--estimate", folder]
+    run = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
 

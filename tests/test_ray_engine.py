@@ -23,8 +23,6 @@ from qtrain.training import Interrupted, checkpoint
 from qtrain.training.records import read_records
 from tests.ray_tasks import Failing
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
-
 ROOT = Path(__file__).parents[1]
 CLOCK = {"seconds", "images_per_second", "date"}
 EPOCHS = 6
@@ -138,6 +136,7 @@ class SecondNode:
         self._cluster.worker_nodes.remove(self._node)
 
 
+@pytest.mark.slow
 def test_a_killed_node_loses_no_cell_and_counts_none_twice(
     cluster: Any, trainings: Callable, undisturbed: dict[str, tuple[float, list]], tmp_path: Path
 ) -> None:
@@ -156,6 +155,7 @@ def test_a_killed_node_loses_no_cell_and_counts_none_twice(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(undisturbed)  # no lock is left
 
 
+@pytest.mark.slow
 def test_stop_saves_what_runs_and_the_same_call_goes_on_to_equal_results(
     cluster: Any, trainings: Callable, undisturbed: dict[str, tuple[float, list]], tmp_path: Path
 ) -> None:
@@ -171,6 +171,7 @@ def lasting(task: CellTask, epochs: int) -> CellTask:
     return CellTask(task.recipe.replace(epochs=epochs), task.folder)
 
 
+@pytest.mark.slow
 def test_a_caller_that_stops_asking_leaves_everything_saved(cluster: Any, trainings: Callable, tmp_path: Path) -> None:
     short, long, waits, _ = trainings(tmp_path)
     tasks = OnRay(cluster.address)([lasting(short, 1), lasting(long, 500), lasting(waits, 500)])
@@ -184,6 +185,7 @@ def test_a_caller_that_stops_asking_leaves_everything_saved(cluster: Any, traini
 
 
 @pytest.mark.parametrize(("how", "error"), [("error", ValueError), ("sticky", RuntimeError)])
+@pytest.mark.slow
 def test_what_a_task_raises_comes_here_and_the_others_are_saved(
     cluster: Any, trainings: Callable, tmp_path: Path, how: str, error: type[Exception]
 ) -> None:
@@ -195,6 +197,7 @@ def test_what_a_task_raises_comes_here_and_the_others_are_saved(
     assert len((tmp_path / how / "attempts").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_task_that_is_killed_each_time_is_yielded_once_as_died(
     cluster: Any, trainings: Callable, tmp_path: Path
 ) -> None:
@@ -213,6 +216,7 @@ def test_a_task_that_is_killed_each_time_is_yielded_once_as_died(
         assert len((tmp_path / folder / "attempts").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_node_with_another_qtrain_is_named(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "__version__", "9.9")
     with pytest.raises(UserError, match=r"has qtrain .*, the caller 9.9; install the same version"):
@@ -220,6 +224,7 @@ def test_a_node_with_another_qtrain_is_named(cluster: Any, tmp_path: Path, monke
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_task_too_large_for_every_node_is_refused(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a task wants 2 CPUs and 0\.5 GPUs, but no node"):
         list(OnRay(cluster.address, cpus=2, gpus=0.5)([Failing("error", tmp_path / "a")]))
@@ -248,6 +253,7 @@ list(OnRay()([Waiting(Path(sys.argv[1]))], told=lambda name, event: print(event,
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_a_local_ray_that_ends_with_the_call(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "saved")]

@@ -29,6 +29,8 @@ from qtrain.training import Interrupted
 from qtrain.training.records import RECORDS, read_records
 from tests.side_by_side_tasks import Endless, Killed, Wrong
 
+pytestmark = pytest.mark.slow  # processes that import torch
+
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("CNV_1W1A", "CNV_2W2A")
 TIMES = ("seconds", "images_per_second", "date", "threads", "commit")

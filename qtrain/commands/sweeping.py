@@ -9,33 +9,46 @@ from jsonargparse import ArgumentParser, Namespace
 
 from qtrain.arguments import dashed, given_family_recipe
 from qtrain.commands.comparing import check_jobs_alone
-from qtrain.commands.status import SWEEP_FAILED, fail
+from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
 from qtrain.errors import UserError
+from qtrain.recipe import Recipe
 from qtrain.sweep_arguments import RESUMABLE
 
 if TYPE_CHECKING:
     from qtrain.experiments.engines import Engine
+    from qtrain.experiments.search_plan import Search
     from qtrain.experiments.sweep_plan import SweepPlan
 
 
 def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
     from qtrain.experiments.sweep import resume_sweep, sweep
+    from qtrain.experiments.sweep_plan import SWEEP
     from qtrain.experiments.sweep_view import terminal_view
+    from qtrain.report.search import print_search
     from qtrain.report.sweep import print_sweep, write_sweep_report
 
     check_jobs_alone(options.jobs)
     engine, connected = _engine(options)
     machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
-    with connected:
-        if options.resume is not None:
-            _check_resumed(argv, options)
-            out = Path(options.resume)
-            rows = resume_sweep(out, again=options.again, engine=engine, view=terminal_view(), **machine)
-        else:
-            plan, out = _planned(parser, argv, options)
-            rows = sweep(plan, out, engine=engine, view=terminal_view(), **machine)
+    if options.resume is not None:
+        _check_resumed(argv, options)
+        plan, out = None, Path(options.resume)
+    else:
+        plan, out = _planned(parser, argv, options)
+    try:
+        with connected:
+            machine["at_a_time"] = _at_a_time(options)
+            if plan is None:
+                rows = resume_sweep(out, again=options.again, engine=engine, view=terminal_view(), **machine)
+            else:
+                rows = sweep(plan, out, engine=engine, view=terminal_view(), **machine)
+    except KeyboardInterrupt as error:
+        if not (out / SWEEP).exists():
+            raise
+        fail(f"{str(error) or 'interrupted'}; continue with qtrain sweep --resume {out}", INTERRUPTED)
     print_sweep(out)
+    print_search(out)
     print(f"{write_sweep_report(out)}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
     if failed := [row["cell"] for row in rows if row["state"] == "failed"]:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
@@ -45,7 +58,8 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
 
 
 def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
-    from qtrain.experiments.sweep_plan import parse_expressions, parse_widths, plan_sweep
+    from qtrain.experiments.sweep_axes import parse_expressions, parse_widths
+    from qtrain.experiments.sweep_plan import plan_sweep
 
     if options.again:
         raise UserError("--again goes with --resume")
@@ -64,9 +78,21 @@ def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tu
         board=options.board,
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
+        search=_search(options, recipe),
         command=shlex.join(["qtrain", *(dashed(word) for word in argv)]),
     )
     return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
+
+
+def _search(options: Namespace, recipe: Recipe) -> "Search | None":
+    from qtrain.experiments.search_plan import plan_search
+
+    if options.search is not None:
+        return plan_search(options.search, recipe.epochs, options.search_cost, options.search_epochs)
+    for name in ("search_cost", "search_epochs"):
+        if options[name] is not None:
+            raise UserError(f"{dashed(f'--{name}')} goes with --search and a number of trials")
+    return None
 
 
 def _check_resumed(argv: list[str], options: Namespace) -> None:
@@ -77,6 +103,17 @@ def _check_resumed(argv: list[str], options: Namespace) -> None:
         strange.insert(0, options.network)
     if strange:
         raise UserError(f"--resume goes on with the folder's own plan; leave out {', '.join(strange)}")
+
+
+def _at_a_time(options: Namespace) -> int:
+    """How many cells run at a time, which is how many trials a search plans together."""
+    if options.engine != "ray":
+        return int(options.jobs)
+    import ray
+
+    found = ray.cluster_resources()
+    kinds = [("CPU", options.cpus), ("GPU", options.gpus)]
+    return max(1, int(min(found.get(kind, 0.0) / share for kind, share in kinds if share)))
 
 
 def _engine(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]":

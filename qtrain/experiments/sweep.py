@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from qtrain.experiments.engines import Died, Engine, in_turn
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.planned_cell import PlannedCell
 from qtrain.experiments.run import initial_model
+from qtrain.experiments.search import check_search, search
 from qtrain.experiments.sweep_cell import SweepCell
 from qtrain.experiments.sweep_command import rebuild_command
-from qtrain.experiments.sweep_plan import CELLS, SWEEP, PlannedCell, SweepPlan, plan_sweep, read_plan
+from qtrain.experiments.sweep_plan import CELLS, SWEEP, SweepPlan, plan_sweep, read_plan
 from qtrain.experiments.sweep_row import failed_row, read_row, write_rows
 from qtrain.experiments.sweep_status import SweepStatus
 from qtrain.experiments.sweep_view import NoView, SweepView
@@ -36,6 +39,7 @@ def sweep(
     engine: Engine = in_turn,
     stop: Callable[[], bool] = lambda: False,
     view: SweepView | None = None,
+    at_a_time: int = 1,
     data_root: str | Path | None = None,
     device: str = "auto",
 ) -> list[Row]:
@@ -49,6 +53,7 @@ def sweep(
         engine: where cells run; one after the other here, ``SideBySide(jobs)``, or ``OnRay(...)``.
         stop: asked between steps; True saves and raises Interrupted.
         view: shows where the sweep is.
+        at_a_time: trials of a search that are planned, and run, together; as many as the engine runs.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
 
@@ -69,7 +74,7 @@ def sweep(
     with _alone(out):
         _check_free(out)
         write_json(out / SWEEP, plan.to_dict())
-        return _run(plan, out, engine, stop, view or NoView(), data_root=data_root, device=device)
+        return _run(plan, out, engine, stop, view or NoView(), at_a_time, data_root=data_root, device=device)
 
 
 def resume_sweep(
@@ -79,6 +84,7 @@ def resume_sweep(
     engine: Engine = in_turn,
     stop: Callable[[], bool] = lambda: False,
     view: SweepView | None = None,
+    at_a_time: int = 1,
     data_root: str | Path | None = None,
     device: str = "auto",
 ) -> list[Row]:
@@ -90,6 +96,7 @@ def resume_sweep(
         engine: as for ``sweep``; it may be another.
         stop: as for ``sweep``.
         view: as for ``sweep``.
+        at_a_time: as for ``sweep``.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
 
@@ -102,9 +109,10 @@ def resume_sweep(
     """
     out = Path(out)
     plan = read_plan(out)
+    check_search(plan)
     with _alone(out):
         machine: dict[str, Any] = {"data_root": data_root, "device": device}
-        return _run(plan, out, engine, stop, view or NoView(), again=again, **machine)
+        return _run(plan, out, engine, stop, view or NoView(), at_a_time, again, **machine)
 
 
 def _run(
@@ -113,33 +121,52 @@ def _run(
     engine: Engine,
     stop: Callable[[], bool],
     view: SweepView,
+    at_a_time: int,
     again: bool = False,
     **machine: Any,
 ) -> list[Row]:
     plan = _with_rate(plan, out, machine)
     cells = plan.cells()
-    tasks = {cell.name: _task(plan, cell, out, again, machine) for cell in cells}
-    known = {name: read_row(task.folder, again=again) for name, task in tasks.items()}
+    known = {cell.name: read_row(out / CELLS / cell.name, again=again) for cell in cells}
     status = SweepStatus(out, cells, {name: row for name, row in known.items() if row is not None})
-    with status, _shown(view, status):
+
+    def ended(row: Row) -> None:
+        status.ended(row)
         write_rows(out, status.rows)
+        view.ended(row)
 
-        def ended(row: Row) -> None:
-            status.ended(row)
-            write_rows(out, status.rows)
-            view.ended(row)
+    def told(name: str, event: dict[str, Any]) -> None:
+        status.told(name, event)
+        view.event()
 
-        def told(name: str, event: dict[str, Any]) -> None:
-            status.told(name, event)
-            view.event()
-
-        for depth in range(max(cell.depth for cell in cells) + 1):
-            wave = [tasks[cell.name] for cell in cells if cell.depth == depth and known[cell.name] is None]
-            orphans, ready = _split(wave, status.rows)
+    def run(plan: SweepPlan, cells: Sequence[PlannedCell]) -> None:
+        tasks = _tasks(plan, cells, out, again, machine)
+        for depth in sorted({cell.depth for cell in cells}):
+            orphans, ready = _split([task for task in tasks if task.cell.depth == depth], status.rows)
             for row in orphans:
                 ended(row)
             _run_wave(ready, engine, stop, told, status, ended)
+
+    if plan.search is not None:
+        status.expect((), plan.search.trials - len(plan.trials), plan.search.epochs)
+    with status, _shown(view, status):
+        write_rows(out, status.rows)
+        run(plan, [cell for cell in cells if known[cell.name] is None])
+        if plan.search is not None:
+            search(plan, out, status, run, at_a_time=at_a_time, data_root=machine["data_root"])
     return status.rows
+
+
+def _tasks(
+    plan: SweepPlan, cells: Sequence[PlannedCell], out: Path, again: bool, machine: dict[str, Any]
+) -> list[SweepCell]:
+    by_name = {cell.name: cell for cell in plan.cells()}
+    tasks = []
+    for cell in cells:
+        recipe, folder = plan.recipe_of(cell, out), (out / CELLS / cell.name).resolve()
+        command = rebuild_command(plan, cell, by_name)
+        tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, **machine))
+    return tasks
 
 
 def _run_wave(
@@ -180,17 +207,10 @@ def _split(wave: Sequence[SweepCell], rows: Sequence[Row]) -> tuple[list[Row], l
     return orphans, ready
 
 
-def _task(plan: SweepPlan, cell: PlannedCell, out: Path, again: bool, machine: dict[str, Any]) -> SweepCell:
-    recipe, folder = plan.recipe_of(cell, out), out / CELLS / cell.name
-    return SweepCell(cell, recipe, folder.resolve(), plan.target, rebuild_command(plan, cell), again, **machine)
-
-
 def _with_rate(plan: SweepPlan, out: Path, machine: dict[str, Any]) -> SweepPlan:
     """The plan with a number for its rate: the range test's at the widest bits, asked once and kept."""
     if plan.recipe.lr != AUTO:
         return plan
-    from dataclasses import replace
-
     recipe, _ = fixed_rate(plan.recipe, out, **machine)
     plan = replace(plan, recipe=recipe)
     write_json(out / SWEEP, plan.to_dict())
@@ -213,6 +233,7 @@ def _check_plan(plan: SweepPlan, data_root: str | Path | None, device: str) -> N
         UserError: they cannot.
     """
     choose_device(device)
+    check_search(plan)
     if plan.recipe.lr == AUTO:
         check_rate_is_read([plan.recipe.scheduler])
     load_splits(plan.recipe, data_root)

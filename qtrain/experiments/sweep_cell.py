@@ -1,18 +1,20 @@
 """One cell of a sweep: trained, linted, exported with its proof and estimated; what came of it is a row."""
 
+import json
 import shutil
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.json_files import write_json
+from qtrain.experiments.planned_cell import PlannedCell, Target
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.experiments.sweep_deploy import Refused, count_cost, estimate, export_proven, lint
-from qtrain.experiments.sweep_plan import PlannedCell, Target
 from qtrain.experiments.sweep_row import (
     CELL,
     SECONDS,
@@ -70,8 +72,6 @@ class SweepCell:
         """
         if (known := read_row(self.folder, again=self.again)) is not None:
             return known
-        for name in (CELL, STORY):
-            (self.folder / name).unlink(missing_ok=True)
         row = new_row(self.cell, self.command)
         row["seconds"] |= read_seconds(self.folder)
         for stage in STAGES:
@@ -79,35 +79,41 @@ class SweepCell:
                 raise Interrupted(f"stopped before the {stage} of {self.name}")
             if not self._go(stage, row, watch, stop):
                 break
-        self.folder.mkdir(parents=True, exist_ok=True)
         row["curve"] = training_curve(self.folder)
-        write_json(self.folder / CELL, row)
+        row = json.loads(json.dumps(row))  # as it is read back: lists for tuples
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / CELL, row)
+        except OSError as error:  # without the file a resumed sweep tries the cell again
+            reason = f"the row cannot be written: {one_line(error)}"
+            row.update(state="failed", stage=row["stage"] or stage, error=row["error"] or reason)
         return row
 
     def _go(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> bool:
         """Do one stage and write it into the row; False where it failed."""
         if stage != "train":
-            watch.start(stage, 0, 0)
+            watch.start(stage, 0, 0)  # training tells of itself
         started, facts = time.perf_counter(), {}
         try:
-            facts = self._stage(stage, watch, stop)
+            facts = self._stage(stage, row, watch, stop)
         except Exception as error:
             row.update(state="failed", stage=stage, error=one_line(error))
             if isinstance(error, Refused):
                 facts = error.facts
             elif not isinstance(error, UserError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / STORY).write_text(traceback.format_exc())
+                self._tell(traceback.format_exc())
         if facts and row["seconds"][stage] is None:
             row["seconds"][stage] = round(time.perf_counter() - started, 3)
             write_json(self.folder / SECONDS, row["seconds"])
         row.update(facts)
         return row["state"] != "failed"
 
-    def _stage(self, stage: str, watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _stage(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Do one stage; what the row is to say of it."""
         if stage == "train":
             result = self._train(watch, stop)
             kept = ("test_accuracy", "validation_accuracy", "best_epoch")
+            row["seconds"]["train"] = round(result.seconds, 3)  # with what it trained before a resume
             return {name: getattr(result, name) for name in kept}
         if stage == "lint":
             return lint(self.folder, self.data_root)
@@ -119,6 +125,8 @@ class SweepCell:
 
     def _train(self, watch: Watcher, stop: Callable[[], bool]) -> Result:
         """Train, continue, or read what is there."""
+        for name in (CELL, STORY):  # of a failure that is tried anew
+            (self.folder / name).unlink(missing_ok=True)
         options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": watch, "stop": stop}
         if (self.folder / RECIPE).is_file() and has_begun(self.folder):
             self._check_recipe()
@@ -131,6 +139,12 @@ class SweepCell:
                     raise
         shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
         return train_recipe(self.recipe, self.folder, **options)
+
+    def _tell(self, story: str) -> None:
+        """Keep a traceback beside the run, where that can be done."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / STORY).write_text(story)
 
     def _check_recipe(self) -> None:
         """See that the run is this cell's; the parent's folder may have moved with the sweep's."""

@@ -2,18 +2,24 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtrain.experiments.sweep_plan import PlannedCell, SweepPlan
+from qtrain.experiments.planned_cell import PlannedCell
+from qtrain.experiments.sweep_plan import SweepPlan
 from qtrain.recipe import Recipe, default_recipe
 
 REBUILT = "runs/rebuilt"
 
 
-def rebuild_command(plan: SweepPlan, cell: PlannedCell) -> str:
-    """Train, export and estimate as one shell line; a warm cell's begins with its ancestors' training."""
-    cells = {each.name: each for each in plan.cells()}
+def rebuild_command(plan: SweepPlan, cell: PlannedCell, cells: Mapping[str, PlannedCell]) -> str:
+    """Train, export and estimate as one shell line; a warm cell's begins with its ancestors' training.
+
+    Args:
+        plan: of the sweep.
+        cell: to rebuild.
+        cells: all of the plan's, by name.
+    """
     line = [cell]
     while (parent := line[0].parent) is not None:
         line.insert(0, cells[parent])

@@ -9,8 +9,8 @@ from typing import Any
 
 from qtrain.data import image_size
 from qtrain.errors import UserError
+from qtrain.experiments.planned_cell import Target
 from qtrain.experiments.run import export_run, load_run
-from qtrain.experiments.sweep_plan import Target
 from qtrain.export import ProofError, get_board
 from qtrain.export.compiler import estimate_build, find_compiler
 from qtrain.export.cost import network_cost

@@ -1,70 +1,25 @@
 """What a sweep trains: every weight x activation width, expression and seed, from scratch and from its wider parent."""
 
 import json
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.planned_cell import SCRATCH, WARM, PlannedCell, Target, cell_name
+from qtrain.experiments.search_plan import Search
+from qtrain.experiments.sweep_axes import axes_of, check_axis
 from qtrain.export import check_target
-from qtrain.models import FAMILIES, check_network, parse_name
-from qtrain.models.bits import FLOAT, check_bits, parse_bits
+from qtrain.models import check_network, parse_name
+from qtrain.models.bits import check_bits, parse_bits
 from qtrain.recipe import AUTO, Recipe, default_recipe, recipe_from_dict
 
 SWEEP = "sweep.json"
 CELLS = "cells"
 FORMAT = 1
-NONE = "none"  # how the expression that changes nothing is written
-SCRATCH, WARM = "scratch", "warm"
 _OWN = ("network", "seed", "bits")  # of a recipe: they differ between cells
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """One cell of a sweep.
-
-    Attributes:
-        name: unique in the sweep; that of its folder.
-        network: with its bit widths.
-        weight_bits: of all weights that no expression names.
-        act_bits: of all hidden activations that no expression names.
-        bits: expression for single layers; empty where there is none.
-        seed: of its recipe.
-        start: where its weights come from: scratch, warm or search.
-        parent: the cell whose best weights it starts from.
-        epochs: that it trains.
-        total_epochs: with those of its ancestors.
-        depth: how many ancestors it has.
-    """
-
-    name: str
-    network: str
-    weight_bits: int
-    act_bits: int
-    bits: str
-    seed: int
-    start: str
-    parent: str | None
-    epochs: int
-    total_epochs: int
-    depth: int
-
-
-@dataclass(frozen=True)
-class Target:
-    """What FINN builds for.
-
-    Attributes:
-        board: FINN's name.
-        fps: frames a second to fold for.
-        clock_ns: clock period in nanoseconds.
-    """
-
-    board: str
-    fps: int
-    clock_ns: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +38,8 @@ class SweepPlan:
         target_fps: frames a second to fold for.
         clock_ns: clock period in nanoseconds.
         command: that began the sweep, for the record.
+        search: for per-layer bits; None for none.
+        trials: that it has planned so far.
     """
 
     recipe: Recipe
@@ -96,24 +53,28 @@ class SweepPlan:
     target_fps: int = 1000
     clock_ns: float = 10.0
     command: str = field(default="", compare=False)
+    search: Search | None = None
+    trials: tuple[PlannedCell, ...] = ()
 
     def __post_init__(self) -> None:
         for name, axis in (("weight_bits", self.weight_bits), ("act_bits", self.act_bits)):
             for bits in axis:
                 check_bits(f"{name} of a sweep", bits)
-            _check_axis(name, axis, "1,2,4,8")
-        _check_axis("bits", self.expressions, "first=8,last=8;none")
+            check_axis(name, axis, "1,2,4,8")
+        check_axis("bits", self.expressions, "first=8,last=8;none")
         for expression in self.expressions:
             parse_bits(expression)
-        _check_axis("seeds", self.seeds, "3")
+        check_axis("seeds", self.seeds, "3")
         for network in self.networks:
             check_network(network)
         if self.warm_from is not None:
             self._check_warm(self.warm_from)
         if self.board is not None:
             check_target(self.board, self.target_fps, self.clock_ns)
+        if self.search is not None:
+            self._check_search(self.search)
         names = [cell.name for cell in self.cells()]
-        if twice := [name for name in names if names.count(name) > 1]:
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UserError(f"two expressions of --bits give the same folder {twice[0]}; write one of them otherwise")
 
     def _check_warm(self, start: int) -> None:
@@ -125,6 +86,12 @@ class SweepPlan:
                 )
         if self.recipe.init_from is not None:
             raise UserError("from starts cells from their wider parents, init_from all from one run; give one of them")
+
+    def _check_search(self, search: Search) -> None:
+        if len(self.pairs) * len(self.expressions) < 2:
+            raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
+        if search.cost == "lut" and self.board is None:
+            raise UserError("search_cost lut is FINN's estimate for a board; name one with --board, or take bops")
 
     @property
     def family(self) -> str:
@@ -159,14 +126,15 @@ class SweepPlan:
         return 0 if parent is None else 1 + self.depth(parent)
 
     def cells(self) -> list[PlannedCell]:
-        """All cells: every width and expression of a seed, then the next seed; warm cells beside their twins."""
-        return [
+        """All cells: every width and expression of a seed, warm cells beside their twins; then the search's trials."""
+        own = [
             cell
             for seed in self.seeds
             for expression in self.expressions
             for pair in self.pairs
             for cell in self._twins(pair, expression, seed)
         ]
+        return [*own, *self.trials]
 
     def _twins(self, pair: tuple[int, int], bits: str, seed: int) -> list[PlannedCell]:
         """The cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
@@ -182,11 +150,14 @@ class SweepPlan:
             "seed": seed,
         }
         start = SCRATCH if self.recipe.init_from is None else WARM
-        name = _name(self.family, pair, bits, seed, SCRATCH)
+        name = cell_name(self.family, pair, bits, seed, SCRATCH)
         found = [PlannedCell(name, **widths, start=start, parent=None, epochs=total, total_epochs=total, depth=0)]
         if parent is not None:
             kind = SCRATCH if self.parent(parent) is None else WARM
-            above, name = _name(self.family, parent, bits, seed, kind), _name(self.family, pair, bits, seed, WARM)
+            above, name = (
+                cell_name(self.family, parent, bits, seed, kind),
+                cell_name(self.family, pair, bits, seed, WARM),
+            )
             warm = PlannedCell(name, **widths, start=WARM, parent=above, epochs=each, total_epochs=total, depth=depth)
             found.append(warm)
         return found
@@ -215,6 +186,8 @@ class SweepPlan:
             "clock_ns": self.clock_ns,
             "lr": None if self.recipe.lr == AUTO else self.recipe.lr,
             "recipe": {name: value for name, value in self.recipe.to_dict().items() if name not in _OWN},
+            "search": self.search and asdict(self.search),
+            "trials": [asdict(cell) for cell in self.trials],
             "cells": [cell.name for cell in self.cells()],
             "command": self.command,
         }
@@ -233,6 +206,7 @@ def plan_sweep(
     target_fps: int = 1000,
     clock_ns: float = 10.0,
     command: str = "",
+    search: Search | None = None,
     **fields: Any,
 ) -> SweepPlan:
     """Plan a sweep.
@@ -249,6 +223,7 @@ def plan_sweep(
         target_fps: frames a second to fold for.
         clock_ns: clock period in nanoseconds.
         command: that began the sweep, for the record.
+        search: for per-layer bits beyond the axes, of ``search_plan.plan_search``.
         fields: of the recipe that are not to be its own, as in ``data="digits", epochs=2``.
 
     Raises:
@@ -256,7 +231,7 @@ def plan_sweep(
     """
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise UserError(f"seeds must be 1 or more, but got {seeds}")
-    family, weights, acts = _axes(network, tuple(weight_bits), tuple(act_bits))
+    family, weights, acts = axes_of(network, tuple(weight_bits), tuple(act_bits))
     widest = f"{family}_{max(weights)}W{max(acts)}A"
     if recipe is None:
         recipe = default_recipe(widest, fields.get("data", Recipe("").data))
@@ -273,6 +248,7 @@ def plan_sweep(
         target_fps=target_fps,
         clock_ns=clock_ns,
         command=command,
+        search=search,
     )
 
 
@@ -298,80 +274,15 @@ def read_plan(out: Path) -> SweepPlan:
             name: tuple(found[name]) for name in ("weight_bits", "act_bits", "expressions", "seeds")
         }
         same = ("diagonal", "warm_from", "board", "target_fps", "clock_ns", "command")
-        return SweepPlan(recipe, **axes, **{name: found[name] for name in same})
+        searched: dict[str, Any] = {"trials": tuple(PlannedCell(**cell) for cell in found.get("trials", ()))}
+        if found.get("search") is not None:
+            searched["search"] = Search(**found["search"])
+        return SweepPlan(recipe, **axes, **{name: found[name] for name in same}, **searched)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is damaged ({error!r}); put a whole copy there, or sweep into a new folder") from None
 
 
-def parse_widths(flag: str, text: str | None) -> tuple[int, ...]:
-    """Read an axis of widths, ``1,2,4,8``; none where ``text`` is None.
-
-    Raises:
-        UserError: something else.
-    """
-    if text is None:
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag} must be widths from 1 to 8 bits such as 1,2,4,8, but got {text!r}")
-    return tuple(check_bits(flag, int(part)) for part in parts)
-
-
-def parse_expressions(text: str) -> tuple[str, ...]:
-    """Read an axis of expressions, ``first=8,last=8;stage2.*=4;none``."""
-    parts = [part.strip() for part in text.split(";")]
-    return tuple("" if part.lower() == NONE else part for part in parts if part or len(parts) == 1)
-
-
-def family_of(network: str) -> str:
-    """The family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
-
-    Raises:
-        UserError: there is none such.
-    """
-    family = network.upper().replace("-", "_")
-    if family in FAMILIES:
-        return family
-    if not re.search(r"\d", network):
-        raise UserError(f"unknown family {network!r}; families are {', '.join(FAMILIES)}")
-    return check_network(network).family
-
-
-def _axes(
-    network: str, weights: tuple[int, ...], acts: tuple[int, ...]
-) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """The family and both axes; of a network that has its bits already these."""
-    family = family_of(network)
-    if network.upper().replace("-", "_") == family:
-        if not weights:
-            example = f"qtrain sweep {family} --weight-bits 1,2,4,8 --act-bits 1,2,4,8"
-            raise UserError(f"give the widths of the weights, for instance: {example}")
-        return family, weights, acts or weights
-    name = check_network(network)
-    if weights or acts:
-        raise UserError(f"{network} carries its bits already; name the family alone, {name.family}, or give no widths")
-    if FLOAT in (name.weight_bits, name.act_bits):
-        raise UserError(f"a sweep's widths are 1 to 8 bits, but {name} has float; train it with qtrain train")
-    return name.family, (name.weight_bits,), (name.act_bits,)
-
-
-def _check_axis(name: str, axis: Sequence[object], example: str) -> None:
-    if not axis or len(set(axis)) < len(axis):
-        shown = ",".join(map(str, axis)) or "none"
-        raise UserError(f"{name} of a sweep must be one or more, each once, such as {example}, but got {shown}")
-
-
 def _above(axis: Sequence[int], bits: int) -> int:
     return min((wider for wider in axis if wider > bits), default=bits)
-
-
-def _name(family: str, pair: tuple[int, int], bits: str, seed: int, start: str) -> str:
-    parts = [f"{family}_{pair[0]}W{pair[1]}A", _slug(bits), WARM if start == WARM else "", f"seed{seed}"]
-    return "-".join(filter(None, parts))
-
-
-def _slug(bits: str) -> str:
-    """An expression as a part of a folder's name: ``first=8,last=8`` is ``first8-last8``."""
-    return re.sub(r"[^A-Za-z0-9_.]", "-", bits.replace("=", ""))

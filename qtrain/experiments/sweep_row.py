@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.sweep_plan import PlannedCell
+from qtrain.experiments.planned_cell import PlannedCell
 from qtrain.files import write_whole
 from qtrain.training.records import RECORDS, read_records
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from qtrain.experiments.json_files import write_json
-from qtrain.experiments.sweep_plan import PlannedCell
+from qtrain.experiments.planned_cell import PlannedCell
 from qtrain.experiments.sweep_row import STAGES
 
 STATUS = "status.json"
@@ -51,6 +51,7 @@ class SweepStatus:
         self._out, self._cells = out, {cell.name: cell for cell in cells}
         self._rows = dict(rows)
         self._running: dict[str, Running] = {}
+        self._unplanned = self._unplanned_epochs = 0  # cells of a search that are not asked for yet
         self._seconds = self._epochs = 0.0  # of the cells that this process has seen end
         self._started, self.state = _now(), "running"
         self._lock, self._over = threading.RLock(), threading.Event()
@@ -69,6 +70,18 @@ class SweepStatus:
         with self._lock:
             self._running.clear()
         self._write()
+
+    def expect(self, cells: Sequence[PlannedCell], unplanned: int, epochs: int) -> None:
+        """Take cells that a search has planned.
+
+        Args:
+            cells: these.
+            unplanned: how many more it will plan.
+            epochs: of each of those.
+        """
+        with self._lock:
+            self._cells |= {cell.name: cell for cell in cells}
+            self._unplanned, self._unplanned_epochs = unplanned, epochs * unplanned
 
     def told(self, name: str, event: dict[str, Any]) -> None:
         """Take an engine's event."""
@@ -106,7 +119,7 @@ class SweepStatus:
         with self._lock:
             failed = [row for row in self._rows.values() if row["state"] == "failed"]
             done, running = len(self._rows) - len(failed), [cell.to_dict() for cell in self._running.values()]
-            waiting = len(self._cells) - len(self._rows) - len(running)
+            waiting = len(self._cells) + self._unplanned - len(self._rows) - len(running)
             return {
                 "format": FORMAT,
                 "state": self.state,
@@ -121,8 +134,9 @@ class SweepStatus:
     def _seconds_left(self) -> float | None:
         """By the seconds an epoch of the cells that have ended here, stages and all, took; None before the first."""
         if not self._epochs:
-            return 0.0 if len(self._rows) == len(self._cells) else None
+            return 0.0 if len(self._rows) == len(self._cells) + self._unplanned else None
         left = sum(cell.epochs for name, cell in self._cells.items() if name not in self._rows)
+        left += self._unplanned_epochs
         begun = sum(min(cell.epoch, cell.epochs - 1) for cell in self._running.values())
         return round((left - begun) * self._seconds / self._epochs / max(1, len(self._running)), 1)
 

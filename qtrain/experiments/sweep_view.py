@@ -144,7 +144,7 @@ def _at(cell: dict[str, Any]) -> str:
 def _counts(status: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in status["cells"].items())
     left = status["seconds_left"]
-    return f"cells: {counts}{'' if left is None else f', about {_duration(left)} left'}"
+    return f"cells: {counts}{f', about {_duration(left)} left' if left else ''}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,96 @@
+"""Examples of the rules of lint that no probe has alone: Python that looks at the image, files, notes."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from torch import Tensor, nn
+
+from benchmarks.docs_rules import read_probes
+from qtrain.export.lint import Finding, lint_graph, lint_module
+from tests.probe_builds import exported
+from tests.probe_networks import net
+from tests.probes import PROBES
+
+SHAPE = (3, 8, 8)
+
+
+@dataclass(frozen=True)
+class Example:
+    """What to ask lint about.
+
+    Attributes:
+        ask: returns its findings.
+        code: as the page shows it.
+    """
+
+    ask: Callable[[], tuple[Finding, ...]]
+    code: str = ""
+
+
+class LooksAtTheImage(nn.Module):
+    """Turns dark images over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Python decides by the image."""
+        if x.mean() < 0.5:
+            x = 1 - x
+        return self.body(x)
+
+
+class ReturnsTwo(LooksAtTheImage):
+    """Returns logits and features."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Logits, and what a loss might want beside them."""
+        return self.body(x), self.body.conv1(x)
+
+
+class HasNoOnnx(LooksAtTheImage):
+    """Uses an operator that the exporter does not know."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """An operator without a counterpart in ONNX."""
+        y = self.body(x).reshape(-1, 2, 5)
+        return torch.linalg.matrix_exp(y @ y.transpose(1, 2)).flatten(1)
+
+
+def _module(kind: type[nn.Module]) -> Example:
+    code = textwrap.dedent(inspect.getsource(kind.forward)).rstrip().replace("  # type: ignore[override]", "")
+    return Example(lambda: lint_module(kind(), SHAPE), code)
+
+
+def _probe(name: str) -> Example:
+    probe = PROBES[name]
+    return Example(lambda: lint_module(probe.make(), probe.shape), read_probes()[name].code)
+
+
+def _file(name: str) -> Example:
+    code = f"model = {read_probes()[name].code}\n"
+    code += "export_qonnx(model, args=one_image, export_path='model.onnx', dynamo=False)"
+    return Example(lambda: lint_graph(exported(PROBES[name])), code)
+
+
+def _empty() -> tuple[Finding, ...]:
+    return lint_graph(ModelWrapper(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))))
+
+
+EXAMPLES: dict[str, Example] = {
+    "frozen-branch": _module(LooksAtTheImage),
+    "output": _module(ReturnsTwo),
+    "export": _module(HasNoOnnx),
+    "input-type": _file("base"),
+    "no-top1": _file("base"),
+    "sign-scale": _file("identity_1_bit"),
+    "graph": Example(_empty),
+    "thresholds": _probe("relu_8_bits"),
+    "custom-steps": _probe("residual_post"),
+}

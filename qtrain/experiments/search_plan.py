@@ -1,0 +1,44 @@
+"""What a search for per-layer bits is asked for."""
+
+from dataclasses import dataclass
+
+from qtrain.errors import UserError
+
+COSTS = {"bops": ("cost", "bops"), "lut": ("estimate", "used", "LUT")}  # where a row has the number
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for per-layer bits, beyond a sweep's own cells.
+
+    Attributes:
+        trials: cells to train beyond the sweep's own.
+        cost: that accuracy is weighed against: bops (bit operations an image) or lut (FINN's estimate).
+        epochs: that each trains, from the best weights of its nearest neighbour.
+    """
+
+    trials: int
+    cost: str
+    epochs: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("search", self.trials), ("search_epochs", self.epochs)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} must be a whole number, 1 or more, but got {value!r}")
+        if self.cost not in COSTS:
+            raise UserError(f"search_cost must be one of {', '.join(COSTS)}, but got {self.cost!r}")
+
+
+def plan_search(trials: int, recipe_epochs: int, cost: str | None = None, epochs: int | None = None) -> Search:
+    """A search as it is asked for.
+
+    Args:
+        trials: cells to train beyond the sweep's own.
+        recipe_epochs: that each of the sweep's own cells trains.
+        cost: bops or lut; default bops.
+        epochs: of a trial; default a third of the recipe's, at least 1.
+
+    Raises:
+        UserError: a number below 1, or no such cost.
+    """
+    return Search(trials, "bops" if cost is None else cost, max(1, recipe_epochs // 3) if epochs is None else epochs)

@@ -1,0 +1,73 @@
+"""The axes of a sweep, as people write them: widths ``1,2,4,8``, expressions ``first=8,last=8;none``, a family."""
+
+import re
+from collections.abc import Sequence
+
+from qtrain.errors import UserError
+from qtrain.models import FAMILIES, check_network
+from qtrain.models.bits import FLOAT, check_bits
+
+NONE = "none"  # how the expression that changes nothing is written
+
+
+def parse_widths(flag: str, text: str | None) -> tuple[int, ...]:
+    """Read an axis of widths, ``1,2,4,8``; none where ``text`` is None.
+
+    Raises:
+        UserError: something else.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{flag} must be widths from 1 to 8 bits such as 1,2,4,8, but got {text!r}")
+    return tuple(check_bits(flag, int(part)) for part in parts)
+
+
+def parse_expressions(text: str) -> tuple[str, ...]:
+    """Read an axis of expressions, ``first=8,last=8;stage2.*=4;none``."""
+    parts = [part.strip() for part in text.split(";")]
+    return tuple("" if part.lower() == NONE else part for part in parts if part or len(parts) == 1)
+
+
+def family_of(network: str) -> str:
+    """The family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
+
+    Raises:
+        UserError: there is none such.
+    """
+    family = network.upper().replace("-", "_")
+    if family in FAMILIES:
+        return family
+    if not re.search(r"\d", network):
+        raise UserError(f"unknown family {network!r}; families are {', '.join(FAMILIES)}")
+    return check_network(network).family
+
+
+def axes_of(
+    network: str, weights: tuple[int, ...], acts: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The family and both axes; of a network that has its bits already these."""
+    family = family_of(network)
+    if network.upper().replace("-", "_") == family:
+        if not weights:
+            example = f"qtrain sweep {family} --weight-bits 1,2,4,8 --act-bits 1,2,4,8"
+            raise UserError(f"give the widths of the weights, for instance: {example}")
+        return family, weights, acts or weights
+    name = check_network(network)
+    if weights or acts:
+        raise UserError(f"{network} carries its bits already; name the family alone, {name.family}, or give no widths")
+    if FLOAT in (name.weight_bits, name.act_bits):
+        raise UserError(f"a sweep's widths are 1 to 8 bits, but {name} has float; train it with qtrain train")
+    return name.family, (name.weight_bits,), (name.act_bits,)
+
+
+def check_axis(name: str, axis: Sequence[object], example: str) -> None:
+    """See that an axis has a value, and each once.
+
+    Raises:
+        UserError: it has not.
+    """
+    if not axis or len(set(axis)) < len(axis):
+        shown = ",".join(map(str, axis)) or "none"
+        raise UserError(f"{name} of a sweep must be one or more, each once, such as {example}, but got {shown}")
