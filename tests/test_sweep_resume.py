@@ -16,6 +16,8 @@ from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep
 from qtrain.training.records import RECORDS, read_records
 from tests.test_resume import everything
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SIZE: dict[str, Any] = {"data": "digits", "epochs": 12, "batch_size": 20, "width": 0.125, "optimizer": "adam"}
 SIZE |= {"train_size": 400, "validation_size": 40, "lr": 0.02, "seed": 3}

@@ -44,13 +44,12 @@ def front_table(data: SweepData) -> TableData:
 
 def search_sentence(data: SweepData) -> str:
     """How many trials were asked for and trained, and how many are on the front."""
-    asked, front = data.plan["search"]["trials"], search_front(data)
+    wanted, front = data.plan["search"], search_front(data)
     trials = [row for row in data.rows if row["start"] == "search"]
-    done = sum(row["state"] == "done" for row in trials)
-    found = sum(row["start"] == "search" for row in front)
-    few = (
-        f" ({len(trials)} planned: drawings found no other network)" if not data.waiting and len(trials) < asked else ""
-    )
+    done, found = (sum(row["state"] == "done" and row["start"] == "search" for row in rows) for rows in (trials, front))
+    ended_early = not data.waiting and len(trials) < wanted["trials"]
+    few = f" ({len(trials)} planned: no other network was found)" if ended_early else ""
     return (
-        f"Search: {done} of {asked} trials are done{few}; {found} of the {len(front)} cells on this front are trials."
+        f"Search: {done} of {wanted['trials']} trials are done{few}. Above is the Pareto front of validation accuracy "
+        f"against {wanted['cost'].upper().replace('BOPS', 'BOPs')}: {found} of its {len(front)} cells came of trials."
     )
