@@ -4,7 +4,7 @@ import statistics
 from typing import Any
 
 from records import RESULTS, lines, table
-from speed_tables import draws, many_runs, proof_times, same_accuracy, speed
+from speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
 
 from qtrain.report.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
@@ -180,6 +180,7 @@ def main() -> None:
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
         "The fast forward pass against Brevitas'": same_accuracy(),
         "Several runs side by side": many_runs(),
+        "Sweeps": sweeps(),
         "Speed of the proof": proof_times(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())

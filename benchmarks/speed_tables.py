@@ -62,5 +62,42 @@ def same_accuracy() -> str:
 
 
 def many_runs() -> str:
-    """Side by side against one after the other."""
-    return NOT_YET
+    """Side by side against one after the other: the last record of each device and width."""
+    records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "many_runs"]
+    last = {(r["device"], r["width"], r["precision"]): r for r in records}
+    if not last:
+        return NOT_YET
+    rows = [
+        [
+            *(r["device"], f"{r['runs']} runs, width {r['width']:g}", jobs, spread(rate, 0)),
+            *(spread(r["ratio"][jobs]), f"{r['resident_mib'][jobs]['median']:,.0f}"),
+        ]
+        for r in last.values()
+        for jobs, rate in r["images_per_s"].items()
+    ]
+    return table(["device", "what", "jobs", "images/s together", "ratio to one after the other", "MiB"], rows)
+
+
+def sweeps() -> str:
+    """What a sweep costs beside its trainings, and a node of a Ray cluster that died in the middle."""
+    overhead = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "sweep_overhead"]
+    killed = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "ray_kill"]
+    found = []
+    if overhead:
+        r = overhead[-1]
+        memory, times = r["memory"], r["times"]
+        found += [
+            f"A sweep of {r['network']} at {r['bits']} bits against the bare trainings of its cells, wall time: "
+            f"{spread(times['sweep / bare trainings'])}; without lint and the count of operations "
+            f"{spread(times['without lint and count / bare'])}. Resident memory over {r['cells']} tiny cells: "
+            f"{memory['first, MiB']} MiB after the first, {memory['last, MiB']} after the last, "
+            f"{memory['a cell, KiB']} KiB a cell once caches are full."
+        ]
+    if killed:
+        r = killed[-1]
+        found += [
+            f"Ray: of {r['nodes']} nodes one was killed after {r['killed_after_s']:.0f} s. Each of {r['cells']} runs came "
+            f"back once: {'yes' if r['each_once'] else 'NO'}; {r['retried_cells']} were begun again; {r['equal']} have "
+            "the records and accuracies of runs that nothing disturbed."
+        ]
+    return "\n\n".join(found) or NOT_YET
