@@ -96,8 +96,8 @@ def sweeps() -> str:
     if killed:
         r = killed[-1]
         found += [
-            f"Ray: of {r['nodes']} nodes one was killed after {r['killed_after_s']:.0f} s. Each of {r['cells']} runs came "
-            f"back once: {'yes' if r['each_once'] else 'NO'}; {r['retried_cells']} were begun again; {r['equal']} have "
-            "the records and accuracies of runs that nothing disturbed."
+            f"Ray: of {r['nodes']} nodes one was killed after {r['killed_after_s']:.0f} s. Each of {r['cells']} runs "
+            f"came back once: {'yes' if r['each_once'] else 'NO'}; {r['retried_cells']} were begun again; {r['equal']} "
+            "have the records and accuracies of runs that nothing disturbed."
         ]
     return "\n\n".join(found) or NOT_YET

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,22 @@ def test_the_printed_commands_are_the_tools_own(finn: Path) -> None:
     program, setting, *command = shlex.split(docker.stdout)
     assert (program, command) == ("env", ["/opt/finn/run-docker.sh", "python", "build.py"])
     assert setting.split() == ["FINN_DOCKER_EXTRA=", "-v", f"{finn}:{finn}", "-w", str(finn)]
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="asks the real docker client")
+def test_a_docker_without_its_daemon_is_one_line(finn: Path) -> None:
+    run = build("--docker", finn, DOCKER_HOST=f"unix://{finn}/nobody")
+    assert run.returncode == 2
+    assert "its daemon does not answer" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_finn_plus_without_vivado_names_what_does_without(finn: Path, tmp_path: Path) -> None:
+    (tmp_path / "finn-command").mkdir()
+    (tmp_path / "finn-command" / "finn").symlink_to("/bin/false")  # must not be reached
+    run = build("--plus", finn, PATH=f"{tmp_path / 'finn-command'}:{os.environ['PATH']}", XILINX_VIVADO="")
+    assert run.returncode == 2
+    assert run.stderr.endswith(f"source Vivado's settings64.sh; without Vivado: qtrain estimate {finn}\n")
 
 
 @pytest.mark.parametrize(
