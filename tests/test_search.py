@@ -14,7 +14,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.engines import Died, Task, in_turn
 from qtrain.experiments.planned_cell import SEARCH, PlannedCell
 from qtrain.experiments.run import load_run
-from qtrain.experiments.search import make_study, next_trials
+from qtrain.experiments.search import cost_of, make_study, next_trials
 from qtrain.experiments.search_plan import Search, plan_search
 from qtrain.experiments.search_space import SearchSpace, _network_bits, distance, nearest
 from qtrain.experiments.sweep import resume_sweep, sweep
@@ -115,7 +115,7 @@ def test_the_printed_front_is_of_validation_accuracy_and_cost(found: Path, capsy
     front = sorted(p for p in rows if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in rows))
     shown = front_table(data).rows
     assert sorted({float(row[4]) for row in shown}) == sorted({round(accuracy, 2) for _, accuracy in front})
-    assert search_sentence(data).startswith("Search: 3 of 3 trials are done; ")
+    assert search_sentence(data).startswith("Search: 3 of 3 trials are done. ")
     print_search(found)
     text = capsys.readouterr().out
     for part in ("accuracy, %", "BOPs", f"{front[0][1]:.2f}", search_sentence(data)):
@@ -144,8 +144,8 @@ def test_the_page_names_each_trials_bits(found: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepPlan]:
-    """Return the finished search that the next test kills in its second trial, and its plan."""
-    out, whole = tmp_path_factory.mktemp("undisturbed") / "out", plan(search_epochs=12)
+    """Return the finished search that the next test kills in its first trial, and its plan."""
+    out, whole = tmp_path_factory.mktemp("undisturbed") / "out", plan(trials=2, search_epochs=12)
     sweep(whole, out, device="cpu")
     return out, whole
 
@@ -154,14 +154,14 @@ def test_a_search_that_was_killed_goes_on_with_the_same_trials(
     undisturbed: tuple[Path, SweepPlan], tmp_path: Path
 ) -> None:
     known, out = rows_of(undisturbed[0]), tmp_path / "out"
-    second = out / "cells" / trials_of(known)[1]["cell"]
-    flags = ["--weight-bits=1,2", *FLAGS, "--search=3", "--search-epochs=12", "--out=out"]
+    first = out / "cells" / trials_of(known)[0]["cell"]
+    flags = ["--weight-bits=1,2", *FLAGS, "--search=2", "--search-epochs=12", "--out=out"]
     process: subprocess.Popen = command("TFC", *flags, cwd=tmp_path)
-    wait_for_epochs(process, second, 2)
+    wait_for_epochs(process, first, 2)
     process.kill()
     process.communicate()
-    assert not (second / "cell.json").exists()
-    assert [cell.name for cell in read_plan(out).trials] == [row["cell"] for row in trials_of(known)[:2]]
+    assert not (first / "cell.json").exists()
+    assert [cell.name for cell in read_plan(out).trials] == [first.name]
     went_on = resume_sweep(out, device="cpu")
     assert list(map(without_times, went_on)) == list(map(without_times, known))
     assert read_plan(out) == read_plan(undisturbed[0])
@@ -215,6 +215,18 @@ def test_optuna_is_told_accuracies_costs_and_failures() -> None:
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
     assert study.trials[0].values == [40.0, 5e6]
     assert set(study.trials[2].params.values()) == {4}
+
+
+@pytest.mark.parametrize(
+    ("cost", "row", "expected"),
+    [
+        ("bops", {"cost": {"bops": 7}, "estimate": None}, 7.0),
+        ("lut", {"cost": {"bops": 7}, "estimate": {"used": {"LUT": 9}}}, 9.0),
+        ("lut", {"cost": {"bops": 7}, "estimate": None}, None),
+    ],
+)
+def test_the_cost_is_a_count_or_finns_estimate(cost: str, row: dict[str, Any], expected: float | None) -> None:
+    assert cost_of(row, cost) == expected
 
 
 def test_without_a_trained_cell_no_trial_is_planned() -> None:
