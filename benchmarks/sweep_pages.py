@@ -31,7 +31,8 @@ def times(rows: list[dict]) -> str:  # type: ignore[type-arg]
     proofs = [row["proof"] for row in rows if row["proof"]]
     equal = f"{sum(p['equal'] for p in proofs):,} of {sum(p['images'] for p in proofs):,}"
     failed = sum(row["state"] == "failed" for row in rows)
-    return f"{len(rows)} cells, {failed} failed; {equal} test images equal in graph and torch. Wall time: {shares}."
+    proven = f"; {equal} test images equal in graph and torch" if proofs else ""
+    return f"{len(rows)} cells, {failed} failed{proven}. Wall time: {shares}."
 
 
 def section(folder: Path, docs: Path) -> str:
@@ -49,7 +50,8 @@ def section(folder: Path, docs: Path) -> str:
     images = "\n".join(f"![{p.stem}]({here}/{p.name})" for p in sorted(files.glob("*.png")))
     page = f'<a href="{here}/report.html">the interactive page</a>'
     links = f"[All rows as CSV]({here}/sweep.csv); {page}, in the built site."
-    head = f"## {plan['family']} on {plan['data']}\n\n    {plan['command']}"
+    searched = ", bits searched for each layer" if plan.get("search") else ""
+    head = f"## {plan['family']} on {plan['data']}{searched}\n\n    {plan['command']}"
     return f"{head}\n\n{times(rows)} {links}\n\n{images}\n\n{sweep_markdown(folder)}"
 
 

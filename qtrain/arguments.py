@@ -18,6 +18,7 @@ _SWITCHES = [name for name, kind in get_type_hints(Recipe).items() if kind is bo
 _TYPES = {**get_type_hints(Recipe), "seeds": int, "tolerance": float, "target_fps": int}
 _TYPES |= {"max_minutes": float, "epochs_scale": float, "rounds": int, "tune_seeds": int, "jobs": int}
 _TYPES |= {"from": int | None, "engine": Engine, "cpus": float, "gpus": float, "retries": int}
+_TYPES |= {"search": int | None, "search_epochs": int | None}
 _TYPES |= {"dialect": Literal["qonnx", "finn-base"]}
 _TYPES |= {"clock_ns": float, "timeout_s": float, "low": float, "high": float, "steps": int, "every": int}
 _TYPES |= {"max_utilization": float}
