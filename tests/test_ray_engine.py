@@ -16,8 +16,8 @@ from qtrain.errors import UserError
 from qtrain.experiments import ray_engine
 from qtrain.experiments.cells import CellTask
 from qtrain.experiments.engines import Died, in_turn
+from qtrain.experiments.folder_lock import alone_on_storage
 from qtrain.experiments.ray_engine import OnRay
-from qtrain.experiments.ray_node import alone_on
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, checkpoint
 from qtrain.training.records import read_records
@@ -313,8 +313,8 @@ def test_numbers_that_ray_does_not_take_are_refused(wrong: dict[str, Any], messa
 HOLDER = """
 import sys, time
 from pathlib import Path
-from qtrain.experiments.ray_node import alone_on
-with alone_on(Path(sys.argv[1]), lambda: False):
+from qtrain.experiments.folder_lock import alone_on_storage
+with alone_on_storage(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -329,13 +329,16 @@ def test_a_folder_is_free_when_its_process_has_been_killed_and_not_before(tmp_pa
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Interrupted, match="another process"), alone_on(folder, lambda: True):
+        with pytest.raises(Interrupted, match="another process"), alone_on_storage(folder, lambda: True):
             pass
-        with pytest.raises(TimeoutError, match=r"has held .*\.run\.lock"), alone_on(folder, lambda: False, within=0):
+        with (
+            pytest.raises(TimeoutError, match=r"has been at work on .*run for 0 seconds"),
+            alone_on_storage(folder, within=0),
+        ):
             pass
     finally:
         holder.kill()
         holder.communicate()
-    with alone_on(folder, lambda: True):
+    with alone_on_storage(folder, lambda: True):
         assert not folder.exists()
     assert not list(tmp_path.iterdir())

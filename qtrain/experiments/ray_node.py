@@ -5,16 +5,14 @@ It is sent there by value, so that a node without qtrain can say so: qtrain is i
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -104,6 +102,7 @@ def run_on_node(
 def _outcome(task: Task, attempt: Attempt, mailbox: Any) -> tuple[str, Any]:
     """What comes of a task, in a form that can be sent."""
     from qtrain.experiments.engines import Telling
+    from qtrain.experiments.folder_lock import alone_on_storage
 
     stop, last = _Asked(mailbox), None
 
@@ -112,7 +111,7 @@ def _outcome(task: Task, attempt: Attempt, mailbox: Any) -> tuple[str, Any]:
         last = mailbox.put.remote(attempt, event)
 
     try:
-        with alone_on(task.folder, stop):
+        with alone_on_storage(task.folder, stop, WAIT_FOR_LOCK):
             return DONE, task(Telling(send), stop)
     except TimeoutError as error:
         return LOST, str(error)
@@ -156,48 +155,3 @@ class _Asked:
                 self._yes = True
             self._answer = None
         return self._yes
-
-
-@contextmanager
-def alone_on(folder: Path, stop: Callable[[], bool], within: float = WAIT_FOR_LOCK) -> Iterator[None]:
-    """Wait until no other process, of any machine that sees ``folder``, works on it; keep them out inside.
-
-    The lock is a file beside the folder: a new run's folder must not exist. The kernel, or the file server, frees it
-    when its process or machine has died.
-
-    Raises:
-        Interrupted: ``stop`` said so.
-        TimeoutError: another process held it for ``within`` seconds.
-        OSError: the file system knows no locks.
-    """
-    from qtrain.training import Interrupted
-
-    path, last = folder.with_name(f".{folder.name}.lock"), time.monotonic() + within
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while (file := _locked(path)) is None:
-        if stop():
-            raise Interrupted(f"stopped while another process was at work on {folder}")
-        if time.monotonic() > last:
-            raise TimeoutError(f"another process has held {path} for {within:g} seconds")
-        time.sleep(LOOK_EVERY)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # while it is held: see below
-        os.close(file)
-
-
-def _locked(path: Path) -> int | None:
-    """The open file, if nobody else holds it, and it was not deleted by its last holder in between."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file), os.stat(path)):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(file)
-        raise
-    os.close(file)
-    return None

@@ -1,15 +1,14 @@
 """A sweep: one recipe at every bit width, expression and seed, each cell trained, proven, linted and estimated."""
 
-import fcntl
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.engines import Died, Engine, in_turn
+from qtrain.experiments.folder_lock import LOCK, alone_on_storage
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import fixed_rate
@@ -23,12 +22,13 @@ from qtrain.experiments.sweep_row import failed_row, read_row, write_rows
 from qtrain.experiments.sweep_status import SweepStatus
 from qtrain.experiments.sweep_view import NoView, SweepView
 from qtrain.recipe import AUTO
+from qtrain.training.make_method import make_method
 from qtrain.training.session import choose_device
 from qtrain.training.splits import load_splits
 
 __all__ = ["SweepPlan", "plan_sweep", "read_plan", "resume_sweep", "sweep"]
 
-LOCK = ".lock"
+LATER = 0.1  # stands for a rate that the range test is still to choose, where a recipe is only checked
 Row = dict[str, Any]
 
 
@@ -61,7 +61,8 @@ def sweep(
         All rows, in the plan's order.
 
     Raises:
-        UserError: ``out`` holds things, data are missing, there is no such device, or an expression names no layer.
+        UserError: ``out`` holds things, data are missing, there is no such device, an expression names no layer, or the
+            scheduler has no such option.
         Interrupted: Ctrl-C or ``stop``; ``resume_sweep`` goes on.
     """
     out = Path(out)
@@ -237,8 +238,10 @@ def _check_plan(plan: SweepPlan, data_root: str | Path | None, device: str) -> N
     if plan.recipe.lr == AUTO:
         check_rate_is_read([plan.recipe.scheduler])
     load_splits(plan.recipe, data_root)
+    recipe = plan.recipe.replace(lr=LATER) if plan.recipe.lr == AUTO else plan.recipe
     for expression in plan.expressions:
-        initial_model(plan.recipe.replace(bits=expression), data_root)
+        model, _ = initial_model(recipe.replace(bits=expression), data_root)
+        make_method(model, recipe, steps_per_epoch=1)
 
 
 @contextmanager
@@ -252,17 +255,14 @@ def _shown(view: SweepView, status: SweepStatus) -> Iterator[None]:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Keep other sweeps out of the folder; the kernel lets go when this process ends, however it ends.
+    """Keep other sweeps out of the folder.
 
     Raises:
         UserError: one is at it.
     """
-    file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(alone_on_storage(out, within=0, inside=True))
+        except TimeoutError:
             raise UserError(f"another sweep is at work in {out}; wait for it, or end it first") from None
         yield
-    finally:
-        os.close(file)
