@@ -37,6 +37,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"
 BITS = (1, 2, 3, 4, 6, 8)
 BOARD, TARGET_FPS = "ZCU104", 100
 STEPS, BATCH = 6, 32
+COMPILER_LIMIT = 3600.0  # seconds; several times what a deep cell takes, since cells share the machine
 # Images of the proof (None: the whole test set), and those of them that FINN executes after each step too: its own
 # executor takes seconds for one image of a small network and a minute for one of a deep one.
 CHAIN, DEEP = (None, 2), (64, 1)
@@ -132,10 +133,10 @@ def run(cell: Cell) -> dict[str, Any]:
 def built(folder: Path, executed: int) -> tuple[BuildResult, list[dict[str, Any]]]:
     """The compiler's verdict, and what every step's graph made of all images; nothing where it refused at once."""
     try:
-        proof, _ = verify_finn(folder, images="all", golden_images=executed)
+        proof, _ = verify_finn(folder, images="all", golden_images=executed, timeout_s=COMPILER_LIMIT)
     except ProofError:
         with tempfile.TemporaryDirectory() as scratch:
-            target = {"board": BOARD, "target_fps": TARGET_FPS}
+            target = {"board": BOARD, "target_fps": TARGET_FPS, "timeout_s": COMPILER_LIMIT}
             return estimate_build(folder, out=Path(scratch) / "build", images=executed, **target), []
     kept = ("step", "images", "equal", "tensors", "of_tensors", "rounding", "unchanged")
     return proof.build, [
