@@ -225,6 +225,7 @@ for command in sys.stdin.read().strip().splitlines():
 """
 
 
+@pytest.mark.slow
 def test_what_extending_adds_trains_exports_and_is_proven(extended_checkout: Path) -> None:
     assert "ZCU106" not in BOARDS
     (commands,) = [code for kind, code in BLOCK.findall((DOCS / "extending.md").read_text()) if kind == "sh"]

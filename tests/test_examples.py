@@ -19,6 +19,7 @@ def build(*words: object, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_train_then_export_ends_in_a_folder_that_proves_itself(tmp_path: Path) -> None:
     words = ["CNV_1W1A", "--epochs", "1", "--width", "0.125", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-W", "ignore", str(EXAMPLES / "train_then_export.py"), *words]

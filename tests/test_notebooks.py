@@ -17,7 +17,7 @@ PROVEN = r"(\d+) of \1 test images"
 BUILT = "accepted: True" if find_compiler() else "FINN was not asked"
 ENDS = {"1_": PROVEN, "2_": PROVEN, "3_": "the whole report", "4_": BUILT, "5_": PROVEN}
 SECONDS = 600  # on a busy machine; each says at its head what it takes on a quiet one
-QUICK = ("1_", "5_")
+QUICK = "1_"
 MARKED = [pytest.param(path, id=path.stem, marks=() if path.name.startswith(QUICK) else pytest.mark.slow)
           for path in NOTEBOOKS]  # fmt: skip
 
@@ -49,6 +49,7 @@ def test_it_runs_in_an_empty_folder(path: Path, tmp_path: Path, monkeypatch: pyt
     assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
 
 
+@pytest.mark.slow
 def test_without_the_compiler_the_build_flow_counts_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

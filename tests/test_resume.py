@@ -209,6 +209,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., 
     return everything(out)
 
 
+@pytest.mark.slow
 def test_a_process_killed_then_interrupted_resumes_to_the_same_weights(
     tmp_path: Path, tiny: Callable[..., Recipe], uninterrupted: dict[str, Any], cli: Callable
 ) -> None:

@@ -150,6 +150,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepPl
     return out, whole
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_with_the_same_trials(
     undisturbed: tuple[Path, SweepPlan], tmp_path: Path
 ) -> None:

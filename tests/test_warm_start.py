@@ -182,6 +182,7 @@ def seeded(name: str) -> Network:
     return build_model(name, width=0.25)
 
 
+@pytest.mark.slow
 def test_each_step_down_in_bits_beats_a_fresh_network_after_one_epoch(digits: DataSet) -> None:
     source, name = fit(seeded("CNV_FLOAT"), digits, 4, count=800), "CNV_FLOAT"
     floats = copy.deepcopy(source)
