@@ -30,6 +30,20 @@ def _run(
     return dict(zip(node.output, out if isinstance(out, tuple) else (out,), strict=False))
 
 
+def _rounded_as_float32(
+    node: NodeProto, attributes: Attributes, operator: Operator, constants: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """``constants`` with a quantizer's weights where float32 rounds them to, as in the network and FINN.
+
+    Where a weight lies between two steps to float32's precision, float64 may see the other one nearer.
+    """
+    if node.op_type != "Quant" or constants[node.input[0]].dim() < 2:  # a bias' scale is no constant in the network
+        return constants
+    rounded = operator(attributes, *(constants[name].float() for name in node.input))
+    assert isinstance(rounded, Tensor)
+    return {**constants, node.input[0]: rounded.double()}
+
+
 class Executor:
     """A QONNX graph, ready to run in float64.
 
@@ -61,7 +75,8 @@ class Executor:
             if grid := grid_of(node, attributes, grids, self.constants):
                 grids[node.output[0]] = grid
             if all(name in self.constants for name in node.input if name):
-                self.constants.update(_run(node, attributes, operator, self.constants))  # quantized weights, once
+                values = _rounded_as_float32(node, attributes, operator, self.constants)
+                self.constants.update(_run(node, attributes, operator, values))  # quantized weights, once
             else:
                 operator = on_the_grid(node, operator, grids, self.constants)
                 self._nodes.append((node, attributes, operator))

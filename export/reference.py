@@ -2,7 +2,8 @@
 
 In float32 a network disagrees with itself wherever a sum lands within rounding of a quantizer's boundary: the order
 of a summation decides. In float64 that noise is 1e9 times smaller. The constants stay those of the float32 network,
-quantizer scales included, because they are what the exporter writes. Products of quantized values are computed on
+scales and rounded weights, because they are what the exporter writes and FINN reads: where a weight lies between two
+steps to float32's precision, float64 may see the other one nearer. Products of quantized values are computed on
 integers, which is exact and faster (``integer_products.py``).
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import torch
+from brevitas.nn.mixin.parameter import QuantWeightMixin
 from torch import Tensor, nn
 
 from qtrain.export.errors import ProofError
@@ -43,7 +45,7 @@ def _answer_with(value: Tensor) -> Callable[..., Tensor]:
 
 @torch.no_grad()
 def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
-    """Copy ``model`` in evaluation mode, in float64 on the CPU, with the float32 network's quantizer scales.
+    """Copy ``model`` in evaluation mode, in float64 on the CPU, with the float32 network's scales and rounded weights.
 
     Args:
         model: any torch module with Brevitas layers.
@@ -63,6 +65,9 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
                 stack.callback(handle.remove)
         single(example)
     double = copy.deepcopy(single).double()
+    for ours, theirs in zip(double.modules(), single.modules(), strict=True):
+        if isinstance(ours, QuantWeightMixin) and isinstance(theirs, QuantWeightMixin) and ours.weight is not None:
+            ours.weight.data = _value(theirs.quant_weight()).double()
     for path, module in double.named_modules():
         if path in scales:
             module.register_forward_hook(_answer_with(scales[path].double()))

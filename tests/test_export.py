@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.export import ProofError, export_finn, verify
+from qtrain.export.execute import Executor
 from qtrain.export.passes import PASSES
 from qtrain.export.pipeline import run_passes
 from qtrain.export.qonnx import to_qonnx
@@ -114,6 +115,26 @@ def test_the_reference_keeps_the_float32_scales() -> None:
     levels = layers["act3"] / step
     assert torch.equal(levels, levels.round())
     assert not torch.equal(step, step.float().half().double())  # a scale that float64 arithmetic would change
+
+
+def test_a_weight_between_two_steps_is_rounded_as_in_the_float32_network(tmp_path: Path) -> None:
+    model = trained(8)
+    layer = model.conv3
+    scale = layer.quant_weight().scale.detach()
+    middle = scale.flatten()[0] * (torch.arange(0, 100, 2) + 0.5)  # an even step is the float32 network's answer
+    ties = middle[(middle / scale.flatten()[0]) % 1 == 0.5]
+    ties = ties[ties.double() / scale.flatten()[0].double() > (ties / scale.flatten()[0]).double()]
+    assert len(ties) > 5  # float64 would round these up
+    with torch.no_grad():
+        layer.weight.view(-1)[: len(ties)] = ties
+    whole = layer.quant_weight().int(float_datatype=False)
+    pixels, _ = digits(4)
+    reference = float64_reference(model, pixels[:1].float() / 255)
+    assert torch.equal(reference.conv3.quant_weight().int(float_datatype=False), whole)
+    graph, _ = run_passes(model, reference, pixels, tmp_path / "stages")  # every stage holds, the raw export too
+    weight = Executor(graph).constants["conv3_weight_quant_out"]
+    assert torch.equal((weight / scale.double()).round(), whole.double())
+    assert torch.equal(weight, whole * scale.double())
 
 
 def test_the_final_graph_takes_pixels_gives_a_class_and_speaks_the_network_s_names(folder: Path) -> None:
