@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from benchmarks.docs_rules import base_network, record_findings, rules_by_topic, rules_table
-from qtrain.arguments import dashed, make_parser
+from qtrain.cli import make_parser
+from qtrain.commands.words import dashed
 from qtrain.recipe import Recipe, load_recipe, shipped_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -150,6 +150,19 @@ def tuning() -> str:
     return table(["data", "epochs", "lr", "milestones (fractions)", "validation accuracy, %", "seconds"], rows)
 
 
+def second_opinions() -> str:
+    """The last answer of finn-base on each network."""
+    rows = []
+    for network, r in {r["network"]: r for r in lines("finn_base.jsonl")}.items():
+        if reason := r.get("reason"):
+            rows.append([network, f"{r['width']:g}", reason, "", "", ""])
+            continue
+        ties, flipped = len(r["ties"]), len(r["flipped"])
+        counts = [f"{r['equal']} of {r['images']}", str(ties), f"{flipped} ({r['allowed']} allowed)"]
+        rows.append([network, f"{r['width']:g}", *counts, f"{r['equal_logits']} of {r['images']}"])
+    return table(["network", "width", "images with torch's class", "ties", "flipped", "equal logits"], rows)
+
+
 def no_retuning() -> str:
     """Every recorded no-retuning experiment, its table and plot written beside its data."""
     folders = sorted(path for path in (RESULTS / "no_retuning").glob("*") if path.is_dir())
@@ -182,6 +195,7 @@ def main() -> None:
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
         "Speed of the proof": proof_times(),
+        "finn-base, a second executor": second_opinions(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     intro = "Rendered by `make results` from the JSON lines beside this file; spreads are median [least..largest]."

@@ -7,32 +7,39 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from qtrain.arguments import make_parser, normalised, without_print
-from qtrain.commands.comparing import compare_command, report_command
-from qtrain.commands.estimating import estimate_command
-from qtrain.commands.exporting import export_command, verify_command
-from qtrain.commands.paper import reproduce_command
+from jsonargparse import ArgumentParser
+
+from qtrain import __version__
+from qtrain.commands.comparing import compare_command, compare_parser, report_command, report_parser
+from qtrain.commands.estimating import estimate_command, estimate_parser
+from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
+from qtrain.commands.paper import reproduce_command, reproduce_parser
+from qtrain.commands.parser import Parser
+from qtrain.commands.recipes import without_print
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
+from qtrain.commands.sweep_options import sweep_parser
 from qtrain.commands.sweeping import sweep_command
-from qtrain.commands.training import lr_range_command, train_command
-from qtrain.commands.zoo import lint_command, models_command
+from qtrain.commands.training import lr_range_command, lr_range_parser, train_command, train_parser
+from qtrain.commands.words import normalised
+from qtrain.commands.zoo import lint_command, lint_parser, models_command, models_parser
 from qtrain.errors import UserError
 
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
 _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
+# name: what the list of commands says of it, its options, what it does
 _COMMANDS = {
-    "train": train_command,
-    "lr-range": lr_range_command,
-    "export": export_command,
-    "verify": verify_command,
-    "estimate": estimate_command,
-    "lint": lint_command,
-    "models": models_command,
-    "compare": compare_command,
-    "sweep": sweep_command,
-    "reproduce": reproduce_command,
-    "report": report_command,
+    "train": ("train a network", train_parser, train_command),
+    "lr-range": ("find a learning rate", lr_range_parser, lr_range_command),
+    "export": ("make a FINN folder of a run", export_parser, export_command),
+    "verify": ("prove a FINN folder again", verify_parser, verify_command),
+    "estimate": ("ask the FINN compiler", estimate_parser, estimate_command),
+    "lint": ("find what FINN would refuse", lint_parser, lint_command),
+    "models": ("list networks and layers", models_parser, models_command),
+    "compare": ("compare schedulers", compare_parser, compare_command),
+    "sweep": ("accuracy against hardware cost over bit widths", sweep_parser, sweep_command),
+    "reproduce": ("run the paper's tables", reproduce_parser, reproduce_command),
+    "report": ("render a comparison again", report_parser, report_command),
 }
 
 # How a command goes on that Ctrl-C has ended.
@@ -41,6 +48,20 @@ _CONTINUED = {
     "reproduce": "the same command",
     "sweep": "qtrain sweep --resume and the sweep's folder",
 }
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of all commands."""
+    parser = Parser(
+        prog="qtrain",
+        description="Train quantized networks once, deploy them with FINN. For instance: qtrain train CNV_1W1A --data "
+        "digits --out runs/a, then qtrain export runs/a --board ZCU104, then qtrain verify runs/a/finn.",
+    )
+    parser.add_argument("--version", action="version", version=f"qtrain {__version__}")
+    commands = parser.add_subcommands(dest="command")
+    for name, (help_line, options, _) in _COMMANDS.items():
+        commands.add_subcommand(name, options(), help=help_line)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,7 +90,8 @@ def _run(argv: Sequence[str] | None) -> int:
             print(parser.format_help())
             fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
         options: Any = parser.parse_args(without_print(words))
-        return _COMMANDS[options.command](parser, words, options[options.command])
+        *_, command = _COMMANDS[options.command]
+        return command(parser, words, options[options.command])
     except UserError as error:
         fail(str(error), WRONG_INPUT)
     except UnicodeDecodeError as error:  # the only file that is not ours to read is jsonargparse's

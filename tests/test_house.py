@@ -63,8 +63,6 @@ def package(name: str) -> str:
             "qtrain.errors",
             "qtrain.files",
             "qtrain.cli",
-            "qtrain.arguments",
-            "qtrain.sweep_arguments",
             "qtrain.commands",
         ]
         if name == p or name.startswith(p + ".")

@@ -7,9 +7,54 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.arguments import given_recipes, names_in
+from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
+from qtrain.commands.parser import Parser
+from qtrain.commands.recipes import given_recipes
 from qtrain.commands.status import COMPARISON_FAILED, fail
+from qtrain.commands.words import names_in
 from qtrain.recipe import AUTO, Recipe
+
+
+def compare_parser() -> ArgumentParser:
+    """What ``compare`` can be given."""
+    parser = Parser(
+        description="Compare ASLR with other schedules on one or several networks; exit status 1 where the lower end "
+        "of the 95 % interval of its paired difference falls short. Several networks: CNV_1W1A,VGG11_2W2A, or families "
+        f"and widths as in CNV,VGG11 --bits 1,2,4,8,first=8. {RECIPES}"
+    )
+    add_recipe(parser)
+    parser.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated")
+    parser.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
+    parser.add_argument("--tolerance", type=float, default=0.5, help="points that the challenger may fall short by")
+    parser.add_argument("--challenger", type=str, default="aslr", help="the scheduler that is judged")
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        help="comma-separated schedulers it is held against; default the recipe's baseline where it takes part, else "
+        "the others tuned by hand, else all others",
+    )
+    parser.add_argument("--tuning", type=str | None, help="tuning runs spent before, for the record: multistep=9")
+    parser.add_argument(
+        "--lr_from",
+        type=str | None,
+        help="fix ONE lr0 for ASLR, found at these bits (--lr, else the range test), for all --bits; beside it the "
+        "baseline tuned at each width over --grid, and the baseline tuned at these bits alone",
+    )
+    parser.add_argument("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
+    parser.add_argument("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
+    parser.add_argument("--again", action="store_true", help="train runs anew that diverged before")
+    parser.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
+    add_board(parser, None)
+    add_machine(parser)
+    return parser
+
+
+def report_parser() -> ArgumentParser:
+    """What ``report`` can be given."""
+    parser = Parser(description="Write a comparison's table and report again, from its records.")
+    parser.add_argument("folder", type=str, help="folder that qtrain compare wrote")
+    return parser
 
 
 def check_jobs_alone(jobs: int) -> None:
@@ -30,7 +75,7 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
     from qtrain.training.progress import tell
 
     check_jobs_alone(options.jobs)
-    options, recipes, grid = given_recipes(argv)
+    options, recipes, grid = given_recipes(parser, argv)
     if options.lr_from is not None:
         return _no_retuning(argv, options, recipes)
     stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
 from qtrain.errors import UserError
 
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
     from qtrain.export.estimate import Estimate
 
 BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}  # what a bare file does not say
+
+
+def estimate_parser() -> ArgumentParser:
+    """What ``estimate`` can be given."""
+    parser = Parser(
+        description="Let the real FINN compiler build a FINN folder or a QONNX file up to its estimates (make finn): "
+        "LUT, BRAM, URAM, DSP and cycles by layer, frames/s, against the board. Exit status 1 where it is estimated "
+        "not to fit the board or to miss the target. Without the compiler: MACs, BOPs, bits."
+    )
+    parser.add_argument("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
+    parser.add_argument("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
+    parser.add_argument("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
+    parser.add_argument("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
+    parser.add_argument("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
+    parser.add_argument("--max_fps", action="store_true", help="search the most frames a second that fit the board")
+    parser.add_argument("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
+    parser.add_argument("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
+    parser.add_argument("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
+    parser.add_argument("--json", action="store_true", help="print the estimate as JSON")
+    parser.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
+    return parser
 
 
 @dataclass(frozen=True)

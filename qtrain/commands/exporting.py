@@ -8,8 +8,37 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from qtrain.commands.options import add_board
+from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
 from qtrain.errors import UserError
+
+Dialect = Literal["qonnx", "finn-base"]
+
+
+def export_parser() -> ArgumentParser:
+    """What ``export`` can be given."""
+    parser = Parser(description="Export a run to a FINN folder and prove it equal to torch.")
+    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
+    add_board(parser, "ZCU104")
+    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add_argument("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
+    parser.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
+    return parser
+
+
+def verify_parser() -> ArgumentParser:
+    """What ``verify`` can be given."""
+    parser = Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
+    parser.add_argument("folder", type=str, help="FINN folder; with --finn also a QONNX file")
+    parser.add_argument("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
+    parser.add_argument("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
+    parser.add_argument("--images", type=str | None, help="a number or all; default as many as time allows")
+    parser.add_argument("--json", action="store_true", help="with --finn: print the proof as JSON")
+    parser.add_argument("--data", type=str | None, help="of a QONNX file: test images to take; default random ones")
+    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    return parser
 
 
 def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.arguments import dashed, given_family_recipe
 from qtrain.commands.comparing import check_jobs_alone
+from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
+from qtrain.commands.sweep_options import RESUMABLE
+from qtrain.commands.words import dashed
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
-from qtrain.sweep_arguments import RESUMABLE
 
 if TYPE_CHECKING:
     from qtrain.experiments.engines import Engine

@@ -5,8 +5,38 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.arguments import dashed, given_recipe
+from qtrain.commands.options import RECIPES, add_machine, add_recipe
+from qtrain.commands.parser import Parser
+from qtrain.commands.recipes import given_recipe
+from qtrain.commands.words import dashed
 from qtrain.errors import UserError
+
+
+def train_parser() -> ArgumentParser:
+    """What ``train`` can be given."""
+    parser = Parser(description=f"Train a network into a run folder. {RECIPES}")
+    add_recipe(parser)
+    parser.add_argument("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
+    parser.add_argument("--resume", type=str | None, help="run folder to continue, by its own recipe")
+    add_machine(parser)
+    return parser
+
+
+def lr_range_parser() -> ArgumentParser:
+    """What ``lr-range`` can be given."""
+    parser = Parser(
+        description="Find a learning rate to start from: train with a rate that rises on a line, watch the accuracy on "
+        "held-out images, take the middle of the usable window, draw the curve. Nothing of it is kept. --lr auto in "
+        "train and compare does the same with these defaults."
+    )
+    add_recipe(parser)
+    parser.add_argument("--low", type=float, default=0.0, help="learning rate of the first step")
+    parser.add_argument("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
+    parser.add_argument("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
+    parser.add_argument("--every", type=int | None, help="steps between readings; default a fortieth of the steps")
+    parser.add_argument("--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png")
+    add_machine(parser)
+    return parser
 
 
 def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:

@@ -5,9 +5,32 @@ from dataclasses import asdict
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.arguments import network_options
+from qtrain.commands.options import add_network_options, network_options
+from qtrain.commands.parser import Parser
 from qtrain.commands.status import LINT_FAILED
 from qtrain.errors import UserError
+
+
+def lint_parser() -> ArgumentParser:
+    """What ``lint`` can be given."""
+    parser = Parser(
+        description="Check a network against what FINN takes, before it is trained; exit status 1 where FINN would "
+        "refuse it or get it wrong."
+    )
+    parser.add_argument("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
+    parser.add_argument("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
+    add_network_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    return parser
+
+
+def models_parser() -> ArgumentParser:
+    """What ``models`` can be given."""
+    parser = Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
+    parser.add_argument("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
+    add_network_options(parser)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    return parser
 
 
 def lint_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:

@@ -1,14 +1,34 @@
 """What ``qtrain sweep`` can be given."""
 
-from typing import Any, Literal
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+
+from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
+from qtrain.commands.parser import Parser
 
 Engine = Literal["processes", "ray"]
 # What --resume may be joined by: where the cells run, not what they are.
 RESUMABLE = ("resume", "jobs", "engine", "address", "cpus", "gpus", "retries", "again", "data_root", "device")
 
 
-def add_sweep(sweep: Any) -> None:
-    """Add the options that are the sweep's own to its parser."""
+def sweep_parser() -> ArgumentParser:
+    """What ``sweep`` can be given."""
+    parser = Parser(
+        description="Train one recipe at every bit width, prove, lint, export and estimate each; write a table and an "
+        "interactive page of accuracy against cost. Exit status 1 where a cell failed. --bits 'first=8,last=8;none' is "
+        "an axis too. For instance: qtrain sweep CNV --weight-bits 1,2,4,8 --act-bits 1,2,4,8 --seeds 3 --data digits "
+        f"--board ZCU104. {RECIPES}"
+    )
+    add_recipe(parser)
+    _add_own(parser)
+    add_board(parser, None)
+    add_machine(parser)
+    return parser
+
+
+def _add_own(sweep: ArgumentParser) -> None:
+    """Add the options that are the sweep's own."""
     sweep.add_argument("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8")
     sweep.add_argument("--act_bits", type=str | None, help="widths of the activations; default the weights' own")
     sweep.add_argument("--seeds", type=int, default=1, help="runs of each cell, counted from --seed")
