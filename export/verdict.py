@@ -39,7 +39,8 @@ class BuildResult:
         verified: the graphs that were executed and gave the folder's expected output: with the folder's own steps
             that after each of them, by its name, in which float32 cannot decide; with FINN's own those of
             its verifications (``finn_onnx_python``, ``initial_python``, ``streamlined_python``); in both cases
-            ``hardware_python``, the folded dataflow graph with its minimized bit widths.
+            ``hardware_python``, the folded dataflow graph with its minimized bit widths. A deep network takes a minute
+            an image: steps beyond the first two minutes of that are left out.
         probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``, ``fps``,
             ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error`` where FINN could not fold.
         best_target_fps: of the probes the target that the figures are for, None where nothing fits.
@@ -107,7 +108,7 @@ def _verification_failure(out: Path, answer: dict[str, Any], images: int) -> str
     if hardware["error"]:
         return f"the dataflow graph could not be executed: {hardware['error']}"
     if wrong := hardware["equal"].count(False):
-        return f"the dataflow graph gives other classes for {wrong} of {images} images"
+        return f"the dataflow graph gives other classes for {wrong} of {len(hardware['equal'])} images"
     return None
 
 
@@ -115,10 +116,11 @@ def _step_failure(checks: Sequence[dict[str, Any]], exact_from: str | None) -> s
     """Return which step of the folder's own changed the classes.
 
     Before ``exact_from``, float32 may round a value between two quantizers either way: a difference there counts only
-    if it is still there afterwards, and then it is the one to name.
+    if it is still there afterwards, and then it is the one to name. Where the time for checks ended before that step,
+    the finished hardware decides.
     """
     names = [check["step"] for check in checks]
-    first = names.index(exact_from) if exact_from in names else 0
+    first = 0 if exact_from is None else names.index(exact_from) if exact_from in names else len(checks)
     for check in checks:
         if check["error"]:
             return f"the graph could not be executed after {check['step']}: {check['error']}"

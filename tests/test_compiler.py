@@ -14,14 +14,17 @@ from pathlib import Path
 
 import brevitas.nn as qnn
 import numpy as np
+import onnx.helper as oh
 import pytest
 import torch
 from brevitas.export import export_qonnx
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
+from onnx import TensorProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.infer_shapes import InferShapes
 from qonnx.transformation.insert_topk import InsertTopK
+from qonnx.util.basic import qonnx_make_model
 from qonnx.util.cleanup import cleanup_model
 from torch import nn
 
@@ -156,6 +159,34 @@ def test_a_difference_counts_where_the_graph_is_exact_and_its_first_step_is_name
     answer = {"exit_code": 0, "verify_steps": [], "checks": checks, "exact_from": "exact"}
     told = verdict.refusal(tmp_path, answer, 2, ())
     assert told == (reason or "FINN made no dataflow partition; the steps must hold step_create_dataflow_partition")
+
+
+def test_where_the_time_for_checks_ended_before_the_exact_step_the_hardware_decides(tmp_path):
+    checks = [{"step": "early", "error": None, "equal": [True, False]}]
+    answer = {"exit_code": 0, "verify_steps": [], "checks": checks, "exact_from": "exact"}
+    assert "no dataflow partition" in str(verdict.refusal(tmp_path, answer, 2, ()))
+    hardware = {"hardware": {"error": None, "equal": [False]}}
+    assert "other classes for 1 of 1 images" in str(verdict.refusal(tmp_path, answer | hardware, 2, ()))
+
+
+@pytest.mark.parametrize(("seconds", "images", "steps"), [(600, 2, ["one", "two"]), (1e-9, 1, ["one"])])
+def test_steps_are_executed_while_the_time_lasts(tmp_path, seconds, images, steps):
+    def one(model, cfg):
+        return model
+
+    def two(model, cfg):
+        return model
+
+    pair = {f"verify_{name}_npy": tmp_path / f"{name}.npy" for name in ("input", "expected_output")}
+    for path in pair.values():
+        np.save(path, np.ones((4, 3), dtype=np.float32))
+    ends = [oh.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3)) for name in "xy"]
+    graph = oh.make_graph([oh.make_node("Relu", ["x"], ["y"])], "g", [ends[0]], [ends[1]])
+    model = ModelWrapper(qonnx_make_model(graph))
+    checker = _finn_worker.StepChecker(pair, 2, seconds)
+    for step in (one, two):
+        assert checker.after(step)(model, None) is model
+    assert checker.checks == [{"step": name, "error": None, "equal": [True] * images} for name in steps]
 
 
 def test_a_graph_that_cannot_be_executed_names_its_step(tmp_path):
