@@ -16,7 +16,6 @@ from qtrain.errors import UserError
 from qtrain.experiments import ray_engine
 from qtrain.experiments.cells import CellTask
 from qtrain.experiments.engines import Died, in_turn
-from qtrain.experiments.folder_lock import alone_on_storage
 from qtrain.experiments.ray_engine import OnRay
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, checkpoint
@@ -308,37 +307,3 @@ def test_numbers_that_ray_does_not_take_are_refused(wrong: dict[str, Any], messa
     pytest.importorskip("ray")
     with pytest.raises(UserError, match=message):
         OnRay(**wrong)
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from qtrain.experiments.folder_lock import alone_on_storage
-with alone_on_storage(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_folder_is_free_when_its_process_has_been_killed_and_not_before(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    folder = tmp_path / "run"
-    holder = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", HOLDER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Interrupted, match="another process"), alone_on_storage(folder, lambda: True):
-            pass
-        with (
-            pytest.raises(TimeoutError, match=r"has been at work on .*run for 0 seconds"),
-            alone_on_storage(folder, within=0),
-        ):
-            pass
-    finally:
-        holder.kill()
-        holder.communicate()
-    with alone_on_storage(folder, lambda: True):
-        assert not folder.exists()
-    assert not list(tmp_path.iterdir())

@@ -314,7 +314,7 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
 
     def stop() -> bool:
         if not refused:
-            with pytest.raises(UserError, match="another sweep is at work") as error:
+            with pytest.raises(UserError, match=r"another process is at work in .*out; wait") as error:
                 resume_sweep(out, device="cpu")
             refused.append(error)
         return True

@@ -1,5 +1,7 @@
 """Commands that train one network: ``train`` and ``lr-range``."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +55,28 @@ def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
 
 def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: bool) -> str:
     """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
+    from qtrain.experiments.folder_lock import alone_in, or_refuse
     from qtrain.experiments.run import resume_run, train_recipe
     from qtrain.training import Silent, Terminal
     from qtrain.training.progress import tell
 
     watch = Terminal() if talks else Silent()
+    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
     if options.resume is not None:
         given = [word for word in argv[1:] if word.startswith("--") or word == options.network]
         extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
-        result = resume_run(out, data_root=options.data_root, device=options.device, watch=watch)
     else:
         options, recipe = given_recipe(parser, argv)
-        stem = f"{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}"
-        out = Path(options.out or f"runs/{stem}")
-        machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
-        result = train_recipe(recipe, out, watch=watch, say=tell if talks else lambda _: None, **machine)
+        out = Path(options.out or f"runs/{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}")
+    # torchrun's processes work on the folder together
+    with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
+        if options.resume is not None:
+            result = resume_run(out, watch=watch, **machine)
+        else:
+            result = train_recipe(recipe, out, watch=watch, say=tell if talks else lambda _: None, **machine)
     return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"

@@ -10,10 +10,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from qtrain.errors import UserError
 from qtrain.training import Interrupted
 
 LOOK_EVERY = 0.1  # seconds
@@ -21,7 +22,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def alone_in(folder: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def alone_in(folder: Path, stop: Callable[[], bool] = lambda: False, within: float = math.inf) -> Iterator[None]:
     """Wait until no other process of this user and machine works on ``folder``, and keep them out inside.
 
     Nothing is written to the folder or beside it. It does not nest: a process works on one folder at a time.
@@ -29,11 +30,13 @@ def alone_in(folder: Path, stop: Callable[[], bool] = lambda: False) -> Iterator
     Args:
         folder: that is worked on; it need not exist.
         stop: asked while waiting; True gives up.
+        within: seconds to wait at most; 0 tries once.
 
     Raises:
         Interrupted: ``stop`` said so.
+        TimeoutError: another process held it for ``within`` seconds.
     """
-    file = _waited_for(partial(_byte_of, folder.resolve()), folder, stop)
+    file = _waited_for(partial(_byte_of, folder.resolve()), folder, stop, within)
     try:
         yield
     finally:
@@ -69,9 +72,22 @@ def alone_on_storage(
         os.close(file)
 
 
-def _waited_for(
-    take: Callable[[], int | None], folder: Path, stop: Callable[[], bool], within: float = math.inf
-) -> int:
+@contextmanager
+def or_refuse(lock: AbstractContextManager[None], folder: Path) -> Iterator[None]:
+    """Hold ``lock`` of ``folder``, which does not wait.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except TimeoutError:
+            raise UserError(f"another process is at work in {folder}; wait for it, or end it first") from None
+        yield
+
+
+def _waited_for(take: Callable[[], int | None], folder: Path, stop: Callable[[], bool], within: float) -> int:
     """The open file that ``take`` has locked."""
     last = time.monotonic() + within
     while (file := take()) is None:

@@ -1,14 +1,14 @@
 """A sweep: one recipe at every bit width, expression and seed, each cell trained, proven, linted and estimated."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.engines import Died, Engine, in_turn
-from qtrain.experiments.folder_lock import LOCK, alone_on_storage
+from qtrain.experiments.folder_lock import LOCK, alone_on_storage, or_refuse
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import fixed_rate
@@ -253,16 +253,6 @@ def _shown(view: SweepView, status: SweepStatus) -> Iterator[None]:
         view.close()
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other sweeps out of the folder.
-
-    Raises:
-        UserError: one is at it.
-    """
-    with ExitStack() as held:
-        try:
-            held.enter_context(alone_on_storage(out, within=0, inside=True))
-        except TimeoutError:
-            raise UserError(f"another sweep is at work in {out}; wait for it, or end it first") from None
-        yield
+def _alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other sweeps out of the folder, also those of other machines."""
+    return or_refuse(alone_on_storage(out, within=0, inside=True), out)
