@@ -1,5 +1,6 @@
 """The export: every stage is compared with torch in float64, a wrong graph is caught and named, folders are whole."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -233,6 +234,32 @@ def test_the_golden_pair_is_real_and_holds_in_float32(folder: Path) -> None:
     assert 0 <= images.min() < 50 < 200 < images.max() <= 255
     answers = run_qonnx(ModelWrapper(str(folder / "model.onnx")), torch.from_numpy(images))
     np.testing.assert_array_equal(answers, classes.flatten())
+
+
+def test_qonnx_own_executor_begins_no_image_beyond_its_time_but_two(folder: Path) -> None:
+    graph, (pixels, _) = ModelWrapper(str(folder / "model.onnx")), digits(4)
+    assert len(run_qonnx(graph, pixels)) == 4
+    assert len(run_qonnx(graph, pixels, seconds=0)) == 2
+
+
+def test_a_golden_pair_of_other_images_than_the_first_is_executed_too(copy: Path) -> None:
+    graph, (pixels, _) = ModelWrapper(str(copy / "model.onnx")), digits(60)
+    classes = run_qonnx(graph, pixels[40:42])
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for name, value in (
+        ("input", pixels[40:42].float().numpy()),
+        ("expected_output", classes.float().numpy()[:, None]),
+    ):
+        np.save(copy / f"{name}.npy", value)
+        manifest["files"][f"{name}.npy"] = hashlib.sha256((copy / f"{name}.npy").read_bytes()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(copy).equal == 60
+    wrong = (classes.float().numpy()[:, None] + 1) % 10
+    np.save(copy / "expected_output.npy", wrong)
+    manifest["files"]["expected_output.npy"] = hashlib.sha256((copy / "expected_output.npy").read_bytes()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProofError, match="golden pair"):
+        verify(copy)
 
 
 def test_verify_repeats_the_proof_from_the_folder_alone(copy: Path) -> None:
