@@ -71,36 +71,43 @@ def _conversion(name: str, module: str) -> list[Transformation]:
     return []
 
 
+def _structure(model: ModelWrapper) -> list[tuple[str, ...]]:
+    return [(node.op_type, *node.input, *node.output) for node in model.graph.node]
+
+
 def _apply(model: ModelWrapper, transformations: Iterable[Transformation]) -> ModelWrapper:
+    """Apply in place, with qonnx's clean-up only where nodes changed: it takes most of the time in a deep network."""
     for transformation in transformations:
-        model = model.transform(transformation)
+        before = _structure(model)
+        model = model.transform(transformation, make_deepcopy=False, cleanup=False)
+        if _structure(model) != before:
+            model = model.cleanup()
     return model
 
 
 def _tidy(model: ModelWrapper) -> ModelWrapper:
     """Names, shapes, types and layouts: the next transformation reads them."""
-    return _apply(
-        model,
-        [
-            general.SortGraph(),
-            general.GiveUniqueNodeNames(),
-            general.GiveReadableTensorNames(),
-            InferShapes(),
-            InferDataTypes(),
-            InferDataLayouts(),
-        ],
-    )
-
-
-def _structure(model: ModelWrapper) -> list[tuple[str, ...]]:
-    return [(node.op_type, *node.input, *node.output) for node in model.graph.node]
+    for transformation in (
+        general.SortGraph(),
+        general.GiveUniqueNodeNames(),
+        general.GiveReadableTensorNames(),
+        InferShapes(),
+        InferDataTypes(),
+        InferDataLayouts(),
+    ):
+        model = model.transform(transformation, make_deepcopy=False, cleanup=False)
+    return model
 
 
 def _until_stable(model: ModelWrapper, transformations: Callable[[], Iterable[Transformation]]) -> ModelWrapper:
     """Repeat a round until it leaves the graph as it was; each one lets the next go further."""
+    model = _tidy(model)
     for _ in range(ROUNDS):
         before = _structure(model)
-        model = _tidy(_apply(model, transformations()))
+        model = _apply(model, transformations())
+        if _structure(model) == before:
+            return model
+        model = _tidy(model)
         if _structure(model) == before:
             return model
     raise RuntimeError(f"the graph still changes after {ROUNDS} rounds of the same transformations")
