@@ -1,10 +1,12 @@
 """The sections of results/README.md that are made of results/benchmarks.jsonl."""
 
 import statistics
+from typing import Any
 
 from records import NOT_YET, lines, spread, table
 
 ONE = {"median": 1.0, "min": 1.0, "max": 1.0}
+CEILING = "products alone"
 
 
 def speed() -> str:
@@ -16,7 +18,23 @@ def speed() -> str:
         for (device, network, batch), r in last.items()
         for name, rate in r["images_per_s"].items()
     ]
-    return table(["device", "network", "batch", "arm", "images/s of CPU (GPU: real) time", "ratio to bnn_pynq"], rows)
+    head = ["device", "network", "batch", "arm", "images/s of CPU (GPU: real) time", "ratio to bnn_pynq"]
+    return f"{table(head, rows)}\n\n{_bounds(last)}"
+
+
+def _bounds(last: dict[tuple[str, str, int], dict[str, Any]]) -> str:
+    """How near the trainer comes to its products, which no trainer in the same arithmetic can leave out."""
+    found = []
+    for (device, network, batch), r in last.items():
+        rates = {name: rate["median"] for name, rate in r["images_per_s"].items()}
+        if CEILING in rates:
+            ours = max((name for name in rates if name.startswith("qtrain")), key=rates.__getitem__)
+            found.append(
+                f"- {device}, {network}, batch {batch}: {ours} runs at {rates[ours] / rates[CEILING]:.0%} of the rate "
+                "of the float twin's convolutions and matrix products alone, forward and backward, which are "
+                f"{rates[CEILING] / rates['bnn_pynq']:.2f} times as fast as bnn_pynq's whole step."
+            )
+    return "\n".join(found)
 
 
 def proof_times() -> str:
@@ -83,16 +101,18 @@ def sweeps() -> str:
     overhead = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "sweep_overhead"]
     killed = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "ray_kill"]
     found = []
-    if overhead:
-        r = overhead[-1]
-        memory, times = r["memory"], r["times"]
+    for r in {r["network"]: r for r in overhead}.values():
+        times, memory = r["times"], r.get("memory")
         found += [
             f"A sweep of {r['network']} at {r['bits']} bits against the bare trainings of its cells, wall time: "
             f"{spread(times['sweep / bare trainings'])}; without lint and the count of operations "
-            f"{spread(times['without lint and count / bare'])}. Resident memory over {r['cells']} tiny cells: "
-            f"{memory['first, MiB']} MiB after the first, {memory['last, MiB']} after the last, "
-            f"{memory['a cell, KiB']} KiB a cell once caches are full."
+            f"{spread(times['without lint and count / bare'])}."
         ]
+        if memory:
+            found[-1] += (
+                f" Resident memory over {r['cells']} tiny cells: {memory['first, MiB']} MiB after the first, "
+                f"{memory['last, MiB']} after the last, {memory['a cell, KiB']} KiB a cell once caches are full."
+            )
     if killed:
         r = killed[-1]
         found += [
