@@ -18,7 +18,8 @@ from qtrain.experiments.search import cost_of, make_study, next_trials
 from qtrain.experiments.search_plan import Search, plan_search
 from qtrain.experiments.search_space import SearchSpace, _network_bits, distance, nearest
 from qtrain.experiments.sweep import resume_sweep, sweep
-from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep, read_plan
+from qtrain.experiments.sweep_file import read_plan
+from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep_row import new_row
 from qtrain.report.search import front_table, print_search, search_sentence
 from qtrain.report.sweep import write_sweep_report

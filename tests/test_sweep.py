@@ -17,7 +17,8 @@ from qtrain.errors import UserError
 from qtrain.experiments.engines import Died, Task
 from qtrain.experiments.run import load_run
 from qtrain.experiments.sweep import resume_sweep, sweep
-from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep, read_plan
+from qtrain.experiments.sweep_file import read_plan
+from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep_row import new_row
 from qtrain.experiments.sweep_status import SweepStatus
 from qtrain.experiments.sweep_view import LineView, live_table

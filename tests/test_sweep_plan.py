@@ -1,15 +1,16 @@
 """A sweep's plan: which cells there are, from which weights they start, and the one line that refuses a wrong one."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.experiments.json_files import write_json
 from qtrain.experiments.sweep_axes import parse_expressions, parse_widths
 from qtrain.experiments.sweep_command import rebuild_command
-from qtrain.experiments.sweep_plan import SWEEP, SweepPlan, plan_sweep, read_plan
+from qtrain.experiments.sweep_file import SWEEP, read_plan, write_plan
+from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep
 from qtrain.recipe import default_recipe
 
 
@@ -87,9 +88,9 @@ def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:
         plan(weight_bits=[2, 1], act_bits=[4], seeds=2, seed=5, board="ZCU104", target_fps=500, clock_ns=5.0),
         plan(weight_bits=[1, 8], warm_from=8, expressions=("", "first=8"), scheduler_options={"a": 1}, lr="auto"),
     ):
-        write_json(tmp_path / SWEEP, found.to_dict())
+        write_plan(tmp_path, found)
         assert read_plan(tmp_path) == found
-        assert names(read_plan(tmp_path)) == found.to_dict()["cells"]
+        assert names(read_plan(tmp_path)) == json.loads((tmp_path / SWEEP).read_text())["cells"]
 
 
 def test_axes_are_read_as_people_write_them() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
     from qtrain.experiments.sweep import resume_sweep, sweep
-    from qtrain.experiments.sweep_plan import SWEEP
+    from qtrain.experiments.sweep_file import SWEEP
     from qtrain.experiments.sweep_view import terminal_view
     from qtrain.report.search import print_search
     from qtrain.report.sweep import print_sweep, write_sweep_report

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qtrain.errors import UserError
-from qtrain.experiments.json_files import write_json
 from qtrain.experiments.planned_cell import SEARCH, PlannedCell, cell_name
 from qtrain.experiments.search_plan import COSTS, Search
 from qtrain.experiments.search_space import SearchSpace, Widths, nearest
-from qtrain.experiments.sweep_plan import SWEEP, SweepPlan
+from qtrain.experiments.sweep_file import write_plan
+from qtrain.experiments.sweep_plan import SweepPlan
 from qtrain.experiments.sweep_status import SweepStatus
 from qtrain.export.compiler import INSTALL, find_compiler
 
@@ -72,7 +72,7 @@ def search(
         if not asked:
             break
         plan = replace(plan, trials=(*plan.trials, *asked))
-        write_json(out / SWEEP, plan.to_dict())
+        write_plan(out, plan)
         status.expect(asked, missing - len(asked), wanted.epochs)
         run(plan, asked)
     status.expect((), 0, wanted.epochs)

@@ -9,7 +9,6 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.engines import Died, Engine, in_turn
 from qtrain.experiments.folder_lock import LOCK, alone_on_storage, or_refuse
-from qtrain.experiments.json_files import write_json
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.planned_cell import PlannedCell
@@ -17,7 +16,8 @@ from qtrain.experiments.run import initial_model
 from qtrain.experiments.search import check_search, search
 from qtrain.experiments.sweep_cell import SweepCell
 from qtrain.experiments.sweep_command import rebuild_command
-from qtrain.experiments.sweep_plan import CELLS, SWEEP, SweepPlan, plan_sweep, read_plan
+from qtrain.experiments.sweep_file import SWEEP, read_plan, write_plan
+from qtrain.experiments.sweep_plan import CELLS, SweepPlan, plan_sweep
 from qtrain.experiments.sweep_row import failed_row, read_row, write_rows
 from qtrain.experiments.sweep_status import SweepStatus
 from qtrain.experiments.sweep_view import NoView, SweepView
@@ -74,7 +74,7 @@ def sweep(
         raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
     with _alone(out):
         _check_free(out)
-        write_json(out / SWEEP, plan.to_dict())
+        write_plan(out, plan)
         return _run(plan, out, engine, stop, view or NoView(), at_a_time, data_root=data_root, device=device)
 
 
@@ -214,7 +214,7 @@ def _with_rate(plan: SweepPlan, out: Path, machine: dict[str, Any]) -> SweepPlan
         return plan
     recipe, _ = fixed_rate(plan.recipe, out, **machine)
     plan = replace(plan, recipe=recipe)
-    write_json(out / SWEEP, plan.to_dict())
+    write_plan(out, plan)
     return plan
 
 

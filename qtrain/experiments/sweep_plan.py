@@ -1,9 +1,8 @@
 """What a sweep trains: every weight x activation width, expression and seed, from scratch and from its wider parent."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ from qtrain.experiments.sweep_axes import axes_of, check_axis
 from qtrain.export import check_target
 from qtrain.models import check_network, parse_name
 from qtrain.models.bits import check_bits, parse_bits
-from qtrain.recipe import AUTO, Recipe, default_recipe, recipe_from_dict
+from qtrain.recipe import Recipe, default_recipe
 
-SWEEP = "sweep.json"
 CELLS = "cells"
-FORMAT = 1
-_OWN = ("network", "seed", "bits")  # of a recipe: they differ between cells
 
 
 @dataclass(frozen=True)
@@ -169,29 +165,6 @@ class SweepPlan:
             network=cell.network, bits=cell.bits, seed=cell.seed, epochs=cell.epochs, init_from=start
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to ``sweep.json``."""
-        return {
-            "format": FORMAT,
-            "family": self.family,
-            "data": self.recipe.data,
-            "weight_bits": list(self.weight_bits),
-            "act_bits": list(self.act_bits),
-            "diagonal": self.diagonal,
-            "expressions": list(self.expressions),
-            "seeds": list(self.seeds),
-            "warm_from": self.warm_from,
-            "board": self.board,
-            "target_fps": self.target_fps,
-            "clock_ns": self.clock_ns,
-            "lr": None if self.recipe.lr == AUTO else self.recipe.lr,
-            "recipe": {name: value for name, value in self.recipe.to_dict().items() if name not in _OWN},
-            "search": self.search and asdict(self.search),
-            "trials": [asdict(cell) for cell in self.trials],
-            "cells": [cell.name for cell in self.cells()],
-            "command": self.command,
-        }
-
 
 def plan_sweep(
     network: str,
@@ -250,38 +223,6 @@ def plan_sweep(
         command=command,
         search=search,
     )
-
-
-def read_plan(out: Path) -> SweepPlan:
-    """The plan of the sweep in ``out``.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    path = out / SWEEP
-    try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{out} is no sweep (no {SWEEP}); name a folder that qtrain sweep wrote") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); put a whole copy there, or sweep into a new folder") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UserError(f"{path} is not of format {FORMAT}, which this qtrain reads; sweep into a new folder")
-    try:
-        widest = f"{found['family']}_{max(found['weight_bits'])}W{max(found['act_bits'])}A"
-        recipe = recipe_from_dict({**found["recipe"], "network": widest, "seed": found["seeds"][0]}, str(path))
-        axes: dict[str, Any] = {
-            name: tuple(found[name]) for name in ("weight_bits", "act_bits", "expressions", "seeds")
-        }
-        same = ("diagonal", "warm_from", "board", "target_fps", "clock_ns", "command")
-        searched: dict[str, Any] = {"trials": tuple(PlannedCell(**cell) for cell in found.get("trials", ()))}
-        if found.get("search") is not None:
-            searched["search"] = Search(**found["search"])
-        return SweepPlan(recipe, **axes, **{name: found[name] for name in same}, **searched)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged ({error!r}); put a whole copy there, or sweep into a new folder") from None
 
 
 def _above(axis: Sequence[int], bits: int) -> int:
