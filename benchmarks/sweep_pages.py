@@ -50,8 +50,10 @@ def section(folder: Path, docs: Path) -> str:
     images = "\n".join(f"![{p.stem}]({here}/{p.name})" for p in sorted(files.glob("*.png")))
     page = f'<a href="{here}/report.html">the interactive page</a>'
     links = f"[All rows as CSV]({here}/sweep.csv); {page}, in the built site."
-    searched = ", bits searched for each layer" if plan.get("search") else ""
-    head = f"## {plan['family']} on {plan['data']}{searched}\n\n    {plan['command']}"
+    what = ", bits searched for each layer" if plan.get("search") else ""
+    if plan["warm_from"] is not None:
+        what = f", warm starts from {plan['warm_from']} bits beside training from scratch"
+    head = f"## {plan['family']} on {plan['data']}{what}\n\n    {plan['command']}"
     return f"{head}\n\n{times(rows)} {links}\n\n{images}\n\n{sweep_markdown(folder)}"
 
 
