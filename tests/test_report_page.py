@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from matplotlib.colors import to_hex
 
+from qtrain.cli import make_parser
+from qtrain.commands.recipes import given_recipe
+from qtrain.commands.words import normalised
 from qtrain.recipe import Recipe
 from qtrain.report import comparison, figures, tables
 from qtrain.report.html import rebuild_command, render, write_report
@@ -129,13 +132,11 @@ def test_one_seed_without_export_makes_a_report_too(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData, changes: dict[str, Any]) -> None:
-    from qtrain import arguments
-
     wanted = {**copy.deepcopy(RECIPE), **changes}
     command = rebuild_command(dataclasses.replace(data, recipe=wanted))
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:2] == ["qtrain", "compare"]
-    options, recipe = arguments.given_recipe(arguments.make_parser(), arguments.normalised(words[1:]))
+    options, recipe = given_recipe(make_parser(), normalised(words[1:]))
     assert recipe.to_dict() == wanted
     assert (options.schedulers, options.seeds, options.tolerance) == ("aslr,multistep", 3, 0.5)
     assert (options.board, options.target_fps, options.clock_ns) == ("ZCU104", 1000, 10.0)
