@@ -252,6 +252,7 @@ def main() -> None:
     found = versions()
     answer: dict[str, Any] = {"versions": found, "unusable": unusable(found)}
     if answer["unusable"] is None:
+        beside("_finn_index").install()
         answer |= build(request)
     request_path.with_name("answer.json").write_text(json.dumps(answer))
 
