@@ -48,7 +48,8 @@ def _initializers(model: Any) -> Answer:
 
 def _shapes(model: Any) -> Answer:
     """``get_tensor_shape``; what has no shape yet, or two, is for qonnx to settle."""
-    search, found = model.get_tensor_shape, {}
+    search = model.get_tensor_shape
+    found: dict[str, Any] = {}
     twice: set[str] = set()
     for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         twice |= {tensor.name} & found.keys()
