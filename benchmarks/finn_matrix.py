@@ -39,7 +39,7 @@ BOARD, TARGET_FPS = "ZCU104", 100
 STEPS, BATCH = 6, 32
 COMPILER_LIMIT = 3600.0  # seconds; several times what a deep cell takes, since cells share the machine
 # Images of the proof (None: the whole test set), and those of them that FINN executes after each step too: its own
-# executor takes seconds for one image of a small network and a minute for one of a deep one.
+# executor goes node by node, an image at a time.
 CHAIN, DEEP = (None, 2), (64, 1)
 IMAGENET_SIZE = 64  # instead of 224: same layers, a fiftieth of the time
 WIDTHS = {"TFC": 1.0, "SFC": 1.0, "LFC": 0.25, "CNV": 0.25, "WRN20": 1.0, "WRN20_PAPER": 1.0}

@@ -25,7 +25,7 @@ from typing import Any
 
 REPORTED = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy", "protobuf", "brevitas", "torch")
 STEP_IMAGES = 2  # executed after each step of ours; the finished hardware takes all
-# FINN executes an image of a small network in a second and of a deep one in a minute: no image is begun beyond these.
+# FINN's executor takes long for an image of a deep network: no image is begun beyond these.
 STEPS_SECONDS, HARDWARE_SECONDS = 120.0, 60.0
 OLDEST = (1, 6)  # what came before has other steps and pins, and starts from a repository instead of a package
 

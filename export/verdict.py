@@ -39,8 +39,8 @@ class BuildResult:
         verified: the graphs that were executed and gave the folder's expected output: with the folder's own steps
             that after each of them, by its name, in which float32 cannot decide; with FINN's own those of
             its verifications (``finn_onnx_python``, ``initial_python``, ``streamlined_python``); in both cases
-            ``hardware_python``, the folded dataflow graph with its minimized bit widths. A deep network takes a minute
-            an image: steps beyond the first two minutes of that are left out.
+            ``hardware_python``, the folded dataflow graph with its minimized bit widths. Steps beyond the first two
+            minutes of execution are left out.
         probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``, ``fps``,
             ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error`` where FINN could not fold.
         best_target_fps: of the probes the target that the figures are for, None where nothing fits.

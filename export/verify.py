@@ -19,7 +19,7 @@ from qtrain.export.reference import layer_outputs
 # A flipped quantizer moves its tensor by a whole step (at 8 bits 0.8 % of the range); what remains of float32 is the
 # constants that the exporter folded, 6e-8 each.
 TOLERANCE = 1e-5
-# As many of the first images as fit the time run in qonnx's own executor: it takes a CNV half a second, a deep net ten.
+# As many of the first images as fit the time run in qonnx's own executor, which takes long for one of a deep network.
 QONNX_IMAGES, QONNX_SECONDS = 8, 60.0
 
 
@@ -145,7 +145,7 @@ def run_qonnx(model: ModelWrapper, pixels: Tensor, seconds: float = math.inf) ->
     Args:
         model: the exported graph.
         pixels: [N, C, H, W], 0 to 255.
-        seconds: after which no further image is begun, but two at least: a deep network takes tens for one.
+        seconds: after which no further image is begun, but two at least.
     """
     inp, out = model.graph.input[0].name, model.graph.output[0].name
     classes: list[int] = []
