@@ -109,3 +109,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if not isinstance(error, ProofError):
             raise
         fail(f"proof failed: {error}", PROOF_FAILED)
+
+
+if __name__ == "__main__":  # python -m qtrain.cli, which else would end with 0 and have done nothing
+    main()
