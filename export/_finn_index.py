@@ -1,8 +1,8 @@
-"""Indexed lookups for three passes of qonnx that search a whole graph for every input of every node.
+"""Indexed lookups for the passes of qonnx that search a whole graph for every input of every node.
 
 They run after nearly each of FINN's transformations and take most of a deep network's build. Their code stays qonnx's;
-while one runs, its model answers from a dictionary. Nothing that is asked changes before the pass has asked it, so the
-graphs are the same, byte for byte.
+while one runs, its lookups are answered from a dictionary. Nothing that is asked changes before the pass has asked it,
+or changes through the lookup itself, so the graphs are the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -13,19 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 Answer = Callable[..., Any]
+Make = Callable[[Any, Answer], Answer]  # of what is asked, and of the search that the index stands for
 
 
-@contextmanager
-def _answering(model: Any, name: str, answer: Answer) -> Iterator[None]:
-    """Let a model's method be ``answer`` for a while."""
-    setattr(model, name, answer)
-    try:
-        yield
-    finally:
-        delattr(model, name)
-
-
-def _producers(model: Any) -> Answer:
+def _producers(model: Any, _search: Answer) -> Answer:
     """``find_producer``: the first node with that output."""
     found: dict[str, Any] = {}
     for node in model.graph.node:
@@ -34,9 +25,9 @@ def _producers(model: Any) -> Answer:
     return found.get
 
 
-def _initializers(model: Any) -> Answer:
+def _initializers(model: Any, search: Answer) -> Answer:
     """``get_initializer``, which is asked for dynamic inputs too."""
-    names, search = {tensor.name for tensor in model.graph.initializer}, model.get_initializer
+    names = {tensor.name for tensor in model.graph.initializer}
 
     def answer(name: str, return_dtype: bool = False) -> Any:
         if name in names:
@@ -46,9 +37,8 @@ def _initializers(model: Any) -> Answer:
     return answer
 
 
-def _shapes(model: Any) -> Answer:
+def _shapes(model: Any, search: Answer) -> Answer:
     """``get_tensor_shape``; what has no shape yet, or two, is for qonnx to settle."""
-    search = model.get_tensor_shape
     found: dict[str, Any] = {}
     twice: set[str] = set()
     for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
@@ -63,14 +53,103 @@ def _shapes(model: Any) -> Answer:
     return answer
 
 
-def _index(kind: type, method: str, model_at: int, lookup: str, make: Callable[[Any], Answer]) -> None:
-    """Let ``kind.method`` run while the model, its argument number ``model_at``, answers ``lookup`` from an index."""
-    original = getattr(kind, method)
+def _annotations(container: Any, search: Answer) -> Answer:
+    """``get_by_name`` of a tensor's annotation; the passes add some at the end and drop none."""
+    found: dict[str, Any] = {}
+    twice: set[str] = set()
+    seen = 0
+
+    def answer(name: str, name_field: str) -> Any:
+        nonlocal seen
+        for annotation in container[seen:]:
+            twice.update({annotation.tensor_name} & found.keys())
+            found[annotation.tensor_name] = annotation
+        seen = len(container)
+        return search(name, name_field) if name in twice else found.get(name)
+
+    return answer
+
+
+def _names(model: Any, search: Answer) -> Answer:
+    """``rename_tensor``; where the new name is taken, or the old one has two records, qonnx settles it."""
+    graph = model.graph
+    lists = [(graph.input, "name"), (graph.output, "name"), (graph.value_info, "name"), (graph.initializer, "name")]
+    lists.append((graph.quantization_annotation, "tensor_name"))
+    records: dict[str, list[tuple[Any, str]]] = {}
+    nodes: dict[str, list[Any]] = {}
+    twice: set[str] = set()
+
+    def read() -> None:
+        for index in (records, nodes, twice):
+            index.clear()
+        for container, field in lists:
+            here: set[str] = set()
+            for record in container:
+                name = getattr(record, field)
+                twice.update({name} & here)
+                here.add(name)
+                records.setdefault(name, []).append((record, field))
+        for node in graph.node:
+            for name in dict.fromkeys((*node.input, *node.output)):
+                nodes.setdefault(name, []).append(node)
+
+    def answer(old: str, new: str) -> None:
+        if new in records or new in nodes or old in twice:
+            search(old, new)
+            read()
+            return
+        records[new], nodes[new] = records.pop(old, []), nodes.pop(old, [])
+        for record, field in records[new]:
+            setattr(record, field, new)
+        for node in nodes[new]:
+            for side in (node.input, node.output):
+                if old in side:
+                    side[list(side).index(old)] = new
+        if left := [node for node in nodes[new] if old in node.input or old in node.output]:
+            nodes[old] = left  # a node that takes it twice: qonnx renames the first
+
+    read()
+    return answer
+
+
+def _any_call(*_args: Any, **_kwargs: Any) -> bool:
+    return True
+
+
+def _of_annotations(_name: str, name_field: str = "name") -> bool:
+    return name_field == "tensor_name"
+
+
+@contextmanager
+def _answering(owner: Any, name: str, search: Answer, make: Make, concerned: Callable[..., bool]) -> Iterator[None]:
+    """Let ``owner.name`` answer from an index for a while; each thing that is asked gets one when it is first asked."""
+    before = getattr(owner, name)
+    kept: dict[int, tuple[Any, Answer]] = {}
+
+    @functools.wraps(search)
+    def lookup(asked: Any, *args: Any, **kwargs: Any) -> Any:
+        if not concerned(*args, **kwargs):
+            return search(asked, *args, **kwargs)
+        if id(asked) not in kept:
+            kept[id(asked)] = asked, make(asked, functools.partial(search, asked))
+        return kept[id(asked)][1](*args, **kwargs)
+
+    setattr(owner, name, lookup)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _index(
+    kind: type, method: str, owner: Any, lookup: str, make: Make, concerned: Callable[..., bool] = _any_call
+) -> None:
+    """Let ``owner.lookup`` answer from an index while ``kind.method`` runs: those calls that it is concerned with."""
+    original, search = getattr(kind, method), getattr(owner, lookup)
 
     @functools.wraps(original)
     def indexed(*args: Any, **kwargs: Any) -> Any:
-        model = args[model_at]
-        with _answering(model, lookup, make(model)):
+        with _answering(owner, lookup, search, make, concerned):
             return original(*args, **kwargs)
 
     setattr(kind, method, indexed)
@@ -79,8 +158,16 @@ def _index(kind: type, method: str, model_at: int, lookup: str, make: Callable[[
 def install() -> None:
     """Let qonnx's passes in this process use the index."""
     from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.transformation.general import GiveUniqueParameterTensors, SortGraph
+    from qonnx.transformation import general
+    from qonnx.transformation.infer_data_layouts import InferDataLayouts
+    from qonnx.transformation.infer_datatypes import InferDataTypes
+    from qonnx.util import basic
 
-    _index(SortGraph, "apply", 1, "find_producer", _producers)
-    _index(GiveUniqueParameterTensors, "apply", 1, "get_initializer", _initializers)
-    _index(ModelWrapper, "check_all_tensor_shapes_specified", 0, "get_tensor_shape", _shapes)
+    _index(general.SortGraph, "apply", ModelWrapper, "find_producer", _producers)
+    _index(general.GiveUniqueParameterTensors, "apply", ModelWrapper, "get_initializer", _initializers)
+    _index(ModelWrapper, "check_all_tensor_shapes_specified", ModelWrapper, "get_tensor_shape", _shapes)
+    _index(InferDataTypes, "apply", basic, "get_by_name", _annotations, _of_annotations)
+    _index(InferDataLayouts, "apply", basic, "get_by_name", _annotations, _of_annotations)
+    # The second calls the first, on a copy of the model, before it renames anything itself.
+    _index(general.GiveUniqueTensorNames, "apply", ModelWrapper, "rename_tensor", _names)
+    _index(general.GiveReadableTensorNames, "apply", ModelWrapper, "rename_tensor", _names)
