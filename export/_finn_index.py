@@ -25,14 +25,18 @@ def _producers(model: Any, _search: Answer) -> Answer:
     return found.get
 
 
-def _initializers(model: Any, search: Answer) -> Answer:
-    """``get_initializer``, which is asked for dynamic inputs too."""
-    names = {tensor.name for tensor in model.graph.initializer}
+def _initializers(model: Any, _search: Answer) -> Answer:
+    """``get_initializer``, which is asked for dynamic inputs too; parameters that are added are not asked for."""
+    from onnx import numpy_helper
+
+    found: dict[str, Any] = {}
+    for tensor in model.graph.initializer:
+        found.setdefault(tensor.name, tensor)
 
     def answer(name: str, return_dtype: bool = False) -> Any:
-        if name in names:
-            return search(name, return_dtype)
-        return (None, None) if return_dtype else None
+        tensor = found.get(name)
+        value, kind = (None, None) if tensor is None else (numpy_helper.to_array(tensor), tensor.data_type)
+        return (value, kind) if return_dtype else value
 
     return answer
 
@@ -165,6 +169,7 @@ def install() -> None:
 
     _index(general.SortGraph, "apply", ModelWrapper, "find_producer", _producers)
     _index(general.GiveUniqueParameterTensors, "apply", ModelWrapper, "get_initializer", _initializers)
+    _index(general.SortCommutativeInputsInitializerLast, "apply", ModelWrapper, "get_initializer", _initializers)
     _index(ModelWrapper, "check_all_tensor_shapes_specified", ModelWrapper, "get_tensor_shape", _shapes)
     _index(InferDataTypes, "apply", basic, "get_by_name", _annotations, _of_annotations)
     _index(InferDataLayouts, "apply", basic, "get_by_name", _annotations, _of_annotations)

@@ -40,6 +40,8 @@ def untidy(graph, seed):
             value = graph.get_initializer(name)
             if value is not None and value.size == 1:
                 node.input[i] = scales.setdefault(value.item(), name)
+        if node.op_type in ("Add", "Mul"):
+            node.input[0], node.input[1] = node.input[1], node.input[0]
     for info in list(graph.graph.value_info)[::3]:
         graph.graph.value_info.remove(info)
     for annotation in list(graph.graph.quantization_annotation)[::2]:
@@ -52,18 +54,20 @@ def passed(model, seed):
     graph = ModelWrapper(model.SerializeToString())
     untidy(graph, seed)
     for step in (general.SortGraph(), general.GiveUniqueParameterTensors(), InferShapes(), InferDataTypes(),
-                 InferDataLayouts(), general.GiveUniqueNodeNames(), general.GiveReadableTensorNames()):
+                 InferDataLayouts(), general.SortCommutativeInputsInitializerLast(), general.GiveUniqueNodeNames(),
+                 general.GiveReadableTensorNames()):
         graph = graph.transform(step)
     specified = graph.check_all_tensor_shapes_specified()
     return graph.model.SerializeToString(deterministic=True), specified
 
 torch.manual_seed(0)
 graphs = [clean(to_qonnx(build_model(n, width=0.125).eval(), (3, 32, 32))).model for n in ("CNV_2W2A", "RESNET20_4W4A")]
-random.seed(0); before = [passed(model, seed) for model in graphs for seed in range(3)]
+random.seed(0); before = [passed(model, seed) for model in graphs for seed in range(2)]
 
 # What a pass asks, and whether it still searches for it.
 SEARCHES = ((general.SortGraph(), ModelWrapper, "find_producer"),
             (general.GiveUniqueParameterTensors(), ModelWrapper, "get_initializer"),
+            (general.SortCommutativeInputsInitializerLast(), ModelWrapper, "get_initializer"),
             (InferDataTypes(), basic, "get_by_name"), (InferDataLayouts(), basic, "get_by_name"),
             (general.GiveReadableTensorNames(), ModelWrapper, "rename_tensor"))
 counts = Counter()
@@ -81,11 +85,10 @@ def searched():
 
 assert all(searched())
 runpy.run_path(sys.argv[1])["install"]()
-left = list(searched())
-assert left[0] == 0 and left[2:] == [0, 0, 0], left
-random.seed(0); after = [passed(model, seed) for model in graphs for seed in range(3)]
+assert not any(left := list(searched())), left
+random.seed(0); after = [passed(model, seed) for model in graphs for seed in range(2)]
 assert before == after
-assert len({graph for graph, _ in before}) == 6
+assert len({graph for graph, _ in before}) == 4
 print("same")
 """
 
