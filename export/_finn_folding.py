@@ -6,6 +6,9 @@ again, from the graph behind ``step_specialize_layers`` on: FINN's folding, its 
 A target is a whole number of frames/s, as FINN's configuration takes it. Cycles are discrete, so most targets fold
 alike: a folding of ``a`` cycles serves all targets up to clock/a, and the search jumps over them. What is folded for
 more frames/s is not always larger: memories of another shape may waste less. So bisection is not enough.
+
+FINN widens a matrix unit only until its weight stream has ``mvau_wwidth_max`` bits. Where the fastest folding so far
+fits, the search goes on with wider streams.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import math
 import shutil
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,13 @@ START = "step_specialize_layers"
 MOST_PROBES = 80
 CLOSE = 1.1  # ratio of the bounds at which bisection ends
 SAMPLES = 8  # targets above the best, evenly spaced in their logarithm
+WIDTHS = (36, 128, 1024, 8191)  # of a weight stream in bits: FINN's default, up to the widest that its HLS code takes
 Probe = dict[str, Any]
+
+
+def whole(fps: float) -> int:
+    """The largest target that so many frames/s meet: quotients of the clock, 1e-8 from a whole number or rounded."""
+    return math.floor(fps * (1 + 1e-12))
 
 
 class Targets:
@@ -50,7 +60,7 @@ class Targets:
             return target if known is None else known
         found = self._probe(target)
         self.probes.append(found)
-        reached = math.floor(found["fps"] + 1e-6)  # a quotient of the clock that may be rounded down
+        reached = whole(found["fps"])
         if "error" in found:
             self._spans.append((target, target))
         else:  # where FINN misses a target, so it does every one above what it reached
@@ -74,7 +84,7 @@ def search_targets(probe: Callable[[int], Probe], first: int, fastest: int) -> t
     known = Targets(probe)
     known.take(min(first, fastest))
     known.take(fastest)
-    reached = math.floor(known.probes[-1]["fps"] + 1e-6)
+    reached = whole(known.probes[-1]["fps"])
     top = reached or fastest - 1  # 0 where FINN could not fold so far
     if known.best >= reached > 0:
         known.take(reached)  # fits at the end of what is possible; this target is one that is met
@@ -95,13 +105,44 @@ def search_targets(probe: Callable[[int], Probe], first: int, fastest: int) -> t
     return known.probes, known.best > 0 and target > top
 
 
-def search(config: dict[str, Any], steps: Sequence[Callable[..., Any]], limits: dict[str, float]) -> dict[str, Any]:
+def search_widths(
+    probe: Callable[..., Probe], first: int, fastest: int, widths: Sequence[int]
+) -> tuple[list[Probe], bool]:
+    """Search at each width of weight streams, until the board is full or wider ones are no faster.
+
+    Args:
+        probe: folds for a target, in frames/s, at a ``width``.
+        first: as of ``search_targets``.
+        fastest: as of ``search_targets``.
+        widths: in bits, from narrow to wide.
+
+    Returns:
+        As ``search_targets``, of all widths that were tried.
+    """
+    probes: list[Probe] = []
+    complete, top = False, 0.0
+    for width in widths:
+        found, all_tried = search_targets(partial(probe, width=width), first, fastest)
+        probes += found
+        best = max(found, key=lambda one: one["fps"])
+        if best["fps"] <= top:
+            break
+        complete, top, first = all_tried, best["fps"], fastest
+        if not best["fits"]:
+            break
+    return probes, complete
+
+
+def search(
+    config: dict[str, Any], steps: Sequence[Callable[..., Any]], limits: dict[str, float], width: int | None
+) -> dict[str, Any]:
     """Search, and leave the reports and the graphs of the best folding in the build's folder.
 
     Args:
         config: the finished build's configuration, with its first target.
         steps: the build's steps, as functions.
         limits: the most that may be used of LUT, BRAM_18K, URAM and DSP.
+        width: of weight streams, in bits; None tries ``WIDTHS``.
 
     Returns:
         ``probes``; ``best``, the one that fits with the most frames/s, or None; ``complete``, whether every folding
@@ -112,30 +153,31 @@ def search(config: dict[str, Any], steps: Sequence[Callable[..., Any]], limits: 
     out = Path(config["output_dir"])
     scratch = out / "search"
 
-    def probe(target: int) -> Probe:
-        found = {"target_fps": target, **_fold(config, again, target, scratch, keep=False)}
+    def probe(target: int, width: int) -> Probe:
+        asked = {"target_fps": target, "mvau_wwidth_max": width}
+        found = {**asked, **_fold({**config, **asked}, again, scratch, keep=False)}
         found["fits"] = "error" not in found and all(found[kind] <= limit for kind, limit in limits.items())
         print(f"Folded for {target} frames/s: {found}")
         return found
 
     fastest = int(1e9 / config["synth_clk_period_ns"])
-    probes, complete = search_targets(probe, config["target_fps"], fastest)
+    probes, complete = search_widths(probe, config["target_fps"], fastest, WIDTHS if width is None else (width,))
     shutil.rmtree(scratch, ignore_errors=True)
     fitting = [found for found in probes if found["fits"]]
     best = max(fitting, key=lambda found: (found["fps"] >= found["target_fps"], found["fps"]), default=None)
     if best is not None:
-        _fold(config, again, best["target_fps"], out, keep=True)
+        _fold({**config, **{name: best[name] for name in ("target_fps", "mvau_wwidth_max")}}, again, out, keep=True)
     return {"probes": probes, "best": best, "complete": complete}
 
 
-def _fold(config: dict[str, Any], steps: Sequence[Callable[..., Any]], target: int, out: Path, keep: bool) -> Probe:
-    """Run the steps that depend on the folding for one target; return what they estimate, or FINN's error."""
+def _fold(config: dict[str, Any], steps: Sequence[Callable[..., Any]], out: Path, keep: bool) -> Probe:
+    """Run the steps that depend on the folding; return what they estimate, or FINN's error."""
     from finn.builder.build_dataflow_config import DataflowBuildConfig
     from qonnx.core.modelwrapper import ModelWrapper
 
     models = Path(config["output_dir"]) / "intermediate_models"
     try:
-        build = DataflowBuildConfig.from_dict({**config, "target_fps": target, "output_dir": str(out)})
+        build = DataflowBuildConfig.from_dict({**config, "output_dir": str(out)})
         model = ModelWrapper(str(models / f"{START}.onnx"))
         for step in steps:
             model = step(model, build)

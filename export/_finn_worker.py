@@ -156,12 +156,13 @@ def beside(name: str) -> Any:
     return module
 
 
-def search(config: dict[str, Any], build_config: Any, limits: dict[str, float]) -> dict[str, Any]:
+def search(config: dict[str, Any], build_config: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Search the fastest folding that fits, from what the build left; an error of FINN's is part of the answer."""
     from finn.builder.build_dataflow import resolve_build_steps
 
     try:
-        found: dict[str, Any] = beside("_finn_folding").search(config, resolve_build_steps(build_config), limits)
+        how = (resolve_build_steps(build_config), request["limits"], request["width"])
+        found: dict[str, Any] = beside("_finn_folding").search(config, *how)
     except Exception as error:
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {error}", "probes": [], "best": None, "complete": False}
@@ -188,7 +189,7 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     answer |= {"checks": checker.checks if checker else [], "exact_from": exact_from}
     partitioned = (Path(config["output_dir"]) / "intermediate_models" / "dataflow_parent.onnx").exists()
     if code == 0 and partitioned and request["limits"]:
-        answer["search"] = search(config, build_config, request["limits"])
+        answer["search"] = search(config, build_config, request)
     if code == 0 and request["verification"]:
         answer["hardware"] = execute_hardware(config, names[-1].rpartition(".")[2])
     return answer

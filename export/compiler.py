@@ -27,6 +27,7 @@ from qtrain.export.verdict import BuildResult, figures, found_targets, refusal, 
 
 INSTALL = "install it with `make finn`"
 WORKER = Path(__file__).with_name("_finn_worker.py")
+MVAU_WWIDTH_MAX = 36  # FINN's default
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them
     "step_qonnx_to_finn": "finn_onnx_python",
     "step_tidy_up": "initial_python",
@@ -73,9 +74,9 @@ def _verification_pair(folder: Path, work: Path, images: int) -> int:
 
 
 def _request(
-    folder: Path, out: Path, work: Path, board: Board, options: dict[str, Any], images: int, share: float | None
+    folder: Path, out: Path, work: Path, board: Board, options: dict[str, Any], images: int, search: dict[str, Any]
 ) -> Path:
-    """Write what the worker is to do; return the file. ``share``: of the board, to search the fastest folding in."""
+    """Write what the worker is to do; return the file. ``search``: limits and width, empty limits for no search."""
     config = {
         "output_dir": str(out),
         "board": board.name,
@@ -87,20 +88,18 @@ def _request(
         "enable_build_pdb_debug": False,
         **options,
     }
-    limits = {kind: share * has for kind, has in board.resources.items()} if share is not None else {}
-    request = {"folder": str(folder), "config": config, "verification": VERIFICATION if images else {}}
-    request["limits"] = limits
+    request = {"folder": str(folder), "config": config, "verification": VERIFICATION if images else {}, **search}
     path = work / "request.json"
     path.write_text(json.dumps(request))
     return path
 
 
-def _check_arguments(folder: Path, out: Path, target_fps: int, clock_ns: float, timeout_s: float) -> None:
+def _check_arguments(folder: Path, out: Path, **positive: float) -> None:
     if not (folder / "model.onnx").is_file():
         raise UserError(f"{folder} is no FINN folder: it holds no model.onnx; make one with `qtrain export`")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty: name a new folder for the build")
-    for name, value in (("target_fps", target_fps), ("clock_ns", clock_ns), ("timeout_s", timeout_s)):
+    for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name} is {value}: it must be above 0")
 
@@ -118,6 +117,7 @@ def estimate_build(
     images: int = 4,
     folding: Path | None = None,
     max_fps_within: float | None = None,
+    mvau_wwidth_max: int | None = None,
 ) -> BuildResult:
     """Build a FINN folder up to FINN's estimates; needs no Vivado and no network.
 
@@ -136,22 +136,30 @@ def estimate_build(
         folding: FINN's folding configuration, which wins over ``target_fps``; None lets FINN fold for the target.
         max_fps_within: share of the board's LUT, BRAM, URAM and DSP within which the fastest folding is searched,
             from ``target_fps`` on; the result and FINN's reports are then those of the best that fits, where one does.
+        mvau_wwidth_max: bits of weights a cycle, up to which FINN widens each processing element of a matrix unit.
+            None is FINN's 36, with a search also wider ones where the fastest folding fits.
 
     Raises:
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
     """
     target = get_board(board)
     folder, out = folder.resolve(), out.resolve()
-    _check_arguments(folder, out, target_fps, clock_ns, timeout_s)
+    width = MVAU_WWIDTH_MAX if mvau_wwidth_max is None else mvau_wwidth_max
+    positive = {"target_fps": target_fps, "clock_ns": clock_ns, "mvau_wwidth_max": width}
+    _check_arguments(folder, out, **positive, timeout_s=timeout_s)
     interpreter = find_compiler(python)
     if interpreter is None or shutil.which(interpreter) is None:
         raise UserError(f"no FINN compiler: {interpreter or sys.executable} has no finn-plus; {INSTALL}")
     options = {
         "target_fps": target_fps,
+        "mvau_wwidth_max": width,
         "synth_clk_period_ns": clock_ns,
         "steps": list(steps) if steps is not None else None,
         "folding_config_file": str(folding.resolve()) if folding is not None else None,
     }
+    share = max_fps_within
+    limits = {kind: share * has for kind, has in target.resources.items()} if share is not None else {}
+    search = {"limits": limits, "width": mvau_wwidth_max}
     existed = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -161,7 +169,7 @@ def estimate_build(
         with tempfile.TemporaryDirectory(prefix="qtrain-finn-") as temporary:
             work = Path(temporary)
             count = _verification_pair(folder, work, images)
-            request = _request(folder, out, work, target, options, count, max_fps_within)
+            request = _request(folder, out, work, target, options, count, search)
             return _run(interpreter, request, out, count, timeout_s)
     except BaseException:  # Ctrl-C too: leave nothing half-written behind
         shutil.rmtree(out, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.export.boards import Board
+from qtrain.export.compiler import MVAU_WWIDTH_MAX
 from qtrain.export.layer_names import places
 from qtrain.export.verdict import BuildResult
 
@@ -55,6 +56,7 @@ class Estimate:
         part: its FPGA.
         clock_ns: clock period in nanoseconds.
         target_fps: frames/s that were folded for.
+        mvau_wwidth_max: bits of a weight stream, up to which FINN widened matrix units; None for a given folding.
         fps: frames/s at the clock, those of the slowest layer.
         cycles: of the slowest layer, for a frame.
         latency_ns: nanoseconds from a frame's first input to its result.
@@ -74,6 +76,7 @@ class Estimate:
     part: str
     clock_ns: float
     target_fps: int
+    mvau_wwidth_max: int | None
     fps: float
     cycles: int
     latency_ns: float
@@ -108,8 +111,11 @@ class Estimate:
         if not self.meets:
             slow = next(layer for layer in self.layers if layer.name == self.slowest)
             where = f"{self.slowest} ({slow.place})" if slow.place else self.slowest
+            width = self.mvau_wwidth_max
+            wider = f" (FINN folds further with --mvau-wwidth-max above {width})" if slow.operator[:4] == "MVAU" else ""
             found.append(
                 f"it reaches {self.fps:,.0f} of {self.target_fps:,} frames/s: {where} takes {self.cycles:,} cycles"
+                f"{wider if width else ''}"
             )
         return found
 
@@ -120,7 +126,14 @@ class Estimate:
 
 
 def read_estimate(
-    build: BuildResult, model: Path, board: Board, *, target_fps: int, clock_ns: float, max_utilization: float = 1.0
+    build: BuildResult,
+    model: Path,
+    board: Board,
+    *,
+    target_fps: int,
+    clock_ns: float,
+    max_utilization: float = 1.0,
+    mvau_wwidth_max: int | None = MVAU_WWIDTH_MAX,
 ) -> Estimate:
     """Read the estimate of a build that wrote one.
 
@@ -131,6 +144,7 @@ def read_estimate(
         target_fps: frames/s that were asked for; that of the search's best, where there was a search.
         clock_ns: clock period in nanoseconds.
         max_utilization: share of the board that may be used, above 0 and at most 1.
+        mvau_wwidth_max: as it was asked for; that of the search's best, where there was a search.
 
     Raises:
         UserError: there are no reports, or they cannot be read.
@@ -141,13 +155,15 @@ def read_estimate(
     speed = _report(out, "estimate_network_performance")
     total = resources.pop("total")
     found = places(out / "intermediate_models" / f"{LAST_STEP}.onnx", model)
+    best = build.best or {}
     used = {kind: round(total.get(kind, 0)) for kind in RESOURCES.values()}
     return Estimate(
         label=LABEL,
         board=board.name,
         part=board.part,
         clock_ns=clock_ns,
-        target_fps=build.best_target_fps or target_fps,
+        target_fps=best.get("target_fps", target_fps),
+        mvau_wwidth_max=best.get("mvau_wwidth_max", mvau_wwidth_max),
         fps=speed["estimated_throughput_fps"],
         cycles=speed["max_cycles"],
         latency_ns=speed["estimated_latency_ns"],

@@ -41,9 +41,10 @@ class BuildResult:
             its verifications (``finn_onnx_python``, ``initial_python``, ``streamlined_python``); in both cases
             ``hardware_python``, the folded dataflow graph with its minimized bit widths. Steps beyond the first two
             minutes of execution are left out.
-        probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``, ``fps``,
-            ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error`` where FINN could not fold.
-        best_target_fps: of the probes the target that the figures are for, None where nothing fits.
+        probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``,
+            ``mvau_wwidth_max``, ``fps``, ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error``
+            where FINN could not fold.
+        best: of the probes the one that the figures are for, None where nothing fits.
         all_faster_tried: whether the search tried every folding that is faster than that.
     """
 
@@ -62,7 +63,7 @@ class BuildResult:
     log: Path
     verified: tuple[str, ...] = field(default=())
     probes: tuple[dict[str, Any], ...] = field(default=())
-    best_target_fps: int | None = None
+    best: dict[str, Any] | None = None
     all_faster_tried: bool = False
 
 
@@ -157,8 +158,7 @@ def verified(answer: dict[str, Any]) -> tuple[str, ...]:
 def found_targets(answer: dict[str, Any]) -> dict[str, Any]:
     """Return what a search for the fastest folding tried and found, by BuildResult's names."""
     search = answer.get("search", {"probes": [], "best": None, "complete": False})
-    best = (search["best"] or {}).get("target_fps")
-    return {"probes": tuple(search["probes"]), "best_target_fps": best, "all_faster_tried": search["complete"]}
+    return {"probes": tuple(search["probes"]), "best": search["best"], "all_faster_tried": search["complete"]}
 
 
 def figures(report: Path) -> dict[str, Any]:

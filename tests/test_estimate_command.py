@@ -16,6 +16,7 @@ ESTIMATE = {
     "board": "Pynq-Z1",
     "clock_ns": 10.0,
     "target_fps": 1000,
+    "mvau_wwidth_max": 36,
     "fps": 1205.6,
     "cycles": 82_944,
     "latency_ns": 4_876_500.0,

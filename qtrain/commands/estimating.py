@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qtrain.export.boards import Board
     from qtrain.export.estimate import Estimate
 
+WIDTH_HELP = "bits of a weight stream, up to which FINN widens matrix units; default 36, with --max-fps wider ones too"
 BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}  # what a bare file does not say
 
 
@@ -34,6 +35,7 @@ def estimate_parser() -> ArgumentParser:
     parser.add_argument("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
     parser.add_argument("--max_fps", action="store_true", help="search the most frames a second that fit the board")
     parser.add_argument("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
+    parser.add_argument("--mvau_wwidth_max", type=int | None, help=WIDTH_HELP)
     parser.add_argument("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
     parser.add_argument("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
     parser.add_argument("--json", action="store_true", help="print the estimate as JSON")
@@ -117,6 +119,7 @@ def _asked(options: Namespace) -> Iterator[_Asked]:
 
     given = Path(options.target)
     chosen = {name: options[name] for name in BARE if options[name] is not None}
+    anew = chosen or options.mvau_wwidth_max or options.max_fps or options.save_folding
     if given.is_file():
         facts = BARE | chosen
         with folder_of(given) as folder:
@@ -125,7 +128,7 @@ def _asked(options: Namespace) -> Iterator[_Asked]:
     manifest = read_manifest(given)
     read_graph(given / "model.onnx")
     facts = {name: manifest[name] for name in BARE} | chosen
-    folding = None if chosen or options.max_fps or options.save_folding else saved_folding(given)
+    folding = None if anew else saved_folding(given)
     if folding is not None:
         read_folding(folding)
     if options.save_folding:
@@ -139,7 +142,7 @@ def _rates(facts: dict[str, Any]) -> tuple[int, float]:
 
 def _estimate(asked: _Asked, options: Namespace) -> int:
     from qtrain.export import ProofError
-    from qtrain.export.compiler import estimate_build
+    from qtrain.export.compiler import MVAU_WWIDTH_MAX, estimate_build
     from qtrain.export.estimate import read_estimate
 
     default = (
@@ -154,7 +157,9 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
         timeout_s=options.timeout_s,
         folding=asked.folding,
         max_fps_within=options.max_utilization if options.max_fps else None,
+        mvau_wwidth_max=options.mvau_wwidth_max,
     )
+    width = options.mvau_wwidth_max or MVAU_WWIDTH_MAX
     if not build.accepted:
         more = f"; `qtrain lint {asked.given}` may say what to change" if asked.given.is_file() else ""
         raise ProofError(f"{build.reason}; the compiler's output is in {build.log}{more}")
@@ -165,6 +170,7 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
         target_fps=asked.target_fps,
         clock_ns=asked.clock_ns,
         max_utilization=options.max_utilization,
+        mvau_wwidth_max=width if asked.folding is None else None,
     )
     _report(estimate, asked, build.verified, build.log.parent, options.json)
     problems = _problems(estimate, options.max_fps)

@@ -128,21 +128,22 @@ def probe_table(estimate: Mapping[str, Any]) -> TableData:
     rows = [
         (
             f"{probe['target_fps']:,}",
+            f"{probe['mvau_wwidth_max']:,}",
             f"{probe['fps']:,.0f}",
             *(f"{probe[kind]:,.0f}" if kind in probe else "" for kind in estimate["used"]),
             "yes" if probe["fits"] else "no",
         )
         for probe in estimate["probes"]
     ]
-    return TableData(("tried: target", "frames/s", *estimate["used"], "fits"), tuple(rows))
+    return TableData(("tried: target", "weight bits", "frames/s", *estimate["used"], "fits"), tuple(rows))
 
 
 def search_sentence(estimate: Mapping[str, Any]) -> str:
     """How far the search went."""
     tried = len(estimate["probes"])
     if estimate["all_faster_tried"]:
-        return f"{tried} targets tried, among them every folding that is faster than this one."
-    return f"{tried} targets tried, not all there are: larger is not always larger in memory, so another one may fit."
+        return f"{tried} foldings tried, among them every one that is faster than this one, at those widths of streams."
+    return f"{tried} foldings tried, not all there are: larger is not always larger in memory, so another one may fit."
 
 
 def estimate_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
