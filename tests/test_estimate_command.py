@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qtrain.export.estimate import Estimate, LayerEstimate
 from tests.checks import check_refusal, tree
 from tests.exported_folders import export_cnv
 
@@ -104,6 +105,7 @@ def test_costs_can_be_asked_for_with_the_compiler_installed(finn: Path, cli: Cal
         (("finn/model.onnx", "--board", "zcu104"), "did you mean ZCU104"),
         (("finn", "--cost-only", "--board", "ZCU105"), "unknown board 'ZCU105'"),
         (("finn", "--max-utilization", "1.5"), "max_utilization is 1.5: it must be above 0 and at most 1"),
+        (("finn", "--mvau-wwidth-max", "0"), "mvau_wwidth_max is 0: it must be above 0"),
         (("finn", "--max-utilization", "0"), "max_utilization is 0"),
         (("finn", "--max-utilization", "most"), "max_utilization must be a number, but got 'most'"),
         (("finn", "--cost-only", "--max-fps"), "--max-fps needs the compiler's estimate, but --cost-only"),
@@ -149,6 +151,20 @@ def test_what_does_not_fit_is_said_by_the_fullest_resource(capsys: pytest.Captur
     full = {"used": {**ESTIMATE["used"], "URAM": 5}, "shares": {**ESTIMATE["shares"], "URAM": None}, "fits": False}
     print_estimate({**ESTIMATE, **full}, ())
     assert "Does not fit Pynq-Z1: 5 of 0 URAM." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("operator", "width", "hint"), [("MVAU_hls", 36, True), ("MVAU_hls", None, False), ("Pool_hls", 36, False)]
+)
+def test_a_missed_target_names_the_width_of_streams_where_it_is_in_the_way(
+    operator: str, width: int | None, hint: bool
+) -> None:
+    layer = LayerEstimate("the_layer", operator, "conv1", cycles=82_944, lut=1, bram_18k=0, uram=0, dsp=0)
+    kept = {key: value for key, value in ESTIMATE.items() if key != "shares"}
+    changed = {"target_fps": 50_000, "mvau_wwidth_max": width, "slowest": "the_layer", "layers": (layer,)}
+    (problem,) = Estimate(**{**kept, **changed, "part": "", "versions": {}}).problems()
+    assert "reaches 1,206 of 50,000 frames/s: the_layer (conv1) takes 82,944 cycles" in problem
+    assert ("--mvau-wwidth-max above 36" in problem) == hint
 
 
 def test_the_figure_says_what_it_is_and_shows_each_layer() -> None:
