@@ -25,7 +25,10 @@ from qtrain.export._child import run_group
 from qtrain.export.boards import Board, get_board
 from qtrain.export.verdict import BuildResult, figures, found_targets, refusal, software_nodes, unfinished, verified
 
-INSTALL = "install it with `make finn`"
+INSTALL = (
+    "install it with `make finn`, without a checkout with `pip install 'qtrain[finn]'` and then "
+    "`pip install --no-deps finn-plus==1.6.1 mip==1.17.0`"
+)
 WORKER = Path(__file__).with_name("_finn_worker.py")
 MVAU_WWIDTH_MAX = 36  # FINN's default
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them

@@ -9,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from qtrain.export.compiler import INSTALL
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
@@ -93,8 +96,25 @@ def test_the_guard_sees_a_forbidden_import(tmp_path: Path) -> None:
     assert {package(i) for i in imports(source)} == {"qtrain.training"}
 
 
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def packaging() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    return project()["tool"]["setuptools"]
+
+
+def test_the_extra_for_the_compiler_allows_what_make_finn_installs() -> None:
+    lines = (ROOT / "constraints-finn.txt").read_text().splitlines()
+    tested = {r.name: r for r in (Requirement(line) for line in lines if not line.startswith("#"))}
+    alone = " ".join(str(tested.pop(name)) for name in ("finn-plus", "mip"))
+    assert f"`pip install --no-deps {alone}`" in INSTALL
+    extra = {r.name: r for r in map(Requirement, project()["project"]["optional-dependencies"]["finn"])}
+    brought_by_these = {"pycparser", "pydantic_core", "typing-inspection"}
+    assert set(extra) == set(tested) - brought_by_these
+    for name, requirement in extra.items():
+        for pin in tested[name].specifier:
+            assert requirement.specifier.contains(pin.version)
 
 
 def test_package_list_is_the_tree() -> None:

@@ -364,7 +364,7 @@ def test_a_wrong_search_is_one_line_and_writes_nothing(
 def test_luts_need_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qtrain.experiments.search.find_compiler", lambda: None)
     whole = plan(search=Search(1, "lut", 1), board="ZCU104")
-    with pytest.raises(UserError, match="no compiler here; install it with `make finn`, or take bops"):
+    with pytest.raises(UserError, match=r"no compiler here; install it with `make finn`.*, or take bops"):
         sweep(whole, tmp_path / "out", device="cpu")
     assert tree(tmp_path) == {}
 
