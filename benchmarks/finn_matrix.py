@@ -40,7 +40,7 @@ STEPS, BATCH = 6, 32
 COMPILER_LIMIT = 3600.0  # seconds; several times what a deep cell takes, since cells share the machine
 # Images of the proof (None: the whole test set), and those of them that FINN executes after each step too: its own
 # executor goes node by node, an image at a time.
-CHAIN, DEEP = (None, 2), (64, 1)
+CHAIN, DEEP, DEEPEST = (None, 2), (None, 1), (64, 1)
 IMAGENET_SIZE = 64  # instead of 224: same layers, a fiftieth of the time
 WIDTHS = {"TFC": 1.0, "SFC": 1.0, "LFC": 0.25, "CNV": 0.25, "WRN20": 1.0, "WRN20_PAPER": 1.0}
 WIDTHS |= {"RESNET20": 1.0, "RESNET56": 0.5}
@@ -64,6 +64,8 @@ class Cell:
     @property
     def images(self) -> tuple[int | None, int]:
         """Images of the proof, and of FINN's own executions."""
+        if self.family in ("RESNET34", "RESNET50", "RESNET56"):
+            return DEEPEST
         return DEEP if self.family.startswith(("RESNET", "WRN")) else CHAIN
 
 
