@@ -21,12 +21,11 @@ from qtrain.report.sweep_tables import (
     print_sweep,
     shown_columns,
     sweep_markdown,
-    sweep_table,
     sweep_verdict,
     warm_table,
 )
 
-__all__ = ["print_sweep", "render_sweep", "sweep_markdown", "sweep_table", "write_sweep_report"]
+__all__ = ["print_sweep", "render_sweep", "sweep_markdown", "write_sweep_report"]
 
 _STILL = ("bops", "lut")  # axes of the still figures; the page has all
 _FACTS = ("test_accuracy", "validation_accuracy", "best_epoch", "state", "stage", "error", "seed", "cell", "parent")

@@ -85,15 +85,6 @@ def failure_rows(data: SweepData) -> list[tuple[list[str], str, str]]:
     return [(cells, stage, reason) for (stage, reason), cells in groups.items()]
 
 
-def sweep_table(folder: Path) -> TableData:
-    """The points of a sweep's folder as ``points_table`` has them.
-
-    Raises:
-        UserError: its files are missing or damaged.
-    """
-    return points_table(read_sweep(folder))
-
-
 def print_sweep(folder: Path) -> None:
     """Print the points, warm starts against scratch, failed cells and the verdict of a sweep.
 
@@ -129,12 +120,17 @@ def _narrow(table: TableData, family: str) -> tuple[TableData, list[str]]:
 
 
 def sweep_markdown(folder: Path) -> str:
-    """The points of a sweep as a Markdown table, for documents; ends with a line break.
+    """The points of a sweep as a Markdown table, warm starts against scratch as a second one; ends with a line break.
 
     Raises:
         UserError: its files are missing or damaged.
     """
-    table = shown_columns(sweep_table(folder))
+    data = read_sweep(folder)
+    tables = [shown_columns(points_table(data)), warm_table(data)]
+    return "\n".join(_markdown_table(table) for table in tables if table is not None)
+
+
+def _markdown_table(table: TableData) -> str:
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     return "".join(f"| {' | '.join(_markdown(cell) for cell in line)} |\n" for line in lines)
 
