@@ -15,7 +15,7 @@ INTRO = """# Every network at every bit width through the real FINN
 
 Rendered by `make results` from `results/finn_matrix.jsonl`, which `make finn-matrix` writes and continues. A cell is a
 narrow network after {steps} training steps on the embedded digits, exported, compared with torch in float64 on
-{images} test images (all that the digits have; 64 of the deepest networks) at the last stage and on 16 at every other,
+{images} test images (the digits' whole test set; fewer of some deep ones) at the last stage and on 16 at every other,
 then built by finn-plus {version} up to its estimates, with its own executions of the graphs. Numbers are frames/s and
 LUT of that **narrow** network on a {board}, {fps} frames/s asked: estimates, good for saying that the build went
 through, not for sizing a board.
