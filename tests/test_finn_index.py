@@ -93,6 +93,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_graphs_are_the_same_with_and_without(tmp_path: Path) -> None:
     words = [sys.executable, "-W", "ignore", "-c", SCRIPT, _finn_index.__file__]
     result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
