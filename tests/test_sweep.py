@@ -197,7 +197,8 @@ def test_one_range_test_at_the_widest_bits_gives_every_cell_its_rate(tmp_path: P
 def test_a_run_that_diverges_is_a_row_and_the_command_ends_with_1(tmp_path: Path, cli: Callable) -> None:
     words = ["sweep", "TFC", "--weight-bits=1,8", *FLAGS, "--optimizer=sgd", "--lr=1e30"]
     words += ["--scheduler=constant", "--loss=squared_hinge", "--from=8"]
-    ended = cli(*words, f"--out={tmp_path}/out", "--device=cpu")
+    ended = cli(*words, "--out", tmp_path / "out", "--device=cpu")
+    assert read_plan(tmp_path / "out").command == shlex.join(["qtrain", *words])  # no path of this machine
     check_refusal(ended, 1, "3 of 3 cells failed", f"--resume {tmp_path}/out --again")
     scratch, warm, parent = rows_of(tmp_path / "out")
     for row in (scratch, parent):

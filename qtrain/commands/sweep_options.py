@@ -8,8 +8,10 @@ from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 
 Engine = Literal["processes", "ray"]
-# What --resume may be joined by: where the cells run, not what they are.
-RESUMABLE = ("resume", "jobs", "engine", "address", "cpus", "gpus", "retries", "again", "data_root", "device")
+# Where the cells run, not what they are: --resume may bring others.
+MACHINE = ("jobs", "engine", "address", "cpus", "gpus", "retries", "data_root", "device")
+RESUMABLE = ("resume", "again", *MACHINE)
+WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
 
 
 def sweep_parser() -> ArgumentParser:

@@ -10,8 +10,8 @@ from jsonargparse import ArgumentParser, Namespace
 from qtrain.commands.comparing import check_jobs_alone
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
-from qtrain.commands.sweep_options import RESUMABLE
-from qtrain.commands.words import dashed
+from qtrain.commands.sweep_options import RESUMABLE, WHERE
+from qtrain.commands.words import dashed, without
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 
@@ -80,7 +80,7 @@ def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tu
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
         search=_search(options, recipe),
-        command=shlex.join(["qtrain", *(dashed(word) for word in argv)]),
+        command=shlex.join(["qtrain", *(dashed(word) for word in without(argv, WHERE))]),
     )
     return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
 

@@ -1,7 +1,7 @@
 """The words of a command line, before a parser reads them and as they are shown again."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import get_type_hints
 
 from qtrain.recipe import Recipe
@@ -38,6 +38,19 @@ def normalised(argv: Sequence[str]) -> list[str]:
         config += words[at:end]
         del words[at:end]
     return words[:1] + config + words[1:]
+
+
+def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
+    """Normalised words without these options, which all take a value, and without their values."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if not (name.startswith("--") and name[2:] in names):
+            kept.append(word)
+        elif not equals:
+            next(words, None)
+    return kept
 
 
 def names_in(text: str) -> list[str]:
