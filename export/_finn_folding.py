@@ -117,18 +117,18 @@ def search_widths(
         widths: in bits, from narrow to wide.
 
     Returns:
-        As ``search_targets``, of all widths that were tried.
+        As ``search_targets``, of the widths that were tried.
     """
     probes: list[Probe] = []
     complete, top = False, 0.0
     for width in widths:
         found, all_tried = search_targets(partial(probe, width=width), first, fastest)
         probes += found
-        best = max(found, key=lambda one: one["fps"])
-        if best["fps"] <= top:
+        largest = max(found, key=lambda one: one["fps"])
+        if largest["fps"] <= top:
             break
-        complete, top, first = all_tried, best["fps"], fastest
-        if not best["fits"]:
+        complete, top, first = all_tried, largest["fps"], fastest
+        if not largest["fits"]:
             break
     return probes, complete
 
@@ -146,7 +146,7 @@ def search(
 
     Returns:
         ``probes``; ``best``, the one that fits with the most frames/s, or None; ``complete``, whether every folding
-        faster than it was tried.
+        faster than it was tried, at the widths that were tried.
     """
     names = [step.__name__ for step in steps]
     again = steps[names.index(START) + 1 :]

@@ -149,6 +149,7 @@ def _index(
     kind: type, method: str, owner: Any, lookup: str, make: Make, concerned: Callable[..., bool] = _any_call
 ) -> None:
     """Let ``owner.lookup`` answer from an index while ``kind.method`` runs: those calls that it is concerned with."""
+    # qonnx's own, also where one of these passes runs inside another: an index knows one state of one model.
     original, search = getattr(kind, method), getattr(owner, lookup)
 
     @functools.wraps(original)

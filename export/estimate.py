@@ -68,7 +68,7 @@ class Estimate:
         layers: in order of execution.
         versions: of what computed this.
         probes: targets that a search tried, in order, as ``BuildResult`` has them.
-        all_faster_tried: whether a search tried every folding faster than this.
+        all_faster_tried: whether a search tried every folding faster than this, at the widths of its probes.
     """
 
     label: str
@@ -111,12 +111,11 @@ class Estimate:
         if not self.meets:
             slow = next(layer for layer in self.layers if layer.name == self.slowest)
             where = f"{self.slowest} ({slow.place})" if slow.place else self.slowest
-            width = self.mvau_wwidth_max
-            wider = f" (FINN folds further with --mvau-wwidth-max above {width})" if slow.operator[:4] == "MVAU" else ""
             found.append(
                 f"it reaches {self.fps:,.0f} of {self.target_fps:,} frames/s: {where} takes {self.cycles:,} cycles"
-                f"{wider if width else ''}"
             )
+            if self.mvau_wwidth_max is not None and slow.operator.startswith("MVAU"):
+                found[-1] += f" (FINN may fold it further with --mvau-wwidth-max above {self.mvau_wwidth_max})"
         return found
 
     def to_json(self) -> str:

@@ -45,7 +45,7 @@ class BuildResult:
             ``mvau_wwidth_max``, ``fps``, ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error``
             where FINN could not fold.
         best: of the probes the one that the figures are for, None where nothing fits.
-        all_faster_tried: whether the search tried every folding that is faster than that.
+        all_faster_tried: whether the search tried every folding that is faster than that, at the widths of its probes.
     """
 
     accepted: bool
