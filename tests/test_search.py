@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from qtrain.experiments.sweep import resume_sweep, sweep
 from qtrain.experiments.sweep_file import read_plan
 from qtrain.experiments.sweep_plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep_row import new_row
+from qtrain.export.compiler import INSTALL
 from qtrain.report.search import front_table, print_search, search_sentence
 from qtrain.report.sweep import write_sweep_report
 from qtrain.report.sweep_rows import read_sweep
@@ -364,7 +366,7 @@ def test_a_wrong_search_is_one_line_and_writes_nothing(
 def test_luts_need_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qtrain.experiments.search.find_compiler", lambda: None)
     whole = plan(search=Search(1, "lut", 1), board="ZCU104")
-    with pytest.raises(UserError, match=r"no compiler here; install it with `make finn`.*, or take bops"):
+    with pytest.raises(UserError, match=re.escape(f"no compiler here; {INSTALL}, or take bops")):
         sweep(whole, tmp_path / "out", device="cpu")
     assert tree(tmp_path) == {}
 
