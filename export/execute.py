@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qtrain.export.errors import ProofError
 from qtrain.export.grid import grid_of, integer_grid, on_the_grid
-from qtrain.export.operators import OPERATORS, Attributes, Operator
+from qtrain.export.operators import ON_CONSTANTS, OPERATORS, Attributes, Operator
 
 
 def _constant(array: np.ndarray) -> Tensor:
@@ -26,7 +26,11 @@ def _constant(array: np.ndarray) -> Tensor:
 def _run(
     node: NodeProto, attributes: Attributes, operator: Operator, values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    out = operator(attributes, *(values[name] if name else None for name in node.input))
+    try:
+        out = operator(attributes, *(values[name] if name else None for name in node.input))
+    except (RuntimeError, ValueError, IndexError) as error:  # a graph of foreign origin may hold anything
+        reason = " ".join(str(error).split())
+        raise ProofError(f"node {node.name!r}: cannot execute this {node.op_type}: {reason}") from error
     return dict(zip(node.output, out if isinstance(out, tuple) else (out,), strict=False))
 
 
@@ -75,6 +79,7 @@ class Executor:
             if grid := grid_of(node, attributes, grids, self.constants):
                 grids[node.output[0]] = grid
             if all(name in self.constants for name in node.input if name):
+                operator = ON_CONSTANTS.get(node.op_type, operator)
                 values = _rounded_as_float32(node, attributes, operator, self.constants)
                 self.constants.update(_run(node, attributes, operator, values))  # quantized weights, once
             else:

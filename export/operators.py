@@ -1,6 +1,7 @@
 """ONNX and QONNX operators on torch tensors: ``(attributes, *inputs) -> output``, as their specifications say."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,22 +71,34 @@ def _bipolar_quant(_: Attributes, x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(x >= 0, scale, -scale)
 
 
-def _symmetric_pads(a: Attributes, x: Tensor, value: float) -> Tensor:
-    pads = list(a.get("pads", [0] * (2 * (x.dim() - 2))))
+def _pads(a: Attributes, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
+    """ONNX's pads, all starts before all ends; ``auto_pad`` makes outputs of size/stride, rounded up."""
+    mode = text(a, "auto_pad", "NOTSET")
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        return list(a.get("pads", [0] * 2 * len(size))) if mode == "NOTSET" else [0] * 2 * len(size)
+    ones = [1] * len(size)
+    axes = zip(size, kernel, a.get("strides", ones), a.get("dilations", ones), strict=True)
+    totals = [max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in axes]
+    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return less + more if mode == "SAME_UPPER" else more + less
+
+
+def _padded(a: Attributes, x: Tensor, kernel: Sequence[int], value: float) -> Tensor:
+    pads = _pads(a, x.shape[2:], kernel)
     half = len(pads) // 2
-    # ONNX lists all starts, then all ends; torch wants (start, end) pairs from the last axis.
+    # torch wants (start, end) pairs from the last axis.
     torch_order = [p for axis in reversed(range(half)) for p in (pads[axis], pads[axis + half])]
     return F.pad(x, torch_order, value=value) if any(pads) else x
 
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    x = _symmetric_pads(a, x, 0.0)
+    x = _padded(a, x, weight.shape[2:], 0.0)
     options = {"stride": a.get("strides", [1, 1]), "dilation": a.get("dilations", [1, 1]), "groups": a.get("group", 1)}
     return F.conv2d(x, weight, bias, **options)
 
 
 def _max_pool(a: Attributes, x: Tensor) -> Tensor:
-    x = _symmetric_pads(a, x, float("-inf"))
+    x = _padded(a, x, a["kernel_shape"], float("-inf"))
     return F.max_pool2d(
         x,
         a["kernel_shape"],
@@ -101,8 +114,8 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     counted = bool(a.get("count_include_pad", 0))
     if a.get("ceil_mode") or any(d != 1 for d in a.get("dilations", [])):
         raise ProofError("an AveragePool with ceil_mode or dilations is not executed")
-    total = F.avg_pool2d(_symmetric_pads(a, x, 0.0), kernel, strides, divisor_override=1)
-    count = F.avg_pool2d(_symmetric_pads(a, ones, 1.0 if counted else 0.0), kernel, strides, divisor_override=1)
+    total = F.avg_pool2d(_padded(a, x, kernel, 0.0), kernel, strides, divisor_override=1)
+    count = F.avg_pool2d(_padded(a, ones, kernel, 1.0 if counted else 0.0), kernel, strides, divisor_override=1)
     return total / count
 
 
@@ -156,10 +169,17 @@ def _top_k(a: Attributes, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     return x.gather(axis, index), index
 
 
-def _reshape(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.reshape([x.shape[0], *shape.tolist()[1:]])  # graphs are exported for one image
+def _new_shape(a: Attributes, x: Tensor, shape: Tensor) -> list[int]:
+    """ONNX's, where 0 keeps a size unless ``allowzero``."""
+    return [x.shape[i] if n == 0 and not a.get("allowzero", 0) else n for i, n in enumerate(shape.tolist())]
 
 
+def _reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
+    return x.reshape([x.shape[0], *_new_shape(a, x, shape)[1:]])  # graphs are exported for one image
+
+
+# Where no image passes, no axis is that of the images.
+ON_CONSTANTS: dict[str, Operator] = {"Reshape": lambda a, x, shape: x.reshape(_new_shape(a, x, shape))}
 OPERATORS: dict[str, Operator] = {
     "Add": lambda _, x, y: x + y,
     "Sub": lambda _, x, y: x - y,

@@ -10,6 +10,7 @@ from onnx import TensorProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.basic import qonnx_make_model
+from torch.nn import functional as F
 
 from qtrain.export.errors import ProofError
 from qtrain.export.execute import Executor
@@ -80,6 +81,9 @@ def test_bipolar_quant_equals_qonnx_at_zero_too() -> None:
         {"strides": [2, 1]},
         {"dilations": [2, 2]},
         {"group": 2},
+        {"auto_pad": "VALID"},
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
     ],
 )
 def test_convolution_equals_qonnx(attributes: dict) -> None:
@@ -90,8 +94,40 @@ def test_convolution_equals_qonnx(attributes: dict) -> None:
     np.testing.assert_array_equal(ours, theirs)
 
 
+def test_same_padding_of_a_dilated_convolution_equals_torch() -> None:  # onnxruntime has none
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((2, 3, 3, 3)), torch.from_numpy(rng.standard_normal((2, 3, 8, 9)))
+    model = one_node("Conv", (1, 3, 8, 9), {"w": weight}, auto_pad="SAME_UPPER", dilations=[2, 1])
+    expected = F.conv2d(x, torch.from_numpy(weight.astype(np.float32)).double(), padding="same", dilation=(2, 1))
+    torch.testing.assert_close(Executor(model)(x)["y"], expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [[6, -1], [1, 24], [0, 12], [2, 3, 4]])
+def test_a_constant_is_reshaped_as_it_stands(shape: list[int]) -> None:
+    weight = np.arange(24.0).reshape(2, 12)
+    model = one_node("Reshape", weight.shape, {"shape": np.zeros(len(shape))})
+    model.set_initializer("shape", np.array(shape, dtype=np.int64))
+    theirs = execute_onnx(model, {"x": weight.astype(np.float32)})["y"]
+    model.set_initializer("x", weight.astype(np.float32))
+    np.testing.assert_array_equal(Executor(model).constants["y"].numpy(), theirs)
+
+
+def test_a_reshaped_batch_keeps_its_images() -> None:
+    model = one_node("Reshape", (1, 24), {"shape": np.zeros(3)})
+    model.set_initializer("shape", np.array([1, 4, 6], dtype=np.int64))
+    x = torch.arange(120.0).reshape(5, 24)
+    assert torch.equal(Executor(model)(x)["y"], x.double().reshape(5, 4, 6))
+
+
 @pytest.mark.parametrize(
-    "attributes", [{"strides": [2, 2]}, {"strides": [1, 2], "pads": [1, 0, 0, 1]}, {"strides": [2, 2], "ceil_mode": 1}]
+    "attributes",
+    [
+        {"strides": [2, 2]},
+        {"strides": [1, 2], "pads": [1, 0, 0, 1]},
+        {"strides": [2, 2], "ceil_mode": 1},
+        {"strides": [1, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 1], "auto_pad": "SAME_LOWER"},
+    ],
 )
 def test_max_pool_equals_qonnx(attributes: dict) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 9, 9)).astype(np.float32)
@@ -127,6 +163,13 @@ def test_equal_logits_give_the_lower_class_even_with_rounding_noise() -> None:
 def test_an_operator_it_cannot_execute_is_named() -> None:
     with pytest.raises(ProofError, match="'Softsign': cannot execute operator 'Softsign'"):
         Executor(one_node("Softsign", (1, 3), {}))
+
+
+def test_shapes_that_do_not_fit_are_told_with_the_node() -> None:
+    model = one_node("Reshape", (1, 6), {"shape": np.zeros(2)})
+    model.set_initializer("shape", np.array([1, 4], dtype=np.int64))
+    with pytest.raises(ProofError, match="'Reshape': cannot execute this Reshape: shape"):
+        Executor(model)(torch.ones(2, 6))
 
 
 @settings(max_examples=60, deadline=None)

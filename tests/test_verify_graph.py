@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import qonnx
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -33,6 +34,18 @@ def test_every_step_is_compared_with_the_file_itself_on_random_images(bare: Path
     assert stages[-1]["step"] == "step_create_dataflow_partition"  # a bare file has no golden pair for what follows
     assert {(s["equal"], s["images"], s["tensors"], s["of_tensors"]) for s in stages} == {(256, 256, 4, 4)}
     assert list(tree(bare.parent)) == ["net.onnx"]
+
+
+@pytest.mark.usefixtures("finn_plus")
+def test_a_float_network_with_padding_by_name_is_executed_and_refused_with_the_mend(cli: Callable) -> None:
+    file = Path(qonnx.__file__).parent / "data" / "onnx" / "mnist-conv" / "model.onnx"
+    outcome = cli("verify", file, "--finn", "--images", "20")
+    assert outcome.status == 3, outcome
+    assert "20 of 20 images equal" in outcome.out
+    assert "Traceback" not in outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("qtrain: proof failed: FINN failed in step_create_dataflow_partition")
+    assert "at the network: build it of brevitas.nn layers" in last
 
 
 def test_random_images_are_the_same_each_time_and_of_the_graphs_shape(bare: Path) -> None:
