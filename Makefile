@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-bench format results help
+.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-bench campaign format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -91,6 +91,10 @@ gpu-bench:
 	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks VGG11_4W4A --batch-sizes 100 --precision fast --epochs 3
 	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks WRN20_4W4A --width 10 --batch-sizes 100 --precision fast --epochs 2
 	$(PYTHON_HERE) -W ignore benchmarks/many_runs.py --device cuda --runs 8 --jobs 1,2,4,8 --epochs 2 --rounds 3
+
+#: make campaign go on with the evidence on CIFAR-10, two runs at a time (a day); ARGS=--status, ARGS="--max-hours 2"
+campaign: .venv/.base
+	$(BIN)/python -m benchmarks.campaign $(ARGS)
 
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base
