@@ -141,6 +141,7 @@ class Campaign:
             start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on
         ) as child:
             self._children.add(child)
+            _yield_to_all(child.pid)
             said, _ = child.communicate()
             self._children.discard(child)
         last = (said.strip().splitlines() or [""])[-1]
@@ -163,6 +164,13 @@ class Campaign:
         partial = RECORDS / f".{run.name}.partial"
         partial.write_text(whole)
         partial.replace(RECORDS / f"{run.name}.jsonl")
+
+
+def _yield_to_all(process: int) -> None:
+    """Lower the priority of a process' session: where Linux groups processes by session, nice counts only inside."""
+    group = Path(f"/proc/{process}/autogroup")
+    if group.exists():
+        group.write_text("19")
 
 
 def _now() -> str:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from math import isfinite
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 from qtrain.errors import UserError
 from qtrain.models.bits import FLOAT, BitWidths
@@ -12,6 +14,7 @@ from qtrain.models.names import NetworkName, parse_name
 from qtrain.models.network import Network
 from qtrain.models.quantizers import Scales, Scaling, check_scaling
 from qtrain.models.zoo import FAMILIES, Family
+from qtrain.recipe import Recipe
 
 ScalingOrAuto = Literal["auto", Scaling]
 
@@ -35,9 +38,9 @@ def check_network(name: str) -> NetworkName:
 
 
 def build_model(
-    name: str,
+    network: str | Recipe,
     *,
-    num_classes: int = 10,
+    num_classes: int | None = None,
     in_channels: int = 3,
     image_size: int | None = None,
     width: float = 1.0,
@@ -47,16 +50,20 @@ def build_model(
     power_of_two: bool = False,
     per_channel: bool = False,
 ) -> Network:
-    """Build an untrained network, e.g. ``build_model("CNV_1W2A")``.
+    """Build an untrained network: all that a recipe says of it, or ``build_model("CNV_1W2A")`` for a quick look.
 
-    Initial weights come from torch's global generator: call ``torch.manual_seed`` first for a repeatable start.
+    A recipe's initial weights come from its seed. Those of a name come from torch's global generator: call
+    ``torch.manual_seed`` first for a repeatable start.
 
     Args:
-        name: ``CNV_1W2A`` (Brevitas' style), ``cnv-w1a2`` (FINN's), or ``CNV_FLOAT`` for the unquantized twin.
-        num_classes: logits an image.
+        network: a ``Recipe``, or a name: ``CNV_1W2A`` (Brevitas' style), ``cnv-w1a2`` (FINN's), or ``CNV_FLOAT`` for
+            the unquantized twin.
+        num_classes: logits an image; by default 10, or the classes of the recipe's data set.
         in_channels: image channels.
-        image_size: height and width of the images; the family's usual ones by default.
-        width: multiplies all channel counts (0.25 for small machines, 10 for WRN-20-10).
+        image_size: height and width of the images; by default the family's usual ones, or those of the recipe's data
+            set.
+        width: multiplies all channel counts (0.25 for small machines, 10 for WRN-20-10). This and what follows is the
+            recipe's to say, where there is one.
         bits: other bits for single layers, ``"first=8,last=8,stage2.*=4"``; see `qtrain.models.bits.parse_bits`.
         input_bits: of the first quantizer, 1 to 8.
         scaling: where quantizers' ranges come from: "constant", "learned" or "statistics"; "auto" is the family's own.
@@ -65,8 +72,55 @@ def build_model(
 
     Raises:
         UserError: any argument outside its range, bits for a layer that does not exist, or an option changed for
-            quantizers that the network has not.
+            quantizers that the network has not; a recipe and options that it has too, or that names weights.
     """
+    options: dict[str, Any] = {"width": width, "bits": bits, "input_bits": input_bits, "scaling": scaling}
+    options |= {"power_of_two": power_of_two, "per_channel": per_channel}
+    if isinstance(network, str):
+        classes = 10 if num_classes is None else num_classes
+        return _build(network, classes, in_channels, image_size, **options)
+    _check_described(network, options)
+    own = {name: getattr(network, name) for name in options}
+    classes, size = _shape(network, num_classes, image_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(network.seed)
+        return _build(network.network, classes, in_channels, size, **own)
+
+
+def _check_described(recipe: Recipe, options: Mapping[str, object]) -> None:
+    """See that nothing is said twice, and that the recipe asks for nothing but its network."""
+    defaults = {"width": 1.0, "bits": "", "input_bits": 8, "scaling": "auto", "power_of_two": False}
+    defaults |= {"per_channel": False}
+    if twice := [name for name, value in options.items() if value != defaults[name]]:
+        raise UserError(f"the recipe says the {twice[0]}; change it there, with recipe.replace({twice[0]}=...)")
+    if recipe.init_from is not None:
+        raise UserError(
+            f"build_model reads no weights, and the recipe starts from {recipe.init_from}; take "
+            "qtrain.experiments.run.initial_model(recipe), or train_recipe, which does all of it"
+        )
+
+
+def _shape(recipe: Recipe, num_classes: int | None, image_size: int | None) -> tuple[int, int]:
+    """Classes and size of the images: what is given, else those of the recipe's data set."""
+    from qtrain import data  # its readers take time to import, and a name needs none of them
+
+    classes = len(data.class_names(recipe.data)) if num_classes is None else num_classes
+    return classes, data.image_size(recipe.data) if image_size is None else image_size
+
+
+def _build(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | None,
+    *,
+    width: float,
+    bits: str,
+    input_bits: int,
+    scaling: ScalingOrAuto,
+    power_of_two: bool,
+    per_channel: bool,
+) -> Network:
     parsed = check_network(name)
     family = FAMILIES[parsed.family]
     size = family.image_size if image_size is None else image_size

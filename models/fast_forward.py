@@ -115,6 +115,11 @@ def plain_forward(model: nn.Module) -> None:
         del layer.fast, layer.source
 
 
+def plain_class(module: nn.Module) -> type:
+    """Return a layer's class without the fast forward pass."""
+    return _PLAIN.get(type(module), type(module))
+
+
 def _fast_layers(model: nn.Module) -> list[Any]:
     return [layer for layer in model.modules() if type(layer) in _PLAIN]
 
@@ -127,7 +132,7 @@ def _read(layer: Any) -> FastQuantizer | None:
         if not proxy.is_quant_enabled:
             return None
         relu = isinstance(proxy.fused_activation_quant_proxy.activation_impl, nn.ReLU)
-        return fast_quantizer(proxy.fused_activation_quant_proxy.tensor_quant, relu=relu)
+        return fast_quantizer(proxy, relu=relu)
     if layer.output_quant.is_quant_enabled or layer.bias_quant.is_quant_enabled:
         return None
-    return fast_quantizer(layer.weight_quant.tensor_quant) if layer.weight_quant.is_quant_enabled else None
+    return fast_quantizer(layer.weight_quant) if layer.weight_quant.is_quant_enabled else None

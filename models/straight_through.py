@@ -102,10 +102,11 @@ def edges_of(scale: float, low: float, high: float) -> Edges:
 class FastQuantizer:
     """What stands in for a Brevitas quantizer.
 
-    It holds the quantizer, so that a copy of the network reads the copy's scales.
+    It holds the quantizer's owner, so that a copy of the network reads the copy's scales, and a network that has loaded
+    a state the loaded ones: Brevitas makes its quantizers anew for that.
 
     Attributes:
-        quantizer: Brevitas' own, asked for scales that are trained or follow the weights.
+        proxy: Brevitas' module that owns the quantizer and may replace it.
         low: least integer.
         high: largest integer.
         constant: the scale, where it is one.
@@ -114,13 +115,18 @@ class FastQuantizer:
         relu: a ReLU comes before it.
     """
 
-    quantizer: nn.Module
+    proxy: nn.Module
     low: float
     high: float
     constant: float | None
     edges: Edges = _ALL
     clamps: bool = False
     relu: bool = False
+
+    @property
+    def quantizer(self) -> nn.Module:
+        """Brevitas' own, asked for scales that are trained or follow the weights."""
+        return tensor_quantizer(self.proxy)
 
     @property
     def largest(self) -> float:
@@ -146,31 +152,39 @@ class FastQuantizer:
         return Fixed.apply(x, self.constant, self.low, self.high, self.edges)
 
 
-def fast_quantizer(quantizer: nn.Module, *, relu: bool = False) -> FastQuantizer | None:
+def tensor_quantizer(proxy: Any) -> nn.Module:
+    """Return the quantizer that a layer's ``act_quant`` or ``weight_quant`` has at present."""
+    fused = getattr(proxy, "fused_activation_quant_proxy", None)
+    quantizer: nn.Module = (proxy if fused is None else fused).tensor_quant
+    return quantizer
+
+
+def fast_quantizer(proxy: nn.Module, *, relu: bool = False) -> FastQuantizer | None:
     """Read a Brevitas tensor quantizer; None where it does something that is not known here.
 
     Args:
-        quantizer: Brevitas' ``tensor_quant``.
+        proxy: Brevitas' ``act_quant`` or ``weight_quant`` of a layer.
         relu: a ReLU comes before it.
     """
+    quantizer = tensor_quantizer(proxy)
     if isinstance(quantizer, BinaryQuant | ClampedBinaryQuant):
-        return _sign(quantizer) if not relu else None
+        return _sign(proxy, quantizer) if not relu else None
     if isinstance(quantizer, RescalingIntQuant):
-        return _integers(quantizer, relu)
+        return _integers(proxy, quantizer, relu)
     return None
 
 
-def _sign(quantizer: Any) -> FastQuantizer | None:
+def _sign(proxy: nn.Module, quantizer: Any) -> FastQuantizer | None:
     if not isinstance(quantizer.scaling_impl, ConstScaling) or not _at_once(quantizer):
         return None
     scale = float(quantizer.scaling_impl(torch.zeros(1, device=_device(quantizer))))
     clamps = type(quantizer) is ClampedBinaryQuant
     limits = torch.tensor([-scale, scale])
     low, high = torch.nextafter(limits, limits * torch.inf).tolist()
-    return FastQuantizer(quantizer, -1.0, 1.0, scale, (low, high) if clamps else _ALL, clamps)
+    return FastQuantizer(proxy, -1.0, 1.0, scale, (low, high) if clamps else _ALL, clamps)
 
 
-def _integers(quantizer: Any, relu: bool) -> FastQuantizer | None:
+def _integers(proxy: nn.Module, quantizer: Any, relu: bool) -> FastQuantizer | None:
     inner = quantizer.int_quant
     known = (
         isinstance(quantizer.zero_point_impl, ZeroZeroPoint)
@@ -188,12 +202,12 @@ def _integers(quantizer: Any, relu: bool) -> FastQuantizer | None:
     if relu and low != 0:
         return None
     if not isinstance(quantizer.scaling_impl, ConstScaling):
-        return FastQuantizer(quantizer, low, high, None, clamps=clamps, relu=relu)
+        return FastQuantizer(proxy, low, high, None, clamps=clamps, relu=relu)
     scale = float(_scale(quantizer, torch.zeros(1, device=_device(quantizer))))
     edges = edges_of(scale, low, high) if clamps else _ALL
     if relu:  # whose gradient is 0 at 0
         edges = (0.0, edges[1])
-    return FastQuantizer(quantizer, low, high, scale, edges, clamps, relu)
+    return FastQuantizer(proxy, low, high, scale, edges, clamps, relu)
 
 
 def _scale(quantizer: Any, x: Tensor) -> Tensor:

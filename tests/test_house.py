@@ -18,7 +18,7 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 
 # Package -> what of qtrain it may import besides itself; errors and files may be imported by all.
 ALLOWED: dict[str, set[str]] = {
-    "qtrain.models": set(),
+    "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),
     "qtrain.module_state": set(),
     "qtrain.schedulers": {"qtrain.module_state"},
@@ -29,7 +29,15 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.report": {"qtrain.report.statistics", "qtrain.schedulers"},
     "qtrain.recipe": set(),
     "qtrain.recipes": set(),
-    "qtrain.training": {"qtrain", "qtrain.schedulers", "qtrain.optimizers", "qtrain.data", "qtrain.recipe"},
+    "qtrain.training": {
+        "qtrain",
+        "qtrain.module_state",
+        "qtrain.schedulers",
+        "qtrain.optimizers",
+        "qtrain.data",
+        "qtrain.models",  # the fast forward pass, and whether a model is its recipe's
+        "qtrain.recipe",
+    },
     "qtrain.experiments": {
         *("qtrain.training", "qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
         "qtrain",  # the version, which every node of a cluster must have

@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 
-from qtrain.data import FolderSplit, class_names, image_size, load_data
+from qtrain.data import FolderSplit, class_names, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.start import read_start
 from qtrain.export import Proof, check_target, export_finn
 from qtrain.export.finn_folder import check_destination
 from qtrain.models import Network, build_model, parse_name
-from qtrain.models.fast_forward import fast_forward
 from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import AUTO, Recipe
 from qtrain.training import Result, Watcher, train
@@ -23,24 +22,14 @@ FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof:
 
 
 def model_of(recipe: Recipe, data_root: str | Path | None = None) -> Network:
-    """Build the recipe's network, its initial weights drawn from the recipe's seed.
+    """Build the recipe's network, its initial weights drawn from the recipe's seed; ``init_from`` plays no part.
 
     Args:
         recipe: of the run.
         data_root: where ImageNet's tree lies, whose folders are its classes; else QTRAIN_DATA.
     """
-    torch.manual_seed(recipe.seed)
-    return build_model(
-        recipe.network,
-        num_classes=len(class_names(recipe.data, data_root)),
-        width=recipe.width,
-        image_size=image_size(recipe.data),
-        bits=recipe.bits,
-        input_bits=recipe.input_bits,
-        scaling=recipe.scaling,
-        power_of_two=recipe.power_of_two,
-        per_channel=recipe.per_channel,
-    )
+    classes = len(class_names(recipe.data, data_root))
+    return build_model(recipe.replace(init_from=None), num_classes=classes)
 
 
 def initial_model(recipe: Recipe, data_root: str | Path | None = None) -> tuple[Network, dict[str, Any] | None]:
@@ -106,9 +95,8 @@ def train_recipe(
         extra = {"lr_range": found}
         say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
     model, start = initial_model(recipe, data_root)
-    fast_forward(model, recipe.precision)
     options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
-    return train(model, recipe, out, extra=extra, **options)
+    return train(model, recipe, out, extra=extra, built=True, **options)
 
 
 def resume_run(
@@ -129,9 +117,8 @@ def resume_run(
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
         model, start = initial_model(recipe, data_root)
         _check_same_start(folder, start)
-    fast_forward(model, recipe.precision)
     options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
-    return train(model, recipe, folder, resume=True, **options)
+    return train(model, recipe, folder, resume=True, built=True, **options)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:

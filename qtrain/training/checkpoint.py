@@ -57,13 +57,19 @@ def check_recipe(state: Mapping[str, Any], recipe: Mapping[str, Any], path: Path
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Any], origin: Path) -> None:
-    """Load ``weights`` into ``model``.
+    """Load ``weights`` into ``model``, which may have entries that it does not save at present.
 
     Raises:
         UserError: they are another network's; names a first entry that does not fit.
     """
+    needed = set(model.state_dict())  # Brevitas saves no range of a layer that has seen no image yet, and misses it
     try:
-        model.load_state_dict(weights)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         detail = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"{origin} does not fit {type(model).__name__} as the recipe describes it: {detail}") from None
+    else:
+        missing = [name for name in missing if name in needed]
+        if not missing and not unexpected:
+            return
+        detail = f"it lacks {missing[0]}" if missing else f"the network has no {unexpected[0]}"
+    raise UserError(f"{origin} does not fit {type(model).__name__} as the recipe describes it: {detail}")

@@ -12,8 +12,10 @@ from torch import nn
 
 from qtrain.data import DataSet, make_batches
 from qtrain.errors import UserError
+from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
+from qtrain.training.check_model import check_labels, check_model, check_same, check_start
 from qtrain.training.distributed import join
 from qtrain.training.evaluate import evaluate
 from qtrain.training.folder import Result, check_free, check_run, has_begun, last_result, load_best, run_folder
@@ -40,6 +42,7 @@ def train(
     watch: Watcher | None = None,
     start: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    built: bool = False,
 ) -> Result:
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
@@ -50,8 +53,9 @@ def train(
     Under torchrun the processes train one run: each has its share of every mini-batch, and the first one writes.
 
     Args:
-        model: takes float images [N, C, H, W] in [0, 1], gives logits [N, classes]. ``model.clip_weights()``, where it
-            exists, is called after each step.
+        model: takes float images [N, C, H, W] in [0, 1], gives logits [N, classes]: ``build_model(recipe)``, or a
+            module of your own under a network name of your own. ``model.clip_weights()``, where it exists, is called
+            after each step. Brevitas' layers train with the fast forward pass and have their own back afterwards.
         recipe: decides everything else.
         out: new or empty folder, or with ``resume`` the folder of the run.
         data: instead of loading what the recipe names.
@@ -62,9 +66,11 @@ def train(
         watch: told where the run is.
         start: where the model's weights come from, for the run's record.
         extra: more entries for the run's record.
+        built: ``model`` was built from ``recipe`` a moment ago, so that this need not be looked at again.
 
     Raises:
-        UserError: data, device or folder are not as needed, or the loss is not finite.
+        UserError: data, device or folder are not as needed, the model is not the recipe's or gives no logits of the
+            data's classes, or the loss is not finite.
         Interrupted: Ctrl-C or ``stop``; the state is saved.
     """
     ranks = join()
@@ -75,7 +81,11 @@ def train(
         check_run(out, recipe)
     else:
         check_free(out)
+        check_start(recipe, start)
     data = load_splits(recipe, data_root) if data is None else thinned(data, recipe)
+    check_labels(data)
+    if not built:
+        check_same(model, recipe, data)
     data = data.to(where)
     batches = make_batches(
         data.train,
@@ -91,8 +101,9 @@ def train(
         keep_freed_memory()
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
     model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
+    check_model(model, data)
     ranks.start_alike(model)
-    session = make_session(model, recipe, batches, ranks)
+    session = make_session(model, recipe, batches, ranks, classes=data.classes)
     if resume:
         if result := last_result(out):
             load_best(model, recipe, out, where)
@@ -104,6 +115,7 @@ def train(
     facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
     computer = machine(where, ranks.size)
 
+    left = fast_forward(model, recipe.precision)
     ranks.wait()  # all have looked at the folder
     folder = run_folder(out, recipe, resume or not ranks.is_first)
     fast = recipe.precision == "fast"
@@ -112,7 +124,8 @@ def train(
         if records.empty:
             run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **computer}
             began = {"start": dict(start)} if start else {}
-            records.write({**run, "recipe": recipe.to_dict(), **began, **(extra or {})})
+            forward = {"precision": recipe.precision, "brevitas": left}  # layers that keep Brevitas' forward pass
+            records.write({**run, "recipe": recipe.to_dict(), "forward": forward, **began, **(extra or {})})
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
         try:
@@ -174,11 +187,14 @@ def train(
             load_best(model, recipe, out, where)
             test = evaluate(model, data.test, loss_function, ranks=ranks)
             result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
-            records.write({"type": "result", **asdict(result), "test_loss": test.loss, **facts, **computer})
+            records.write(
+                {"type": "result", **asdict(result), "test_loss": test.loss, "resumed": at.resumed, **facts, **computer}
+            )
             return result
         finally:
             watch.finish()
             records.close()
+            plain_forward(model)
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,10 @@ from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
 from qtrain.training.captured import StaticStep, can_capture
+from qtrain.training.check_model import check_logits
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
+from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
 from qtrain.training.make_method import make_method
 from qtrain.training.methods import Method
 
@@ -37,6 +39,7 @@ class Position:
     lr: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = -1.0
+    resumed: int = 0
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Session:
         forward: what a step calls: the model, or the same compiled.
         ranks: the processes of the run.
         captures: whether steps become a CUDA graph where the device and the optimizer allow it.
+        classes: of the data, which the logits of every step are held to; None looks at nothing.
     """
 
     model: nn.Module
@@ -60,7 +64,12 @@ class Session:
     forward: Callable[[Tensor], Tensor]
     ranks: Ranks = ALONE
     captures: bool = True
+    classes: int | None = None
     _static: StaticStep | None = None
+    _start: dict[str, bool | int | float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start = numbers_by_name(self.model)
 
     @property
     def captured(self) -> bool:
@@ -83,7 +92,10 @@ class Session:
             labels: int64 [B].
             backward: fill the gradients; without it the loss alone is computed.
         """
-        value = loss(self.forward(images), labels)
+        logits = self.forward(images)
+        if self.classes is not None:  # some networks give other outputs in training than in evaluation
+            check_logits(logits, len(labels), self.classes, type(self.model).__name__)
+        value = loss(logits, labels)
         if backward:
             self.optimizer.zero_grad()
             value.backward()
@@ -155,6 +167,7 @@ class Session:
         return {
             "recipe": recipe.to_dict(),
             "model": self.model.state_dict(),
+            "hidden": hidden_state(self.model, self._start),
             "method": self.method.state_dict(),
             "position": asdict(self.at),
             "rng": torch.get_rng_state(),
@@ -168,11 +181,13 @@ class Session:
         if missing := [name for name in self.state(recipe) if name not in state]:
             raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
         checkpoint.load_weights(self.model, state["model"], path)
+        restore_hidden_state(self.model, state["hidden"], self._start)
         # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
         self.method = make_method(self.model, recipe, len(self.batches))
         self.method.load_state_dict(state["method"])
         self._static = None
         self.at = Position(**state["position"])
+        self.at.resumed += 1
         torch.set_rng_state(state["rng"].cpu())
         if device.type == "cuda" and state["cuda_rng"]:
             here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
@@ -197,7 +212,10 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_session(model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE) -> Session:
+def make_session(
+    model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE, classes: int | None = None
+) -> Session:
     """A run at its start, with what the recipe's scheduler stands for."""
     forward = Compiled(model) if recipe.compile else model
-    return Session(model, make_method(model, recipe, len(batches)), batches, Position(), forward, ranks)
+    method = make_method(model, recipe, len(batches))
+    return Session(model, method, batches, Position(), forward, ranks, classes=classes)
