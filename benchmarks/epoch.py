@@ -22,7 +22,6 @@ from common import RESULTS, append, show, spread
 
 from qtrain.data import DataSet, Split
 from qtrain.models import build_model
-from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training import train
 
@@ -37,8 +36,7 @@ def images(count: int) -> Split:
 
 def epochs_of(recipe: Recipe, data: DataSet, device: str) -> list[dict[str, Any]]:
     """Train, and return the epochs' records."""
-    model = build_model(recipe.network, width=recipe.width)
-    fast_forward(model, recipe.precision)
+    model = build_model(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
         train(model, recipe, out, data=data, device=device)

@@ -28,7 +28,6 @@ from qtrain.data import DataSet, Split
 from qtrain.experiments.engines import Died
 from qtrain.experiments.processes import SideBySide, threads_each
 from qtrain.models import build_model
-from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training import Watcher, train
 from qtrain.training.session import choose_device
@@ -64,9 +63,7 @@ class Run:
 
     def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> dict[str, int]:
         """Train."""
-        torch.manual_seed(self.recipe.seed)
-        model = build_model(self.recipe.network, width=self.recipe.width)
-        fast_forward(model, self.recipe.precision)
+        model = build_model(self.recipe)
         validation = images(min(VALIDATION, self.images))
         data = DataSet("cifar10", 10, CLASSES, "holdout", True, images(self.images), validation, validation)
         train(model, self.recipe, self.folder, data=data, device=self.device, watch=watch, stop=stop)

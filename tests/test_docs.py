@@ -16,6 +16,7 @@ from benchmarks.docs_pages import DOCS, command_parsers, filled, pages
 from benchmarks.docs_rules import findings, lint_rules, read_probes, recorded_findings
 from benchmarks.docs_topics import TOPICS
 from qtrain.cli import _COMMANDS
+from qtrain.experiments.run import load_run
 from qtrain.export.boards import BOARDS
 from qtrain.models import build_model
 
@@ -158,7 +159,8 @@ def test_probes_are_read_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("code", marked_blocks().values(), ids=marked_blocks())
-def test_marked_python_runs(code: str) -> None:
+def test_marked_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "docs", "exec"), {"__name__": "docs"})
 
 
@@ -166,19 +168,44 @@ def readme_block(word: str) -> str:
     return next(c for kind, c in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python" and word in c)
 
 
-def test_the_readmes_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    smaller = {
-        "cifar10": "digits",
-        "epochs=100": "epochs=1, train_size=100",
-        "(recipe.network)": "(recipe.network, width=0.125)",
-    }
-    code = readme_block("export_finn")
-    for theirs, ours in smaller.items():
+def smaller(code: str, changes: dict[str, str]) -> str:
+    """Return a page's code with what would take long in another size."""
+    for theirs, ours in changes.items():
         assert theirs in code
         code = code.replace(theirs, ours)
-    exec(compile(code, "README", "exec"), {})
-    assert (tmp_path / "runs/b/best.pt").is_file()
+    return code
+
+
+def test_the_readmes_training_runs_and_its_export_is_of_what_it_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {"cifar10": "digits", "epochs=100": "epochs=1, train_size=100", "width=0.5": "width=0.125"}
+    code = smaller(readme_block("export_finn"), {**changes, "(recipe.data).test": "(recipe.data).test.take(50)"})
+    names: dict[str, Any] = {}
+    exec(compile(code, "README", "exec"), names)
+    recipe, model = load_run(tmp_path / "runs/b")
+    assert recipe == names["recipe"]
+    assert all(torch.equal(value, names["model"].state_dict()[name]) for name, value in model.state_dict().items())
+    assert (tmp_path / "runs/b/finn/manifest.json").is_file()
+
+
+PAGES = {
+    "sweep": {"[1, 2, 4]": "[1]", "epochs=12": "epochs=1, train_size=100", "width=0.25": "width=0.125"},
+    "search": {"[1, 2, 4, 8]": "[1, 2]", "epochs=12, search": "epochs=1, train_size=100, width=0.125, search"},
+}
+PAGES["search"] |= {"plan_search(20, recipe_epochs=12": "plan_search(2, recipe_epochs=1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_sweeps_of_the_pages_train_and_export(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = (c for kind, c in BLOCK.findall((DOCS / f"{page}.md").read_text()) if "plan_sweep(" in c)
+    names: dict[str, Any] = {}
+    exec(compile(smaller(code, PAGES[page]), page, "exec"), names)
+    assert names["rows"]
+    assert all(row["test_accuracy"] is not None and row["proof"] for row in names["rows"])
 
 
 def test_the_readmes_aslr_runs() -> None:
