@@ -3,9 +3,9 @@
 import statistics
 from typing import Any
 
-from records import RESULTS, lines, table
-from speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
-
+from benchmarks import campaign, campaign_pages
+from benchmarks.records import RESULTS, lines, table
+from benchmarks.speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
 from qtrain.report.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 
@@ -185,7 +185,8 @@ def main() -> None:
     one_rate = no_retuning()
     lead_readme(one_rate)
     sections = {
-        "One learning rate at every bit width": one_rate,
+        "The campaign: all of CIFAR-10": campaign_pages.written(campaign.finished()),
+        "One learning rate at every bit width, on digits": one_rate,
         "From CIFAR-10 to FINN": cifar_to_finn(),
         "ASLR against other schedules, in the order of running": f"{CHOICES}\n\n{comparisons()}",
         "Schedulers across bit widths": f"{GRIDS}\n\n{grids()}",

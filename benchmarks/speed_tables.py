@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from records import NOT_YET, lines, spread, table
+from benchmarks.records import NOT_YET, lines, spread, table
 
 ONE = {"median": 1.0, "min": 1.0, "max": 1.0}
 CEILING = "products alone"
