@@ -159,7 +159,7 @@ def no_retuning_lines(data: Experiment) -> list[str]:
         f"with each lr of {grid} ({len(facts.items('tuning_seeds'))} run(s) a rate) and the one that was best on "
         "validation images taken. Differences are paired by seed, in points, with the 95 % interval of their mean.",
         words_line(facts.number("tolerance")),
-        "In brackets behind it: further seeds that would decide if mean and spread stayed as they are.",
+        "In brackets behind undecided: the further seeds that would decide if mean and spread stayed as they are.",
     ]
 
 
