@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from qtrain.recipe import Recipe
+from qtrain.recipe import Recipe, dump_recipe
 
 RECIPE = Recipe("CNV_1W1A", "digits", epochs=3, batch_size=50, optimizer="adam", lr=0.02, width=0.125).to_dict()
 ACCURACIES = {"aslr": (81.5, 83.25, 82.0), "multistep": (82.0, 82.0, 81.75), "cosine": (80.0, 84.5, 81.0)}
@@ -82,12 +82,14 @@ def write_graph(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_run(folder: Path, scheduler: str, seed: int, accuracy: float) -> None:
+def write_run(
+    folder: Path, scheduler: str, seed: int, accuracy: float, recipe: dict[str, Any] = RECIPE, best: float = 80.0
+) -> None:
     folder.mkdir(parents=True)
     facts = {"device": "cpu: x86_64", "threads": 2, "python": "3.11.7", "versions": {"torch": "2.13.0"}, "commit": None}
     run: dict[str, Any] = {"type": "run", "date": "2026-11-23T14:50:45+00:00", **facts}
-    lines = [{**run, "recipe": {**RECIPE, "scheduler": scheduler, "seed": seed}}]
-    for i, lr in enumerate(RATES[scheduler]):
+    lines = [{**run, "recipe": {**recipe, "scheduler": scheduler, "seed": seed}}]
+    for i, lr in enumerate(RATES.get(scheduler, RATES["aslr"])):
         lines.append(
             {
                 "type": "epoch",
@@ -101,9 +103,19 @@ def write_run(folder: Path, scheduler: str, seed: int, accuracy: float) -> None:
                 "draws": {"conv1": lr * 1.1, "fc1": lr * 0.9},
             }
         )
-    result = {"test_accuracy": accuracy, "validation_accuracy": 80.0, "best_epoch": 2 + seed % 2, "epochs": 3}
+    result = {"test_accuracy": accuracy, "validation_accuracy": best, "best_epoch": 2 + seed % 2, "epochs": 3}
     lines.append({"type": "result", **result, "seconds": 6.0, "test_loss": 0.4, **facts})
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_cell(recipe: Recipe, folder: Path, accuracy: float | None, best: float = 80.0) -> None:
+    """Write what a run of three epochs leaves, or with no accuracy one that diverged: all that a command reads."""
+    if accuracy is None:
+        folder.mkdir(parents=True)
+        (folder / "failed.json").write_text('{"reason": "the loss is nan at step 2"}')
+    else:
+        write_run(folder, recipe.scheduler, recipe.seed, accuracy, recipe.to_dict(), best)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe))
 
 
 def write_comparison(

@@ -142,6 +142,11 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("no seeds", [*COMPARE, "--seeds", "0"], ["seeds must be 1 or more, but got 0"]),
     ("seeds in words", [*COMPARE, "--seeds", "few"], ["seeds must be a whole number, but got 'few'"]),
     ("tolerance below 0", [*COMPARE, "--tolerance", "-1"], ["tolerance must be 0 points or more, but got -1.0"]),
+    (
+        "undecided is another word",
+        [*COMPARE, "--undecided", "maybe"],
+        ["undecided must be ok or fail, but got 'maybe'"],
+    ),
     ("nothing to compare with", [*COMPARE, "--schedulers", "aslr"], ["aslr and at least one other, each once"]),
     ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], ["aslr and at least one other, each once"]),
     ("twice the same", [*COMPARE, "--schedulers", "aslr,aslr"], ["aslr and at least one other, each once"]),

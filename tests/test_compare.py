@@ -1,4 +1,4 @@
-"""Comparisons: what is trained, what is kept, and that the exit status says whether ASLR falls short."""
+"""Comparisons: what is trained, what is kept, and that the exit status is the verdict's."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from qtrain.experiments.compare import export_cells, parse_tuning
 from qtrain.experiments.run import model_of, train_recipe
 from qtrain.export import ProofError
 from qtrain.recipe import Recipe, dump_recipe
+from qtrain.report.verdict import Answer
 from qtrain.training import Interrupted, train
 from qtrain.training.records import RECORDS, read_records
 
@@ -141,33 +142,33 @@ def test_more_seeds_add_runs_to_those_there(cmp: Path, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("aslr", "multistep", "tolerance", "behind"),
+    ("aslr", "multistep", "tolerance", "answer"),
     [
-        ([80.0], [80.5], 0.5, None),  # exactly the tolerance
-        ([80.0], [80.75], 0.5, (-0.75, None)),  # one seed: the difference itself
-        ([80.0, 90.0], [80.5, 90.5], 0.5, None),  # no spread: the interval is a point
-        ([80.0, 91.0], [80.0, 90.0], 5.0, (0.5, 0.5 - 12.7062 / 2)),  # ahead, but it may be 5.85 behind
-        ([80.0, 91.0], [80.0, 90.0], 6.0, None),
-        ([90.0, 90.0], [10.0, 10.0], 0.0, None),
+        ([80.0], [80.0], 0.5, Answer.UNDECIDED),  # one seed, always
+        ([80.0, 90.0], [80.5, 90.5], 0.5, Answer.HOLDS),  # no spread: the interval is a point, and at the tolerance
+        ([80.0, 90.0], [81.0, 91.0], 0.5, Answer.SHORT),
+        ([80.0, 91.0], [80.0, 90.0], 5.0, Answer.UNDECIDED),  # ahead, but it may be 5.85 behind
+        ([80.0, 91.0], [80.0, 90.0], 6.0, Answer.HOLDS),
     ],
 )
-def test_a_shortfall_is_a_lower_end_of_the_interval_beyond_the_tolerance(
-    recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, behind: tuple | None
+def test_a_comparison_is_judged_by_the_pairs_of_its_seeds(
+    recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, answer: Answer
 ) -> None:
     cells = [Cell("aslr", s, Path(f"a{s}"), v) for s, v in enumerate(aslr)]
     cells += [Cell("multistep", s, Path(f"m{s}"), v) for s, v in reversed(list(enumerate(multistep)))]
-    shortfalls = Comparison(recipe, tuple(cells), tolerance).shortfalls
-    found = {name: (d and d.mean, d and d.low) for name, d in shortfalls.items()}
-    assert found == ({} if behind is None else {"multistep": (behind[0], behind[1] and pytest.approx(behind[1]))})
+    (found,) = Comparison(recipe, tuple(cells), tolerance).verdicts
+    assert (found.baseline, found.answer) == ("multistep", answer)
 
 
 def test_a_rival_that_wins_fails_the_comparison_only_where_it_is_named(recipe: Recipe) -> None:
     won = {"aslr": 80.0, "multistep": 80.0, "prodigy": 90.0}
-    cells = tuple(Cell(s, 0, Path(s), accuracy) for s, accuracy in won.items())
-    assert Comparison(recipe, cells, 0.5).judged == ("multistep",)
-    assert not Comparison(recipe, cells, 0.5).shortfalls
-    assert list(Comparison(recipe, cells, 0.5, against=("prodigy", "multistep")).shortfalls) == ["prodigy"]
-    assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences("aslr") == [10.0]
+    cells = tuple(Cell(s, seed, Path(f"{s}{seed}"), accuracy) for s, accuracy in won.items() for seed in (0, 1))
+    assert [v.baseline for v in Comparison(recipe, cells, 0.5).verdicts] == ["multistep"]
+    assert Comparison(recipe, cells, 0.5).to_dict()["verdict"]["answer"] == "holds"
+    named = Comparison(recipe, cells, 0.5, against=("prodigy", "multistep"))
+    assert {v.baseline: v.answer for v in named.verdicts} == {"prodigy": Answer.SHORT, "multistep": Answer.HOLDS}
+    assert named.to_dict()["verdict"]["answer"] == "falls short"
+    assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences("aslr") == [10.0, 10.0]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Re
     comparison = compare(broken, out, seeds=1, watch=watch)
     assert watch.count > 0
     assert [c.test_accuracy for c in comparison.cells] == [None, None]
-    assert comparison.shortfalls == {"multistep": None}
+    assert [v.answer for v in comparison.verdicts] == [Answer.SHORT]
     summary = json.loads((out / "comparison.json").read_text())
     assert summary["cells"] == []
     assert [c["scheduler"] for c in summary["failed"]] == ["aslr", "multistep"]
@@ -243,7 +244,7 @@ def test_a_rival_that_diverges_stops_no_other_and_fails_nothing(recipe: Recipe, 
     found = compare(wild, tmp_path / "cmp", seeds=1, schedulers=("l4mom", "aslr", "multistep"), tolerance=100)
     assert [c.scheduler for c in found.cells if c.failed] == ["l4mom"]
     assert len(found.accuracies("aslr")) == len(found.accuracies("multistep")) == 1
-    assert not found.shortfalls
+    assert [v.one_seed for v in found.verdicts] == [True]
 
 
 @pytest.mark.slow
@@ -268,7 +269,7 @@ def test_the_command_ends_with_status_1_where_aslr_diverged(
     Path("mine.yaml").write_text(dump_recipe(recipe.replace(lr=1e30)))
     outcome = cli("compare", *FLAGS, "--seeds=1")
     assert outcome.status == 1
-    assert "aslr or multistep has a run without an accuracy, so they cannot be compared" in outcome.err
+    assert outcome.err == "qtrain: ASLR falls short of multistep: ASLR diverged with seed 3.\n"
     assert "diverged" in outcome.out
 
 
@@ -287,10 +288,15 @@ def test_the_command_ends_with_status_1_and_a_line_where_aslr_falls_short(cmp: P
         set_accuracy(cmp / name, 90.0 if name.startswith("aslr") else 90.75)
     outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
     assert outcome.status == 1
-    interval = "(mean -0.75, 95 % interval -0.75 to -0.75)"  # both seeds differ by as much
-    assert outcome.err == f"qtrain: aslr may be 0.75 points behind multistep {interval}; 0.5 points are allowed\n"
-    found = {"mean": -0.75, "low": -0.75, "high": -0.75, "seeds": 2}
-    assert json.loads((cmp / "comparison.json").read_text())["shortfalls"] == {"multistep": found}
+    said = (
+        "ASLR falls short of multistep: 0.75 points below (95 % interval -0.75 to -0.75, 2 paired seeds); even the "
+        "interval's upper end is beyond the tolerance of 0.5 points."  # both seeds differ by as much
+    )
+    assert outcome.err == f"qtrain: {said}\n"
+    assert outcome.out.endswith(f"\n{said}\n")
+    found = json.loads((cmp / "comparison.json").read_text())["verdict"]
+    assert found["answer"] == found["against"]["multistep"]["answer"] == "falls short"
+    assert found["against"]["multistep"]["difference"]["high"] == -0.75
 
 
 def test_two_schedulers_that_win_are_told_in_one_line(
@@ -301,14 +307,12 @@ def test_two_schedulers_that_win_are_told_in_one_line(
     for scheduler, accuracy in (("aslr", 50.0), ("cosine", 51.0), ("constant", 60.0)):
         train_recipe(recipe.replace(scheduler=scheduler), Path("cmp") / f"{scheduler}-seed3")
         set_accuracy(Path("cmp") / f"{scheduler}-seed3", accuracy)
-    words = ["--seeds=1", "--schedulers=aslr, cosine,constant", "--tolerance=0"]
+    words = ["--seeds=1", "--schedulers=aslr, cosine,constant", "--undecided=fail"]
     outcome = cli("compare", *FLAGS, *words)
     assert outcome.status == 1
-    said = "(one seed: the difference itself)"
-    assert outcome.err == (
-        f"qtrain: aslr is 1.00 points behind cosine {said} and aslr is 10.00 points behind constant {said}; "
-        "0 points are allowed\n"
-    )
+    assert outcome.err.count("\n") == 1
+    assert "With it ASLR's test accuracy is 1.00 points below cosine's" in outcome.err
+    assert "With it ASLR's test accuracy is 10.00 points below constant's" in outcome.err
 
 
 def test_a_schedulers_first_run_is_exported_once_and_then_proven_again(cmp: Path, recipe: Recipe) -> None:

@@ -25,8 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.optimizers": {"qtrain.module_state"},
     "qtrain.data": set(),
     "qtrain.report.statistics": set(),
+    "qtrain.report.verdict": {"qtrain.report.statistics"},
     # Figures 3 and 4 are drawn by running ASLR itself
-    "qtrain.report": {"qtrain.report.statistics", "qtrain.schedulers"},
+    "qtrain.report": {"qtrain.report.statistics", "qtrain.report.verdict", "qtrain.schedulers"},
     "qtrain.recipe": set(),
     "qtrain.recipes": set(),
     "qtrain.training": {
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.experiments": {
         *("qtrain.training", "qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
         "qtrain",  # the version, which every node of a cluster must have
-        "qtrain.report.statistics",  # what a comparison is judged by is what its report shows
+        *("qtrain.report.statistics", "qtrain.report.verdict"),  # a comparison is judged by what its report shows
     },
 }
 

@@ -115,7 +115,7 @@ def test_one_seed_without_export_makes_a_report_too(tmp_path: Path) -> None:
     page = Page(write_report(folder).read_text(encoding="utf-8"))
     assert "No run was exported" in page.text
     assert ["multistep", "82.00", "-0.50", DASH, "3", "2"] in page.rows
-    assert "one seed, so the difference itself counts" in page.text
+    assert "Undecided: one seed gives no interval." in page.text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
     page = Page(write_report(tmp_path / "real").read_text(encoding="utf-8"))
     data = read_comparison(tmp_path / "real")
     assert data.differences("multistep") == comparison.differences("multistep")
-    assert data.shortfalls == comparison.shortfalls
+    assert data.verdicts == comparison.verdicts
     for cell in comparison.cells:
         result = json.loads((cell.folder / "records.jsonl").read_text().splitlines()[-1])
         assert cell.test_accuracy == result["test_accuracy"]

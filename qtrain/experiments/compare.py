@@ -15,7 +15,8 @@ from qtrain.experiments.run import export_run
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
-from qtrain.report.statistics import Difference, default_judged, shortfalls
+from qtrain.report.statistics import default_judged
+from qtrain.report.verdict import TOLERANCE, Verdict, judge, verdicts_record
 from qtrain.training import Watcher
 
 BASELINE = "multistep"
@@ -77,10 +78,10 @@ class Comparison:
         return self.against or default_judged(self.schedulers, self.challenger, self.recipe.baseline)
 
     @property
-    def shortfalls(self) -> dict[str, Difference | None]:
-        """Those that the challenger may be behind by more than the tolerance; see ``qtrain.report.statistics``."""
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One against each of the judged; see ``qtrain.report.verdict``."""
         accuracies = {s: self.by_seed(s) for s in self.schedulers}
-        return shortfalls(accuracies, self.seeds, self.challenger, self.judged, self.tolerance)
+        return judge(self.challenger, accuracies, self.judged, self.seeds, self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to ``comparison.json``; folders relative to it."""
@@ -96,7 +97,7 @@ class Comparison:
             "cells": [cell.to_dict() for cell in self.cells if cell.failed is None],
             "failed": [cell.to_dict() for cell in self.cells if cell.failed is not None],
             "differences": {s: self.differences(s) for s in self.schedulers if s != self.challenger},
-            "shortfalls": {s: d.to_dict() if d else None for s, d in self.shortfalls.items()},
+            "verdict": verdicts_record(self.verdicts),
         }
 
 
@@ -158,7 +159,7 @@ def compare(
     *,
     schedulers: Sequence[str] = (CHALLENGER, BASELINE),
     seeds: int = 3,
-    tolerance: float = 0.5,
+    tolerance: float = TOLERANCE,
     challenger: str = CHALLENGER,
     against: Sequence[str] | None = None,
     tuning: Mapping[str, int] | None = None,

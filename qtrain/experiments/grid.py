@@ -14,6 +14,7 @@ from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
+from qtrain.report.verdict import TOLERANCE, worst
 
 GRID = "grid.json"
 FORMAT = 1
@@ -87,7 +88,7 @@ def compare_grid(
     out: Path,
     *,
     seeds: int = 3,
-    tolerance: float = 0.5,
+    tolerance: float = TOLERANCE,
     jobs: int = 1,
     say: Callable[[str], None] = lambda _: None,
     then: Callable[[Comparison], None] = lambda _: None,
@@ -169,10 +170,13 @@ def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Recipe]) -> None:
-    """Those that are complete, in the order given, of all."""
+    """Those that are complete, in the order given, of all, with what is known of each and of the grid so far."""
     planned = [recipe.network for recipe in recipes]
     done = [name for name in planned if name in found]
-    write_json(out / GRID, {"format": FORMAT, "networks": done, "planned": planned})
+    answers = {name: worst(verdict.answer for verdict in found[name].verdicts) for name in done}
+    answer = worst(answers.values(), complete=len(done) == len(planned))
+    verdict = {"answer": str(answer), "networks": {name: str(of) for name, of in answers.items()}}
+    write_json(out / GRID, {"format": FORMAT, "networks": done, "planned": planned, "verdict": verdict})
 
 
 def _check_free(out: Path, folders: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from qtrain.experiments.one_rate import LR_RANGE, fixed_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.experiments.tune import Tuning, tune, tune_cells
 from qtrain.recipe import AUTO, Recipe
+from qtrain.report.verdict import TOLERANCE, judge_each, worst
 from qtrain.training import Watcher
 
 NO_RETUNING = "no_retuning.json"
@@ -24,7 +25,7 @@ def no_retuning(
     plan: Plan,
     out: Path,
     *,
-    tolerance: float = 0.5,
+    tolerance: float = TOLERANCE,
     data_root: str | Path | None = None,
     device: str = "auto",
     jobs: int = 1,
@@ -40,7 +41,7 @@ def no_retuning(
     Args:
         plan: what is to run.
         out: new folder, or that of the same experiment.
-        tolerance: points that ASLR may fall short of the tuned baseline by at each width.
+        tolerance: points that each of ASLR's schedulers may fall short of the tuned baseline by at each width.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
         jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
@@ -162,6 +163,7 @@ def _record(
     spent = {name: {"runs": 0, "seconds": float((lr_range or {}).get("seconds", 0.0))} for name in plan.schedulers}
     spent |= {TUNED: {"runs": all_runs, "seconds": all_seconds}}
     spent |= {CARRIED: {"runs": home.runs, "seconds": home.seconds}}
+    seeds = list(range(plan.at_home.seed, plan.at_home.seed + plan.seeds))
     return {
         "format": FORMAT,
         "recipes": [recipe.to_dict() for recipe in plan.recipes],
@@ -172,11 +174,29 @@ def _record(
         "lr_range": lr_range,
         "grid": list(plan.grid),
         "tuning_seeds": list(plan.tuning_seeds),
-        "seeds": list(range(plan.at_home.seed, plan.at_home.seed + plan.seeds)),
+        "seeds": seeds,
         "tolerance": tolerance,
+        "verdict": _verdict(plan, widths, seeds, tolerance),
         "spent": spent,
         "widths": widths,
     }
+
+
+def _verdict(plan: Plan, widths: list[dict[str, Any]], seeds: list[int], tolerance: float) -> dict[str, Any]:
+    """What is known of each scheduler against the tuned baseline at each width; the worst decides."""
+    networks = {}
+    for width in widths:
+        accuracies = {
+            name: {int(seed): value for seed, value in row["test_accuracy"].items()}
+            for name, row in width["rows"].items()
+        }
+        networks[width["network"]] = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
+    answer = worst(verdict.answer for of_width in networks.values() for verdict in of_width.values())
+    plain = {
+        network: {name: verdict.to_dict() for name, verdict in of_width.items()}
+        for network, of_width in networks.items()
+    }
+    return {"answer": str(answer), "networks": plain}
 
 
 def _check_folder(plan: Plan, out: Path) -> None:

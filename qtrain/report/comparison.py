@@ -4,8 +4,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from qtrain.report.read import ASLR, ComparisonData, Run
-from qtrain.report.statistics import Difference, deviation, epochs_to_reach, shortfall_words, tuned_numbers
+from qtrain.report.read import ComparisonData, Run
+from qtrain.report.statistics import Difference, deviation, epochs_to_reach, tuned_numbers
+from qtrain.report.verdict import Answer
+from qtrain.report.verdict_words import sentences, title_of, words_line
 
 DIVERGED = "diverged"
 
@@ -16,11 +18,6 @@ class TableData:
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def title_of(scheduler: str) -> str:
-    """A scheduler's name at the start of a sentence or in a head."""
-    return "ASLR" if scheduler == ASLR else scheduler
 
 
 def spread(values: Sequence[float]) -> str:
@@ -149,8 +146,13 @@ def _epochs_text(found: Sequence[int | None]) -> str:
 
 def notes(data: ComparisonData) -> list[str]:
     """The sentences below the tables."""
-    lines = [seeds_note(data), columns_note(data), tuned_note(data), rate_note(data), *failure_notes(data)]
+    lines = [seeds_note(data), columns_note(data), rate_note(data), *failure_notes(data)]
     return [line for line in lines if line]
+
+
+def words(data: ComparisonData) -> list[str]:
+    """What the words of the verdict and of the columns mean, a line each."""
+    return [words_line(data.tolerance), tuned_note(data)]
 
 
 def seeds_note(data: ComparisonData) -> str:
@@ -170,9 +172,10 @@ def columns_note(data: ComparisonData) -> str:
 
 
 def tuned_note(data: ComparisonData) -> str:
-    """What the column of rates counts."""
+    """What the columns of rates and of tuning runs count."""
     parts = [f"{s}: {', '.join(tuned_numbers(s, data.recipe)) or 'none'}" for s in data.schedulers]
-    return f"Rates to tune by hand: {'; '.join(parts)}."
+    line = f"Rates to tune: numbers to choose by hand, as none suits every network ({'; '.join(parts)})."
+    return f"{line} Tuning runs: what choosing them cost before." if data.tuning else line
 
 
 def rate_note(data: ComparisonData) -> str:
@@ -188,30 +191,6 @@ def failure_notes(data: ComparisonData) -> list[str]:
     return [f"{f.scheduler} seed {f.seed} {DIVERGED}: {f.reason}." for f in data.failed]
 
 
-def verdict(data: ComparisonData) -> tuple[bool, str]:
-    """Whether the challenger holds within the tolerance against all it is judged by, and the sentence for it."""
-    behind, name = data.shortfalls, title_of(data.challenger)
-    if unknown := [s for s, found in behind.items() if found is None]:
-        return (
-            False,
-            f"{name} cannot be judged: {shortfall_words(data.challenger, dict.fromkeys(unknown), data.tolerance)}.",
-        )
-    parts = []
-    for baseline in data.judged:
-        found = data.difference(baseline)
-        assert found is not None
-        points = f"{abs(found.mean):.2f} points {'below' if found.mean < 0 else 'above'} {baseline}'s"
-        parts.append(
-            points + (f" (95 % interval {found.low:+.2f} to {found.high:+.2f})" if found.low is not None else "")
-        )
-    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-    seeds = (
-        f"mean of {len(data.seeds)} paired seeds"
-        if len(data.seeds) > 1
-        else "one seed, so the difference itself counts"
-    )
-    bound = "the interval may reach" if len(data.seeds) > 1 else "it may be"
-    return not behind, (
-        f"{name} {'falls short' if behind else 'holds'}: its test accuracy is {listed}; {seeds}; {bound} down to "
-        f"{data.tolerance:g} points below."
-    )
+def verdict(data: ComparisonData) -> tuple[Answer, str]:
+    """Whether the challenger holds against all it is judged by, and the sentence for each of them."""
+    return data.answer, sentences(data.verdicts)

@@ -19,7 +19,6 @@ from qtrain.report.comparison import (
     failure_notes,
     interval_text,
     seeds_note,
-    title_of,
     tuned_note,
 )
 from qtrain.report.fields import damaged, parse_json, read_text
@@ -27,11 +26,14 @@ from qtrain.report.figures import DASHES, GRID, INK, PAD, scheduler_colour
 from qtrain.report.html import PICTURES, REPORT, write_report
 from qtrain.report.pages import fill_page, png_of
 from qtrain.report.read import ComparisonData, read_comparison
-from qtrain.report.statistics import Difference, deviation, shortfall_words
+from qtrain.report.statistics import deviation
 from qtrain.report.tables import _console, print_notes, print_table
+from qtrain.report.verdict import Answer, Verdict, worst
+from qtrain.report.verdict_words import CLASSES, STYLES, further_text, tally, title_of, words_line
 
 GRID_FILE, PICTURE, FORMAT = "grid.json", "accuracy_by_bits", 1
 _NAME = re.compile(r"(?P<family>.+)_(?P<bits>\d+W\d+A|FLOAT)")
+FURTHER_NOTE = "Further seeds: so many more would decide if mean and spread of the differences stayed as they are."
 _CAPTION = "Test accuracy by bit width: mean over seeds, bars are one standard deviation. Diverged runs are left out."
 
 
@@ -50,9 +52,9 @@ class GridData:
     missing: tuple[str, ...]
 
     @property
-    def shortfalls(self) -> dict[str, dict[str, Difference | None]]:
-        """By network, where the challenger falls short."""
-        return {network: d.shortfalls for network, d in self.comparisons.items() if d.shortfalls}
+    def answer(self) -> Answer:
+        """Of all networks together; undecided at best where some are still to come."""
+        return worst((data.answer for data in self.comparisons.values()), complete=not self.missing)
 
     @property
     def schedulers(self) -> list[str]:
@@ -88,55 +90,53 @@ def summary_table(grid: GridData) -> TableData:
     head = ("network", "scheduler", "test\naccuracy, %", f"{title_of(first.challenger)} minus\nit, points")
     rows = []
     for network, data in grid.comparisons.items():
-        behind = data.shortfalls
+        verdicts = {verdict.baseline: verdict for verdict in data.verdicts}
         for i, scheduler in enumerate(data.schedulers):
             found = None if scheduler == data.challenger else data.difference(scheduler)
-            judged = ("no" if scheduler in behind else "yes") if scheduler in data.judged else ""
             points = "" if found is None else f"{found.mean:+.2f}"
             name = "" if i else network
-            rows.append((name, scheduler, accuracy_text(data, scheduler), points, interval_text(found), judged))
-    return TableData((*head, "95 %\ninterval", "holds"), tuple(rows))
+            judged = _verdict_cells(verdicts.get(scheduler))
+            rows.append((name, scheduler, accuracy_text(data, scheduler), points, interval_text(found), *judged))
+    return TableData((*head, "95 %\ninterval", "verdict", "further\nseeds"), tuple(rows))
 
 
-def grid_verdict(grid: GridData) -> tuple[bool, str]:
+def _verdict_cells(verdict: Verdict | None) -> tuple[str, str]:
+    """The answer and the further seeds that would decide; both empty for a scheduler that nothing is judged by."""
+    return ("", "") if verdict is None else (str(verdict.answer), further_text(verdict))
+
+
+def grid_verdict(grid: GridData) -> tuple[Answer, str]:
     """Whether the challenger holds on every network, and the sentence that says so."""
     data = next(iter(grid.comparisons.values()))
-    name, behind, count = title_of(data.challenger), grid.shortfalls, len(grid.comparisons)
+    answers = {network: found.answer for network, found in grid.comparisons.items()}
     rest = f"; {', '.join(grid.missing)} still to come" if grid.missing else ""
-    if not behind:
-        return True, (
-            f"{name} holds on {'all ' if count > 1 else ''}{count} networks within {data.tolerance:g} points{rest}."
-        )
-    return False, f"{name} falls short on {len(behind)} of {count} networks ({', '.join(behind)}){rest}."
+    counts = tally(answers, "on networks")
+    return grid.answer, f"{title_of(data.challenger)} {counts}; the tolerance is {data.tolerance:g} points{rest}."
 
 
 def grid_notes(grid: GridData) -> list[str]:
     """The sentences below the table, each once."""
     said = [note for d in grid.comparisons.values() for note in (seeds_note(d), tuned_note(d))]
     failed = [f"{network}: {note}" for network, d in grid.comparisons.items() for note in failure_notes(d)]
-    held = "Holds: against the schedulers that it is judged by, the interval's lower end is within the tolerance."
-    return [*dict.fromkeys(said), held, *failed]
+    return [*dict.fromkeys(said), FURTHER_NOTE, *failed]
 
 
-def grid_shortfall_words(grid: GridData) -> str:
-    """What fell short where, in one line."""
-    parts = []
-    for network, behind in grid.shortfalls.items():
-        data = grid.comparisons[network]
-        parts.append(f"{network}: {shortfall_words(data.challenger, behind, data.tolerance)}")
-    return "; ".join(parts)
+def grid_words(grid: GridData) -> list[str]:
+    """What the words of the verdict mean, a line for each tolerance."""
+    return [words_line(tolerance) for tolerance in dict.fromkeys(d.tolerance for d in grid.comparisons.values())]
 
 
 def print_grid(folder: Path) -> None:
-    """Print the summary and the verdict of a grid.
+    """Print the summary of a grid, what it says, and the verdict last.
 
     Raises:
         UserError: its files are missing or damaged.
     """
     grid, console = read_grid(folder), _console()
     print_table(summary_table(grid), console, left=2)
-    holds, sentence = grid_verdict(grid)
-    print_notes({sentence: "bold green" if holds else "bold red", **dict.fromkeys(grid_notes(grid), "dim")}, console)
+    answer, sentence = grid_verdict(grid)
+    said = [*grid_notes(grid), *grid_words(grid)]
+    print_notes({**dict.fromkeys(said, "dim"), sentence: STYLES[answer]}, console)
 
 
 def write_grid_report(folder: Path) -> Path:
@@ -150,12 +150,13 @@ def write_grid_report(folder: Path) -> Path:
     """
     grid = read_grid(folder)
     png = png_of(accuracy_by_bits(grid))
-    holds, sentence = grid_verdict(grid)
+    answer, sentence = grid_verdict(grid)
     page = fill_page(
         "grid.html",
         title=f"{title_of(next(iter(grid.comparisons.values())).challenger)} on {', '.join(grid.comparisons)}",
-        holds=holds,
+        state=CLASSES[answer],
         verdict=sentence,
+        words=grid_words(grid),
         table=summary_table(grid),
         links={network: f"{network}/{REPORT}" for network in grid.comparisons},
         colours={s: scheduler_colour(s) for s in grid.schedulers},

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.files import write_whole
-from qtrain.report.comparison import accuracy_text, comparison_tables, notes, reference, title_of, verdict
+from qtrain.report.comparison import accuracy_text, comparison_tables, notes, reference, verdict, words
 from qtrain.report.figures import FIGURES, overview, scheduler_colour
 from qtrain.report.graph import Graph
 from qtrain.report.pages import fill_page, png_of
 from qtrain.report.read import ComparisonData, Run, read_comparison
 from qtrain.report.statistics import tuned_numbers
 from qtrain.report.tables import proof_rows
+from qtrain.report.verdict_words import CLASSES, title_of
 
 REPORT, PICTURES = "report.html", "report"
 _NOT_SHARED = ("scheduler", "seed")  # a comparison's recipe has the first run's, which its table would misstate
@@ -58,14 +59,15 @@ def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
         data: the comparison.
         pictures: PNG files by the figure's name.
     """
-    holds, sentence = verdict(data)
+    answer, sentence = verdict(data)
     exported = [run for run in data.runs if run.export is not None]
     return fill_page(
         "report.html",
         title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: {title_of(data.challenger)} against "
         f"{', '.join(data.others)}",
-        holds=holds,
+        state=CLASSES[answer],
         verdict=sentence,
+        words=words(data),
         tiles=_tiles(data, exported),
         tables=comparison_tables(data),
         colours={s: scheduler_colour(s) for s in data.schedulers},

@@ -14,6 +14,9 @@ from qtrain.report.fields import Fields, parse_json, read_text
 from qtrain.report.figures import PAD, SIZE, scheduler_colour
 from qtrain.report.pages import png_of
 from qtrain.report.statistics import Difference, deviation, paired_difference
+from qtrain.report.tables import _console, print_notes
+from qtrain.report.verdict import Answer, Verdict, judge_each, worst
+from qtrain.report.verdict_words import STYLES, further_text, tally, title_of, words_line
 
 DATA, TABLE, PLOT = "no_retuning.json", "no_retuning.md", "no_retuning.png"
 TUNED, CARRIED = "tuned", "carried"
@@ -50,6 +53,19 @@ class Experiment:
         ours, theirs = self.rows[row][network], self.rows[other][network]
         seeds = sorted(ours.keys() & theirs.keys())
         return paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds]) if seeds else None
+
+    def verdicts(self, network: str) -> dict[str, Verdict]:
+        """Each scheduler against the tuned baseline, always from the accuracies: older files have no verdict."""
+        tuned = f"the tuned {self.facts.text('baseline')}"
+        accuracies = {name: self.rows[name][network] for name in self.schedulers}
+        accuracies[tuned] = self.rows[TUNED][network]
+        seeds = [int(seed) for seed in self.facts.items("seeds")]
+        return judge_each(self.schedulers, accuracies, tuned, seeds, self.facts.number("tolerance"))
+
+    @property
+    def answer(self) -> Answer:
+        """Of all schedulers and widths together."""
+        return worst(verdict.answer for network in self.networks for verdict in self.verdicts(network).values())
 
     def label(self, row: str) -> str:
         """A row's name with what its numbers cost."""
@@ -103,17 +119,27 @@ def no_retuning_table(data: Experiment) -> TableData:
         for name in names:
             values = data.accuracies(name, network)
             row.append(f"{spread(values) if values else 'diverged'} (lr {data.rates[name][network]:g})")
-        rows.append((*row, *(_difference_text(data.difference(ours, theirs, network)) for ours, theirs in pairs)))
+        verdicts = data.verdicts(network)
+        for ours, theirs in pairs:
+            judged = verdicts[ours] if theirs == TUNED else None
+            row.append(_difference_text(data.difference(ours, theirs, network), judged))
+        rows.append(tuple(row))
     spent = [(f"tuning {key}", *(f"{data.spent[n][key]:.0f}" for n in names), *[""] * len(pairs)) for key in COSTS]
     return TableData(tuple(head), (*rows, *spent))
 
 
-def _difference_text(found: Difference | None) -> str:
-    """``+0.84 [-1.20..+2.88]``; the brackets hold the 95 % interval, where there is one."""
-    if found is None:
-        return ""
-    interval = interval_text(found)
-    return f"{found.mean:+.2f}" + (f" [{interval}]" if interval else "")
+def _difference_text(found: Difference | None, verdict: Verdict | None) -> str:
+    """``+0.84 [-1.20..+2.88] undecided (6 more)``; the brackets hold the 95 % interval, where there is one."""
+    parts = []
+    if found is not None:
+        parts.append(f"{found.mean:+.2f}")
+        if interval := interval_text(found):
+            parts.append(f"[{interval}]")
+    if verdict is not None:
+        parts.append(str(verdict.answer))
+        if further := further_text(verdict):
+            parts.append(f"({further} more)")
+    return " ".join(parts)
 
 
 def no_retuning_lines(data: Experiment) -> list[str]:
@@ -129,14 +155,30 @@ def no_retuning_lines(data: Experiment) -> list[str]:
         f"{recipe.integer('epochs')} epochs, "
         + (f"{recipe.values['train_size']} training images, " if recipe.values.get("train_size") else "")
         + f"{count} {'seed' if count == 1 else 'seeds'}: test accuracy in percent, mean ± standard deviation.",
-        f"ASLR has lr0 {lr:g} at all widths, found at {data.home} ({source}). The {facts.text('baseline')} baseline "
-        f"was tuned on validation accuracy over lr {grid} ({len(facts.items('tuning_seeds'))} run(s) a point). "
-        "Differences are paired by seed, in points, with the 95 % interval of their mean.",
+        f"ASLR has lr0 {lr:g} at all widths, found at {data.home} ({source}). Tuned: {facts.text('baseline')} was run "
+        f"with each lr of {grid} ({len(facts.items('tuning_seeds'))} run(s) a rate) and the one that was best on "
+        "validation images taken. Differences are paired by seed, in points, with the 95 % interval of their mean.",
+        words_line(facts.number("tolerance")),
+        "In brackets behind undecided: the further seeds that would decide if mean and spread stayed as they are.",
     ]
 
 
+def no_retuning_verdict(data: Experiment) -> tuple[Answer, str]:
+    """The answer that decides, and at which widths each scheduler holds against the tuned baseline."""
+    parts = []
+    for name in data.schedulers:
+        answers = {_bits(network): data.verdicts(network)[name].answer for network in data.networks}
+        parts.append(f"{title_of(name)} {tally(answers, 'at bit widths')}")
+    against = f"against {data.facts.text('baseline')} tuned at each width"
+    return data.answer, f"{'; '.join(parts)}; {against}, the tolerance is {data.facts.number('tolerance'):g} points."
+
+
 def no_retuning_markdown(data: Experiment) -> str:
-    """Lines and table."""
+    """Lines, table and verdict."""
+    return f"{_body(data)}\n{no_retuning_verdict(data)[1]}\n"
+
+
+def _body(data: Experiment) -> str:
     table = no_retuning_table(data)
     rule = "| " + " | ".join("---" for _ in table.head) + " |"
     lines = ["| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in (table.head, *table.rows)]
@@ -177,19 +219,13 @@ def write_no_retuning(folder: Path) -> str:
     return text
 
 
-def no_retuning_shortfall(folder: Path) -> str:
-    """What of ASLR falls short of the tuned baseline by more than the tolerance, in words; nothing where all holds."""
+def print_no_retuning(folder: Path) -> None:
+    """Write the table and the plot beside the data, and print lines, table and the verdict last."""
+    write_no_retuning(folder)
     data = read_no_retuning(folder)
-    tolerance, first = data.facts.number("tolerance"), data.schedulers[0]
-    seeds = len(data.facts.items("seeds"))
-    parts = []
-    for network in data.networks:
-        found = data.difference(first, TUNED, network)
-        if found is None or found.seeds < seeds:
-            parts.append(f"{network}: a run diverged, so {first} and the tuned baseline cannot be compared")
-        elif found.bound < -tolerance:
-            parts.append(f"{network}: {first} may be {-found.bound:.2f} points behind the tuned baseline")
-    return f"{'; '.join(parts)}; {tolerance:g} points are allowed" if parts else ""
+    print(_body(data), flush=True)
+    answer, sentence = no_retuning_verdict(data)
+    print_notes({sentence: STYLES[answer]}, _console())
 
 
 def is_no_retuning(folder: Path) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.report.fields import Fields, damaged, parse_json, read_text
 from qtrain.report.graph import Graph, read_graph
-from qtrain.report.statistics import ASLR, Difference, default_judged, paired_difference, shortfalls
+from qtrain.report.statistics import ASLR, Difference, default_judged, paired_difference
+from qtrain.report.verdict import Answer, Verdict, judge, worst
 
 FORMAT = 1
 COMPARISON, RECORDS, FINN, MANIFEST, MODEL = "comparison.json", "records.jsonl", "finn", "manifest.json", "model.onnx"
@@ -141,10 +142,15 @@ class ComparisonData:
         return self.against or default_judged(self.schedulers, self.challenger, str(self.recipe.get("baseline")))
 
     @property
-    def shortfalls(self) -> dict[str, Difference | None]:
-        """Those that the challenger may be behind by more than the tolerance; None where a run of either failed."""
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One against each of the judged, always from the runs' numbers: older files have no verdict."""
         accuracies = {s: self.by_seed(s) for s in self.schedulers}
-        return shortfalls(accuracies, self.seeds, self.challenger, self.judged, self.tolerance)
+        return judge(self.challenger, accuracies, self.judged, self.seeds, self.tolerance)
+
+    @property
+    def answer(self) -> Answer:
+        """Of all verdicts together."""
+        return worst(verdict.answer for verdict in self.verdicts)
 
 
 def read_comparison(folder: Path) -> ComparisonData:

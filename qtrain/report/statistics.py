@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy.special import stdtrit
-
 CONFIDENCE = 0.95
 ASLR = "aslr"
 # Schedules whose numbers somebody tuned for the recipe at hand; the others are rivals that choose for themselves.
@@ -38,17 +36,14 @@ class Difference:
         low: lower end of the 95 % interval of the mean; None for a single seed, which tells nothing of the spread.
         high: its upper end.
         seeds: how many pairs.
+        deviation: standard deviation over the seeds; None for a single one.
     """
 
     mean: float
     low: float | None
     high: float | None
     seeds: int
-
-    @property
-    def bound(self) -> float:
-        """What is held against the tolerance: the interval's lower end, for one seed the difference itself."""
-        return self.mean if self.low is None else self.low
+    deviation: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,11 +68,23 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     if not differences:
         raise ValueError("a difference needs at least one pair")
-    mean, spread, n = statistics.mean(differences), deviation(differences), len(differences)
+    return difference_of(statistics.mean(differences), deviation(differences), len(differences))
+
+
+def difference_of(mean: float, spread: float | None, seeds: int) -> Difference:
+    """A difference of this mean and standard deviation over so many seeds, with the interval that they make.
+
+    Args:
+        mean: in points.
+        spread: standard deviation in points; None for a single seed.
+        seeds: how many pairs.
+    """
+    from scipy.special import stdtrit  # slow to load, and the parser of every command knows the verdict's defaults
+
     if spread is None:
-        return Difference(mean, None, None, n)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * spread / n**0.5
-    return Difference(mean, mean - half, mean + half, n)
+        return Difference(mean, None, None, seeds, None)
+    half = float(stdtrit(seeds - 1, (1 + CONFIDENCE) / 2)) * spread / seeds**0.5
+    return Difference(mean, mean - half, mean + half, seeds, spread)
 
 
 def default_judged(schedulers: Iterable[str], challenger: str, baseline: str) -> tuple[str, ...]:
@@ -94,55 +101,6 @@ def default_judged(schedulers: Iterable[str], challenger: str, baseline: str) ->
     others = [s for s in schedulers if s != challenger]
     tuned = [s for s in others if s in HAND_TUNED]
     return (baseline,) if baseline in others else tuple(tuned or others)
-
-
-def shortfalls(
-    accuracies: Mapping[str, Mapping[int, float]],
-    seeds: Sequence[int],
-    challenger: str,
-    judged: Sequence[str],
-    tolerance: float,
-) -> dict[str, Difference | None]:
-    """The judged schedulers that the challenger may be behind by more than ``tolerance``.
-
-    ``ours - theirs >= -tolerance`` must hold for the lower end of the interval.
-
-    Args:
-        accuracies: test accuracies in percent by scheduler and seed; runs that failed are absent.
-        seeds: those that every scheduler was given.
-        challenger: the one that is judged.
-        judged: those it is held against.
-        tolerance: points that it may fall short by.
-
-    Returns:
-        The differences, None where a run of either failed, so that there is nothing to compare.
-    """
-    found: dict[str, Difference | None] = {}
-    for name in judged:
-        ours, theirs = accuracies.get(challenger, {}), accuracies.get(name, {})
-        if not all(seed in ours and seed in theirs for seed in seeds):
-            found[name] = None
-            continue
-        difference = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
-        if difference.bound < -tolerance:
-            found[name] = difference
-    return found
-
-
-def shortfall_words(challenger: str, behind: Mapping[str, Difference | None], tolerance: float) -> str:
-    """One sentence on what ``shortfalls`` found."""
-    parts = []
-    for name, found in behind.items():
-        if found is None:
-            parts.append(f"{challenger} or {name} has a run without an accuracy, so they cannot be compared")
-        elif found.low is None or found.high is None:
-            parts.append(f"{challenger} is {-found.mean:.2f} points behind {name} (one seed: the difference itself)")
-        else:
-            parts.append(
-                f"{challenger} may be {-found.low:.2f} points behind {name} (mean {found.mean:+.2f}, 95 % interval "
-                f"{found.low:+.2f} to {found.high:+.2f})"
-            )
-    return f"{' and '.join(parts)}; {tolerance:g} points are allowed"
 
 
 def epochs_to_reach(curve: Sequence[float], target: float) -> int | None:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qtrain.report.comparison import TableData, comparison_tables, notes, verdict
+from qtrain.report.comparison import TableData, comparison_tables, notes, verdict, words
 from qtrain.report.console import ReportConsole
 from qtrain.report.read import read_comparison
+from qtrain.report.verdict_words import STYLES
 
 
 def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -33,7 +34,7 @@ def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def print_comparison(folder: Path) -> None:
-    """Print the table and the verdict of a comparison.
+    """Print the tables of a comparison, what they say, and the verdict last.
 
     Args:
         folder: that ``qtrain compare`` wrote.
@@ -46,8 +47,8 @@ def print_comparison(folder: Path) -> None:
         if i:
             console.print()
         print_table(table, console)
-    holds, sentence = verdict(data)
-    print_notes({sentence: "bold green" if holds else "bold red", **dict.fromkeys(notes(data), "dim")}, console)
+    answer, sentence = verdict(data)
+    print_notes({**dict.fromkeys([*notes(data), *words(data)], "dim"), sentence: STYLES[answer]}, console)
 
 
 def print_table(table: TableData, console: Console, left: int = 1) -> None:
