@@ -155,5 +155,5 @@ def test_a_recipe_whose_rate_is_auto_does_not_train(
     tmp_path: Path, tiny: Callable[..., Recipe], net: nn.Module
 ) -> None:
     with pytest.raises(UserError, match="lr is auto, and training needs a number"):
-        train(net, tiny(lr="auto"), tmp_path / "run")
+        train(net, tiny(network="mine", lr="auto"), tmp_path / "run")
     assert not any(tmp_path.iterdir())
