@@ -209,8 +209,8 @@ class ASLR(LRScheduler):
         self._owner.check()
         c, s = float(self.search.lr), float(step_size(self.search.lr))
         uniform = torch.rand(len(self.ratios), dtype=torch.float64, device="cpu", generator=self._generator).tolist()
-        draws = [ratio * (c + s * (u - 0.5)) for ratio, u in zip(self.ratios, uniform, strict=True)]
-        self.last_draws = [self.factor * draw for draw in draws]
+        factor = self.factor
+        self.last_draws = [ratio * (c + s * (u - 0.5)) * factor for ratio, u in zip(self.ratios, uniform, strict=True)]
         self._owner.write(self.last_draws)
         self.drawn += 1
         return self.last_draws
@@ -218,7 +218,9 @@ class ASLR(LRScheduler):
     def centres(self) -> list[float]:
         """Return the centre of each group's next draws."""
         self._follow_groups()
-        return [ratio * self.lr * self.factor for ratio in self.ratios]
+        centre = self.lr
+        factor = self.factor
+        return [ratio * centre * factor for ratio in self.ratios]
 
     def get_last_lr(self) -> list[float | Tensor]:
         """Return the centre of each group's draws, as torch's interface asks; what was drawn is ``last_draws``."""

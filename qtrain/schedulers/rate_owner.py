@@ -9,6 +9,7 @@ as they are. A scheduler of torch's leaves "initial_lr" in the groups, so that i
 import gc
 import math
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 from torch import Tensor
@@ -43,16 +44,17 @@ class _Known:
 
     def look(self) -> None:
         """Remember what the group holds."""
-        self.rate = self.group["lr"]
-        self.version = _version(self.rate)
+        rate = self.group["lr"]
+        self.rate = rate
+        if type(rate) is not float:
+            self.version = _version(rate)
 
-    @property
-    def touched(self) -> bool:
-        """Whether the group holds another rate by now."""
+    def is_touched(self) -> bool:
+        """Return whether the group holds another rate by now."""
         held = self.group["lr"]
-        if held is self.rate:
-            return _version(held) != self.version
-        return not math.isclose(float(held), float(self.rate), rel_tol=SAME)
+        if held is not self.rate:
+            return not math.isclose(float(held), float(self.rate), rel_tol=SAME)
+        return type(held) is not float and _version(held) != self.version
 
 
 class RateOwner:
@@ -65,6 +67,7 @@ class RateOwner:
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._known: list[_Known] = []
+        self._groups: list[dict[str, Any]] = []  # theirs, for a quick comparison
         self._inside_step = False
         self._marked = self._is_marked()
 
@@ -97,7 +100,7 @@ class RateOwner:
         """
         groups = self._optimizer.param_groups
         before = self._known
-        if len(groups) == len(before) and all(g is k.group for g, k in zip(groups, before, strict=True)):
+        if len(groups) == len(before) and all(map(is_, groups, self._groups)):
             return None
         places = [_place(group, before) for group in groups]
         if before and all(place is None for place in places):
@@ -107,6 +110,7 @@ class RateOwner:
                     "make a new ASLR for them"
                 )
             places = list(range(len(groups)))
+        self._groups = list(groups)
         self._known = [_Known(g, g["params"], g["lr"], _version(g["lr"])) for g in groups]
         for i, place in enumerate(places):
             if place is not None and before[place].group is groups[i]:
@@ -150,7 +154,7 @@ class RateOwner:
         if self._inside_step:  # the last one was broken off
             return
         for number, known in enumerate(self._known):
-            if known.touched:
+            if known.is_touched():
                 others = _schedulers(self._optimizer)
                 raise UserError(
                     f"the learning rate of parameter group {number} was set to {float(known.group['lr']):.6g} by "
