@@ -87,10 +87,8 @@ class RateOwner:
         moved = not math.isclose(held, meant, rel_tol=SAME)
         waiting = [s for s in _schedulers(self._optimizer) if not _has_run(s) and (moved or _is_torchs(s))]
         if waiting:
-            raise UserError(
-                f"this optimizer's learning rate has an owner already, {_names(waiting)}, who has set {meant:.6g} to "
-                f"{held:.6g}; {ONE_OWNER}"
-            )
+            rate = f"learning rate ({held:.6g}, set from {meant:.6g})" if moved else "learning rate"
+            raise UserError(f"this optimizer's {rate} has an owner already, {_names(waiting)}; {ONE_OWNER}")
 
     def places(self) -> list[int | None] | None:
         """Return where each group stood when last asked, None for a new one; None in all where nothing has changed.
