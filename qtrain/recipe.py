@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -124,6 +125,10 @@ class Recipe:
         for name in ("validation_size", "train_size"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
+        for name in ("lr", "momentum", "weight_decay", "jitter", "width"):
+            value = getattr(self, name)
+            if isinstance(value, Real) and not isinstance(value, int | float):  # a scalar of NumPy's
+                object.__setattr__(self, name, float(value))
         if self.lr != AUTO:
             good = _is_number(self.lr) and 0 < self.lr <= _LARGEST  # type: ignore[operator]  # no text is a number
             self._set("lr", good, "a number above 0, or auto")

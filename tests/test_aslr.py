@@ -24,6 +24,8 @@ from tests.unit_gradients import group_lrs, make_optimizer
 
 TRAJECTORIES = json.loads((Path(__file__).parent / "data" / "aslr_trajectories.json").read_text())
 COSTS = st.lists(st.one_of(st.floats(), st.sampled_from([0.1, 0.2, 0.3])), max_size=60)
+# Most of these tests feed costs alone; test_aslr_owner.py has what step() says where nothing was drawn.
+pytestmark = pytest.mark.filterwarnings("ignore:no step of ASLR's optimizer:UserWarning")
 ONE_DIGIT = st.builds(lambda digit, exponent: float(f"{digit}e{exponent}"), st.integers(1, 9), st.integers(-8, 2))
 
 
@@ -112,6 +114,7 @@ def test_centre_of_one_digit_stays_positive_and_of_one_digit(lr0, costs):
         assert len(scheduler.search.lr.normalize().as_tuple().digits) == 1
 
 
+@pytest.mark.filterwarnings("ignore:ASLR starts from:UserWarning")
 @given(lr0=st.floats(min_value=0, exclude_min=True, allow_infinity=False), costs=COSTS)
 def test_centre_of_any_start_stays_positive_finite_and_a_multiple_of_its_grid(lr0, costs):
     scheduler = ASLR(make_optimizer([lr0]))

@@ -67,6 +67,7 @@ def test_aslr_decay_is_aslr_until_its_end_and_then_goes_to_zero(
     assert all(left * (centre - half) <= rate <= left * (centre + half) for rate in draws["aslr_decay"][3].values())
 
 
+@pytest.mark.filterwarnings("ignore:no step of ASLR's optimizer:UserWarning")  # errors alone are fed
 def test_aslr_smooth_moves_by_the_mean_of_the_last_errors(net: nn.Module, tiny: Callable[..., Recipe]) -> None:
     method = make_method(net, tiny(scheduler="aslr_smooth", scheduler_options={"window": 2}, lr=0.1), 3)
     rates = []

@@ -96,6 +96,18 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_run(
     assert everything(tmp_path / "run") == expected
 
 
+@pytest.mark.parametrize("scheduler", ["aslr", "aslr_decay"])
+def test_a_warm_up_goes_on_where_it_was_stopped(
+    tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, scheduler: str
+) -> None:
+    recipe = tiny(scheduler=scheduler, scheduler_options={"warmup_steps": 4}, epochs=EPOCHS)
+    train(model_of(recipe), recipe, tmp_path / "whole", data=few_digits)
+    in_pieces(recipe, tmp_path / "run", few_digits, {1, 3, 4})
+    assert everything(tmp_path / "run") == everything(tmp_path / "whole")
+    first, second = [record for record in read_records(tmp_path / "run") if record["type"] == "epoch"]
+    assert (first["lr"], second["lr"]) == (recipe.rate / 4, recipe.rate)
+
+
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example({2, 4})
 @given(st.sets(st.integers(1, STEPS * EPOCHS), max_size=3))

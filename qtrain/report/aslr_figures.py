@@ -72,6 +72,7 @@ def search_data(costs: Sequence[float] = IMPROVING_THEN_PLATEAU, lr: float = 0.1
     for i, cost in enumerate(costs):
         before = scheduler.search
         direction, leg_starts, centre = before.direction, before.steps == 0, scheduler.lr
+        scheduler.draw()  # the epoch before the validation, in one step
         scheduler.step(cost)
         centres.append(scheduler.lr)
         if scheduler.lr == centre:

@@ -5,7 +5,8 @@ Algorithm 1 (the search for the centre: ``Search``) and Equation 10 (the draw ar
 """
 
 import math
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, replace
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any
 
@@ -16,10 +17,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.hooks import RemovableHandle
 
 from qtrain.errors import UserError
+from qtrain.schedulers.exact_rate import checked_bounds, exact_lr, starting_rate
+from qtrain.schedulers.rate_owner import RateOwner
 
 # Wide enough for every sum over the whole range of a float: the search is exact or raises, never rounded.
 EXACT = Context(prec=700, traps=[Inexact, InvalidOperation])
-FLOAT_RANGE = (Decimal("5e-324"), Decimal("1e308"))
 TIES = ("paper", "reference")
 
 
@@ -68,30 +70,35 @@ class ASLR(LRScheduler):
     """Learning-rate scheduler with one number to choose: the starting rate, which is the optimizer's ``lr``.
 
     Before every optimizer step each parameter group gets a learning rate of its own, drawn from
-    ``U(c - s/2, c + s/2)``; after every validation ``step(cost)`` moves the centre ``c`` (see ``Search``).
+    ``U(c - s/2, c + s/2)``; after every validation ``step(error)`` moves the centre ``c`` (see ``Search``).
     The draw happens by itself in an optimizer step pre-hook, so gradient accumulation, ``torch.amp.GradScaler``,
     accelerate and Lightning (``monitor=...``, ``reduce_on_plateau=True``) need nothing special. Between ``step``
     and the next optimizer step the groups hold their centres. The draws come from an own CPU generator: they leave the
-    global random state alone and are equal on every rank.
+    global random state alone and are equal on every rank. ASLR is the rates' only owner: another scheduler, or a hand
+    that writes ``group["lr"]``, is refused.
 
     Args:
         optimizer: Any ``torch.optim.Optimizer``, or a wrapper that keeps it as ``.optimizer`` (accelerate). The first
             group's lr is the starting centre; other groups keep their ratio to it. ``layer_groups`` makes one group a
-            layer, as in the paper. Groups added later are taken in at the ratio of their lr to the starting rate.
+            layer, as in the paper. Groups added later are taken in at the ratio of their lr to the starting rate;
+            groups may be taken away and reordered.
         seed: Seed of the draws, 0 to 2**63 - 1.
         min_lr: Lower bound of the centre (not of the draws), or None.
         max_lr: Upper bound of the centre (not of the draws), or None.
         tie: What a cost equal to the best does: "paper" resets the search, "reference" changes nothing, as the
             reference code does.
         snap: Round the starting centre to one significant digit (0.14 becomes 0.1).
+        warmup_steps: Over so many optimizer steps at first the draws rise on a line: the first is scaled by
+            1 / warmup_steps, the last not at all. The search rests meanwhile.
 
     Attributes:
         search: State of the search; ``search.lr`` is the centre as an exact decimal.
         last_draws: Learning rates of the last optimizer step, one a group; the groups' own before the first.
+        drawn: Optimizer steps that rates were drawn for.
 
     Raises:
         UserError: A learning rate that is not positive and finite (0 is allowed beyond the first group), bounds that
-            exclude each other, an unknown tie or seed, an optimizer that has an ASLR already.
+            exclude each other, an unknown tie, seed or warm-up, an optimizer that has an ASLR or a waiting scheduler.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class ASLR(LRScheduler):
         max_lr: float | None = None,
         tie: str = "paper",
         snap: bool = False,
+        warmup_steps: int = 0,
     ) -> None:
         while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
@@ -114,51 +122,81 @@ class ASLR(LRScheduler):
             raise UserError(f"tie must be one of {', '.join(TIES)}, but got {tie!r}")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise UserError(f"seed must be an integer from 0 to 2**63 - 1, but got {seed!r}")
+        if isinstance(warmup_steps, bool) or not isinstance(warmup_steps, int) or warmup_steps < 0:
+            raise UserError(
+                f"warmup_steps must be a whole number of optimizer steps, 0 or more, but got {warmup_steps!r}"
+            )
+        self._owner = RateOwner(optimizer)
+        self._owner.refuse_waiting_schedulers()
         default = optimizer.defaults.get("lr")
         if isinstance(default, Tensor):  # the groups hold the same tensor: a draw would become new groups' default
             optimizer.defaults["lr"] = default.clone()
         self.optimizer = optimizer
         self.tie = tie
-        self.bounds = _checked_bounds(min_lr, max_lr)
-        self.lr0 = exact_lr(optimizer.param_groups[0]["lr"])
-        if self.lr0 == 0:
-            raise UserError("the first group's learning rate is ASLR's start and must be above 0, but got 0")
-        self.search = Search(self._clamped(Context(prec=1).plus(self.lr0) if snap else self.lr0))
+        self.bounds = checked_bounds(min_lr, max_lr)
+        first = optimizer.param_groups[0]["lr"]
+        self.lr0 = exact_lr(first)
+        self.search = Search(self._clamped(starting_rate(first, snap)))
+        self.warmup_steps = warmup_steps
+        self.scale = 1.0
+        self.drawn = 0
+        self._drawn_at_step = 0
         self.ratios: list[float] = []
         self.last_draws = self.centres()
         self.last_epoch = 0
         self._step_count = 1  # accelerate counts on it
         self._generator = torch.Generator("cpu").manual_seed(seed)
-        self._write(self.last_draws)
-        self._hook: RemovableHandle | None = optimizer.register_step_pre_hook(self._before_step)
+        self._owner.write(self.last_draws)
+        self._hooks: list[RemovableHandle] = []
+        self._hook()
 
     @property
     def lr(self) -> float:
-        """The centre of the first group's draws."""
+        """The centre ``c``: a group's draws lie around its ratio times it."""
         return float(self.search.lr)
 
-    def step(self, cost: float | Tensor | None = None) -> None:
+    @property
+    def scale(self) -> float:
+        """What every draw is multiplied with, 1 at first; lower it before the steps of a final decay."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        if not (math.isfinite(scale) and scale >= 0):
+            raise UserError(f"scale must be a finite number, 0 or more, but got {scale}")
+        self._scale = float(scale)
+
+    @property
+    def factor(self) -> float:
+        """What the next draws are multiplied with: ``scale``, and during the warm-up a rising part of it."""
+        if self._warms_up:
+            return self.scale * (self.drawn + 1) / self.warmup_steps
+        return self.scale
+
+    def step(self, metrics: float | Tensor | None = None, *, cost: float | Tensor | None = None) -> None:
         """Move the centre by the search's rule; call it once after each validation.
 
+        During the warm-up the search rests. No optimizer step since the last call is warned of.
+
         Args:
-            cost: Validation cost, lower is better: a number or a tensor of one element. The paper's is the top-1
+            metrics: Validation cost, lower is better: a number or a tensor of one element. The paper's is the top-1
                 error. NaN and infinity count as worse than anything and are never stored as the best.
+            cost: The same under another name.
 
         Raises:
-            UserError: No cost, or one that is not a number.
+            UserError: No cost, or one that is not a number; another owner of the rates.
         """
-        try:
-            value = float(cost.detach() if isinstance(cost, Tensor) else cost)  # type: ignore[arg-type]
-        except (TypeError, ValueError, RuntimeError):
-            raise UserError(
-                f"ASLR.step takes the validation cost, one number, but got {cost!r}; "
-                "in Lightning set monitor=... and reduce_on_plateau=True beside the scheduler"
-            ) from None
-        self.search.update(value, self.tie)
-        self.search.lr = self._clamped(self.search.lr)
+        value = _one_cost(metrics, cost)
+        self._follow_groups()
+        if self._hooks:
+            self._owner.check()
+            self._warn_where_nothing_was_drawn()
+        if not self._warms_up:
+            self.search.update(value, self.tie)
+            self.search.lr = self._clamped(self.search.lr)
         self.last_epoch += 1
-        if self._hook is not None:
-            self._write(self.centres())
+        self._drawn_at_step = self.drawn
+        self._write_centres()
 
     @torch._disable_dynamo  # as torch.optim's own: unlike torch.compiler.disable it loads Dynamo late
     def draw(self) -> list[float]:
@@ -167,17 +205,22 @@ class ASLR(LRScheduler):
         The pre-hook calls this before each ``optimizer.step()``. Call it by hand only where steps run without that
         call: before each replay of a captured CUDA graph.
         """
-        self._take_in_new_groups()
+        self._follow_groups()
+        self._owner.check()
         c, s = float(self.search.lr), float(step_size(self.search.lr))
         uniform = torch.rand(len(self.ratios), dtype=torch.float64, device="cpu", generator=self._generator).tolist()
-        self.last_draws = [ratio * (c + s * (u - 0.5)) for ratio, u in zip(self.ratios, uniform, strict=True)]
-        self._write(self.last_draws)
+        factor = self.factor
+        self.last_draws = [ratio * (c + s * (u - 0.5)) * factor for ratio, u in zip(self.ratios, uniform, strict=True)]
+        self._owner.write(self.last_draws)
+        self.drawn += 1
         return self.last_draws
 
     def centres(self) -> list[float]:
-        """Return the centre of each group's draws."""
-        self._take_in_new_groups()
-        return [ratio * self.lr for ratio in self.ratios]
+        """Return the centre of each group's next draws."""
+        self._follow_groups()
+        centre = self.lr
+        factor = self.factor
+        return [ratio * centre * factor for ratio in self.ratios]
 
     def get_last_lr(self) -> list[float | Tensor]:
         """Return the centre of each group's draws, as torch's interface asks; what was drawn is ``last_draws``."""
@@ -195,20 +238,23 @@ class ASLR(LRScheduler):
         return self.get_last_lr()
 
     def remove(self) -> None:
-        """Stop drawing: take the hook off the optimizer and leave each group at its centre."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
-            self._write(self.centres())
+        """Stop drawing: take the hooks off the optimizer and leave each group at its centre."""
+        self._write_centres()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state, random state included, in types that ``torch.load(weights_only=True)`` reads."""
-        self._take_in_new_groups()
+        self._follow_groups()
         return {
             "search": asdict(self.search) | {"lr": str(self.search.lr)},
             "lr0": str(self.lr0),
             "bounds": [str(bound) for bound in self.bounds],
             "tie": self.tie,
+            "warmup_steps": self.warmup_steps,
+            "scale": self.scale,
+            "drawn": self.drawn,
             "ratios": list(self.ratios),
             "last_draws": list(self.last_draws),
             "last_epoch": self.last_epoch,
@@ -219,8 +265,8 @@ class ASLR(LRScheduler):
         """Continue exactly where ``state_dict`` was taken; the optimizer may be restored before or after.
 
         Args:
-            state_dict: What ``state_dict`` returned, of an ASLR over the same number of groups. It brings bounds
-                and tie with it.
+            state_dict: What ``state_dict`` returned, of an ASLR over the same number of groups. It brings bounds,
+                tie and warm-up with it.
 
         Raises:
             UserError: A dictionary of something else, or of another number of groups; nothing is changed then.
@@ -235,72 +281,111 @@ class ASLR(LRScheduler):
                 f"the ASLR state is of {len(state_dict['ratios'])} parameter groups, the optimizer has "
                 f"{len(self.optimizer.param_groups)}; make the same groups first"
             )
+        self._follow_groups()
         self._generator.set_state(state_dict["generator"].cpu())
         search = state_dict["search"]
         self.search = Search(**search | {"lr": Decimal(search["lr"])})
         self.lr0 = Decimal(state_dict["lr0"])
         self.bounds = (Decimal(state_dict["bounds"][0]), Decimal(state_dict["bounds"][1]))
         self.tie = state_dict["tie"]
+        self.warmup_steps = state_dict.get("warmup_steps", 0)  # states from before there was one
+        self.scale = state_dict.get("scale", 1.0)
+        self.drawn = state_dict.get("drawn", 0)
+        self._drawn_at_step = -1  # the first step after a resume is not asked what was drawn
         self.ratios = list(state_dict["ratios"])
         self.last_draws = list(state_dict["last_draws"])
         self.last_epoch = state_dict["last_epoch"]
-        if self._hook is not None:
-            self._write(self.centres())
+        self._write_centres()
+
+    def __repr__(self) -> str:
+        direction = "up" if self.search.direction > 0 else "down"
+        warmup = f", warmup={self.drawn}/{self.warmup_steps}" if self._warms_up else ""
+        groups = len(self.optimizer.param_groups)
+        return f"ASLR(lr={self.lr}, best={self.search.best}, direction={direction}{warmup}, groups={groups})"
+
+    def __copy__(self) -> "ASLR":
+        """Return a snapshot that draws nothing: an optimizer has one ASLR. ``copy.deepcopy`` copies both."""
+        state = self.__getstate__()
+        own = {"search": replace(self.search), "ratios": list(self.ratios), "last_draws": list(self.last_draws)}
+        snapshot = object.__new__(type(self))
+        snapshot.__setstate__(state | own | {"_hooks": False})
+        return snapshot
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_generator": self._generator.get_state(), "_hook": self._hook is not None}
+        self._follow_groups()
+        state = self.__dict__ | {"_generator": self._generator.get_state(), "_hooks": bool(self._hooks)}
+        del state["_owner"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._generator = torch.Generator("cpu")
         self._generator.set_state(state["_generator"])
-        # torch's optimizers leave their hooks behind when copied or pickled
-        self._hook = self.optimizer.register_step_pre_hook(self._before_step) if state["_hook"] else None
+        self._owner = RateOwner(self.optimizer)
+        self._owner.places()
+        self._hooks = []
+        if state["_hooks"]:  # torch's optimizers leave their hooks behind when copied or pickled
+            self._hook()
 
+    def _hook(self) -> None:
+        before = self.optimizer.register_step_pre_hook(self._before_step)
+        after = self.optimizer.register_step_post_hook(self._after_step)
+        self._hooks = [before, after]
+
+    @torch._disable_dynamo
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # A write that is captured into a CUDA graph would undo every later draw at each replay.
-        if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
-            self.draw()
+        captured = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+        if captured or self._owner.is_trial():
+            return
+        self.draw()
+        self._owner.step_began()
 
-    def _take_in_new_groups(self) -> None:
-        for group in self.optimizer.param_groups[len(self.ratios) :]:
-            self.ratios.append(float(Context(prec=28).divide(exact_lr(group["lr"]), self.lr0)))
+    @torch._disable_dynamo
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._owner.step_ended()
+
+    @property
+    def _warms_up(self) -> bool:
+        return self.drawn < self.warmup_steps
+
+    def _follow_groups(self) -> None:
+        """Keep the ratio of each group that was added to the optimizer, taken away or moved."""
+        places = self._owner.places()
+        if places is None:
+            return
+        before, self.ratios = self.ratios, []
+        for group, place in zip(self.optimizer.param_groups, places, strict=True):
+            new = Context(prec=28).divide(exact_lr(group["lr"]), self.lr0)
+            self.ratios.append(float(new) if place is None else before[place])
+
+    def _warn_where_nothing_was_drawn(self) -> None:
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        untrained = self.last_epoch == 0 and all(p.grad is None for p in parameters)  # validated at the start
+        if self.drawn == self._drawn_at_step and not untrained:
+            warnings.warn(
+                "no step of ASLR's optimizer since the last scheduler.step(), so that nothing was drawn: the optimizer "
+                "was made anew, another steps in its place (of SAM's two give ASLR the base_optimizer), its steps were "
+                "skipped, or scheduler.step() was called twice",
+                stacklevel=3,
+            )
 
     def _clamped(self, lr: Decimal) -> Decimal:
         return min(max(lr, self.bounds[0]), self.bounds[1])
 
-    def _write(self, lrs: list[float]) -> None:
-        # The groups are read anew each time: optimizer.load_state_dict replaces them.
-        seen = {id(self.optimizer.defaults.get("lr"))}
-        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
-            held = group["lr"]
-            if not isinstance(held, Tensor):
-                group["lr"] = lr
-                continue
-            if id(held) in seen:  # torch hands all groups the one tensor of SGD(groups, lr=tensor)
-                held = group["lr"] = held.clone()
-            seen.add(id(held))
-            held.fill_(lr)  # in place: captured, fused and compiled steps hold on to this tensor
+    def _write_centres(self) -> None:
+        if self._hooks:
+            self._owner.write(self.centres())
 
 
-def exact_lr(lr: float | Tensor) -> Decimal:
-    """Return the shortest decimal that a learning rate stands for: 0.1 also for a float32 tensor of 0.1.
-
-    Raises:
-        UserError: The learning rate is negative, NaN or infinite.
-    """
-    value = float(lr)
-    if not (math.isfinite(value) and value >= 0):
-        raise UserError(f"a learning rate must be a positive, finite number, but got {value}")
-    if isinstance(lr, Tensor):
-        texts = (f"{value:.{digits}g}" for digits in range(1, 18))
-        return Decimal(next(t for t in texts if float(torch.tensor(float(t), dtype=lr.dtype)) == value))
-    return Decimal(repr(value))
-
-
-def _checked_bounds(min_lr: float | None, max_lr: float | None) -> tuple[Decimal, Decimal]:
-    low = FLOAT_RANGE[0] if min_lr is None else max(exact_lr(min_lr), FLOAT_RANGE[0])
-    high = FLOAT_RANGE[1] if max_lr is None else min(exact_lr(max_lr), FLOAT_RANGE[1])
-    if low > high:
-        raise UserError(f"min_lr must not be above max_lr, and max_lr above 0, but got {min_lr} and {max_lr}")
-    return low, high
+def _one_cost(metrics: float | Tensor | None, cost: float | Tensor | None) -> float:
+    if metrics is not None and cost is not None:
+        raise UserError(f"ASLR.step takes one cost, but got metrics={metrics!r} and cost={cost!r}")
+    given = cost if metrics is None else metrics
+    try:
+        return float(given.detach() if isinstance(given, Tensor) else given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"ASLR.step takes the validation cost, one number, but got {given!r}; in Lightning set monitor=... and "
+            "reduce_on_plateau=True beside the scheduler, and in place of SequentialLR use ASLR's warmup_steps"
+        ) from None

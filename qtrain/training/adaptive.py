@@ -43,8 +43,8 @@ class Adaptive(Method):
         self.aslr.step(error)
 
     def rate(self) -> float:
-        """The centre of the draws."""
-        return self.aslr.lr
+        """Return the centre of the draws, as far as a warm-up or a decay lets it through."""
+        return self.aslr.lr * self.aslr.factor
 
     def rates(self) -> list[float]:
         """The last draws."""
@@ -75,39 +75,26 @@ class Decaying(Adaptive):
     def __init__(self, optimizer: Optimizer, *, decay: float = 0.2, **options: Any):
         super().__init__(optimizer, **options)
         _check_fraction("decay", decay)
-        self._decay, self._scale, self._last = decay, 1.0, self.aslr.last_draws
-        optimizer.register_step_pre_hook(self._shrink)  # after ASLR's own: hooks run in the order they came
+        self._decay = decay
 
     def before_step(self, epoch: float) -> None:
-        """Find the present scale."""
-        self._scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
+        """Scale the step's draws."""
+        self.aslr.scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
 
     def validated(self, error: float) -> None:
         """Move the centre, unless the draws are shrinking."""
-        if self._scale == 1.0:
+        if self.aslr.scale == 1.0:
             super().validated(error)
 
-    def rate(self) -> float:
-        """The centre of the draws, scaled."""
-        return self._scale * super().rate()
-
-    def rates(self) -> list[float]:
-        """The last draws, scaled."""
-        return list(self._last)
-
     def state_dict(self) -> dict[str, Any]:
-        """With the scale."""
-        return super().state_dict() | {"scale": self._scale, "last": list(self._last)}
+        """Return the state, with the scale where earlier versions look for it."""
+        return super().state_dict() | {"scale": self.aslr.scale, "last": self.rates()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With the scale."""
+        """Go on where ``state`` was taken, also by an earlier version, which scaled outside of ASLR."""
         super().load_state_dict(state)
-        self._scale, self._last = state["scale"], state["last"]
-
-    def _shrink(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] *= self._scale
-        self._last = [float(group["lr"]) for group in optimizer.param_groups]
+        self.aslr.scale = state["scale"]
+        self.aslr.last_draws = list(state["last"])
 
 
 class Smoothed(Adaptive):

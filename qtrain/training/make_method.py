@@ -67,6 +67,12 @@ def make_optimizer(model: nn.Module, recipe: Recipe, groups: list[dict[str, Any]
 
 def _adaptive(kind: type[Adaptive]) -> _Kind:
     def make(model: nn.Module, recipe: Recipe, steps: int, options: dict[str, Any]) -> Method:
+        warmup = options.get("warmup_steps", 0)
+        if warmup >= steps * recipe.epochs:
+            raise UserError(
+                f"{recipe.scheduler}'s option warmup_steps must be below the run's {steps * recipe.epochs} steps, but "
+                f"got {warmup}"
+            )
         return kind(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **options)
 
     return _Kind(make, options_of(ASLR, {"seed"}) | options_of(kind))
