@@ -16,7 +16,7 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
-from qtrain.training.captured import StaticStep, can_capture
+from qtrain.training.captured import StaticStep, can_capture, graphs_for
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
 from qtrain.training.make_method import make_method
@@ -50,7 +50,8 @@ class Session:
         at: where the run is.
         forward: what a step calls: the model, or the same compiled.
         ranks: the processes of the run.
-        captures: whether steps become a CUDA graph where the device and the optimizer allow it.
+        cuda: what runs steps as CUDA graphs: ``torch.cuda`` where the model lies on a GPU, else None.
+        captures: whether steps become a graph where the optimizer and the step allow it.
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class Session:
     at: Position
     forward: Callable[[Tensor], Tensor]
     ranks: Ranks = ALONE
+    cuda: Any = None
     captures: bool = True
     _static: StaticStep | None = None
 
@@ -105,12 +107,12 @@ class Session:
         if self.at.step == 0:
             self.at.lr = self.method.rate()
         # Ranks talk to each other inside the closure, which no graph can hold.
-        if self.captures and self.ranks.alone and images.is_cuda and can_capture(self.optimizer):
+        if self.cuda is not None and self.ranks.alone and can_capture(self.optimizer):
             if self._static is None:
-                compute = partial(self.batch_loss, loss)
-                self._static = StaticStep(self.optimizer, compute, capture=True)
-            if self._static.takes(images):
-                return self._static.step(images, labels)
+                full = self.batches.images_in(0)
+                self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
+            # Handed in each time: kept, it would be a cycle that holds data and graph after the run.
+            return self._static.step(partial(self.batch_loss, loss), images, labels)
         found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
         return found.detach()
 
@@ -200,4 +202,5 @@ def choose_device(name: str) -> torch.device:
 def make_session(model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE) -> Session:
     """A run at its start, with what the recipe's scheduler stands for."""
     forward = Compiled(model) if recipe.compile else model
-    return Session(model, make_method(model, recipe, len(batches)), batches, Position(), forward, ranks)
+    method = make_method(model, recipe, len(batches))
+    return Session(model, method, batches, Position(), forward, ranks, graphs_for(model))
