@@ -243,7 +243,7 @@ class CUDAGraph:
 
     def capture_begin(self, pool: int, capture_error_mode: str) -> None:
         cuda = self._cuda
-        assert not cuda.left_behind() or cuda.left_behind() == ["the current stream"], cuda.left_behind()
+        assert not cuda._pools | ({0} if cuda._generator.capturing else set()), cuda.left_behind()
         cuda.captures += 1
         cuda.capture, self.stream = self, cuda.current_stream()
         self.error_mode, self.thread, self._pool = capture_error_mode, threading.get_ident(), pool

@@ -69,7 +69,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("CNV_8W8A", {"scaling": "statistics", "per_channel": True}),
     ("CNV_2W2A", {"scaling": "learned", "power_of_two": True}),
     ("VGG11_4W4A", {}),
-    ("WRN20_2W2A", {}),
+    ("RESNET10_2W2A", {}),
 ]
 
 
@@ -310,9 +310,12 @@ class Fails(nn.Module):
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("the host reads", "its capture failed: CUDA error: operation failed due to a previous error during capture"),
-        ("Python raises", "its capture failed: no such step"),
-        ("a number is to move", "its capture failed: 'how'"),
+        (
+            "the host reads",
+            "its capture failed: RuntimeError: CUDA error: operation not permitted when stream is capturing",
+        ),
+        ("Python raises", "its capture failed: ValueError: no such step"),
+        ("a number is to move", "its capture failed: KeyError: 'how'"),
     ],
 )
 def test_a_failed_capture_leaves_everything_as_it_was(how: str, why: str) -> None:
@@ -433,10 +436,20 @@ def test_quantizers_collect_their_statistics_before_the_capture() -> None:
 
 SCHEDULERS = ["aslr", "aslr_decay", "aslr_smooth", "aslr_average", "multistep", "cosine", "cosine_restarts"]
 SCHEDULERS += ["constant", "wsd", "onecycle", "plateau"]
+OPTIMIZERS = ["sgd", "nag", "adam"]
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
+def _pairs() -> list[Any]:
+    """Each with each; one optimizer for each schedule, and all of them for ASLR, are quick enough for every day."""
+    found = []
+    for number, scheduler in enumerate(SCHEDULERS):
+        for optimizer in OPTIMIZERS:
+            daily = scheduler == "aslr" or OPTIMIZERS[number % 3] == optimizer
+            found.append(pytest.param(scheduler, optimizer, marks=() if daily else pytest.mark.slow))
+    return found
+
+
+@pytest.mark.parametrize(("scheduler", "optimizer"), _pairs())
 def test_every_schedule_moves_the_rates_of_the_graph(scheduler: str, optimizer: str) -> None:
     recipe = own(scheduler=scheduler, optimizer=optimizer, weight_decay=1e-3, epochs=3)
     captured, ordinary, cuda = both(small(lambda: nn.Dropout(0.2)), recipe, size=8)
@@ -453,12 +466,3 @@ def test_other_recipes_are_captured_too(changes: dict[str, Any]) -> None:
     captured, ordinary, cuda = both(lambda: network("TFC_2W2A", 8), recipe, size=8)
     assert cuda.replays == 6
     assert differences(captured, ordinary) == []
-
-
-def test_a_line_search_is_not_captured() -> None:
-    cuda = Replay()
-    captured = train(
-        network("TFC_2W2A", 8), recipe_of("TFC_2W2A", scheduler="armijo"), captures=True, cuda=cuda, size=8
-    )
-    assert captured.session._static is None
-    assert cuda.captures == 0

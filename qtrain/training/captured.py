@@ -162,8 +162,7 @@ class StaticStep:
             graph.record(partial(ordinary, capturable=True))
         except Exception as error:
             kept.restore()
-            reason = str(error).strip().partition("\n")[0]
-            return self._go_on_plainly(f"its capture failed: {reason}", compute, batch)
+            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
         loss, gradients = self._loss, [p.grad for p in self._parameters()]
         graph.replay()
         replayed = [*values_of(kept.tensors), loss.clone()]
@@ -211,6 +210,14 @@ class StaticStep:
             optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = hooks
             for group, options in zip(groups, kept, strict=True):
                 group.update(options)
+
+
+def _first_reason(error: BaseException) -> str:
+    """What made a capture fail, in one line: its end raises once more, and says only that something did before."""
+    while error.__context__ is not None:
+        error = error.__context__
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line}"
 
 
 def _collecting_steps(model: nn.Module) -> int:

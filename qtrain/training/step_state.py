@@ -82,10 +82,10 @@ class PythonState:
         return list({id(tensor): tensor for tensor in found}.values())
 
     def restore(self) -> None:
-        """Put back the modules' plain values, and the tensors that names stood for."""
+        """Put back the plain values, and the tensors that names stood for."""
         restore_numbers(self._numbers)
         for holder, name, value, _ in self._held:
-            if isinstance(value, Tensor) and holder.get(name, _GONE) is not value:
+            if isinstance(holder, dict) and holder.get(name, _GONE) is not value:
                 holder[name] = value
 
 
