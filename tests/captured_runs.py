@@ -1,5 +1,6 @@
 """Short training runs whose steps are captured by the stand-in for CUDA, and the same runs kernel by kernel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -109,5 +110,6 @@ def differences(ours: Run, theirs: Run) -> list[str]:
     """Names of what differs in a bit; empty for equal runs."""
     found = [f"loss {i}" for i, (a, b) in enumerate(zip(ours.losses, theirs.losses, strict=True)) if a != b]
     found += ["rates"] if ours.rates != theirs.rates else []
+    assert all(map(math.isfinite, theirs.losses))  # NaN is not equal to itself, and hides what differs
     assert ours.state.keys() == theirs.state.keys()
     return found + [name for name, value in ours.state.items() if not torch.equal(value, theirs.state[name])]

@@ -99,7 +99,7 @@ def test_every_family_at_every_width_and_scale(name: str, scaling: str) -> None:
     if name.startswith("RESNET18_PYNQ"):
         assert_not_captured("the step reads from the device at", make, recipe_of(name), size=size)
     else:
-        assert_captured(make, recipe_of(name, optimizer="nag"), size=size)
+        assert_captured(make, recipe_of(name, optimizer="nag", lr=0.001), size=size)
 
 
 class Small(nn.Module):
