@@ -1,11 +1,13 @@
 """Captured steps are the steps taken kernel by kernel, bit for bit, or one line says why they are not captured."""
 
 import gc
+import json
 import random
 import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +18,15 @@ import torch
 from torch import Tensor, nn
 
 import qtrain.training.captured as captured_module
+from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.models import FAMILIES
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training.captured import MOST_CAPTURES, WARM_UP
+from qtrain.training.interrupt import Interrupted
+from qtrain.training.session import Session
 from tests.captured_runs import Run, advance, differences, images, network, session_of, size_of, state_of, train
+from tests.checks import same
 from tests.replay import CUDAGraph, Replay
 
 SAID = "training goes on without a CUDA graph: "
@@ -99,7 +105,7 @@ def test_every_family_at_every_width_and_scale(name: str, scaling: str) -> None:
     if name.startswith("RESNET18_PYNQ"):
         assert_not_captured("the step reads from the device at", make, recipe_of(name), size=size)
     else:
-        assert_captured(make, recipe_of(name, optimizer="nag", lr=0.001), size=size)
+        assert_captured(make, recipe_of(name, optimizer="nag", lr=1e-4), size=size)
 
 
 class Small(nn.Module):
@@ -401,10 +407,12 @@ def test_adam_does_not_warn_of_steps_outside_of_a_graph(monkeypatch: pytest.Monk
     stream = SimpleNamespace(is_capturing=cuda.is_current_stream_capturing)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "current_stream", lambda: stream)
+    session = session_of(Small(nn.Identity()), own(optimizer="adam"), images(14, 8), cuda, captures=True)
+    session.optimizer._warned_capturable_if_run_uncaptured = False  # as of one that was copied or read from a file
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        captured = train(Small(nn.Identity()), own(optimizer="adam"), captures=True, cuda=cuda, size=8)
-    assert captured.session.captured
+        advance(session, own(), 4, images(16, 8))
+    assert session.captured
 
 
 class Collecting(nn.Module):
@@ -466,3 +474,36 @@ def test_other_recipes_are_captured_too(changes: dict[str, Any]) -> None:
     captured, ordinary, cuda = both(lambda: network("TFC_2W2A", 8), recipe, size=8)
     assert cuda.replays == 6
     assert differences(captured, ordinary) == []
+
+
+def _trained(folder: Path) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses of the epochs, and the last weights, of a run folder."""
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    weights = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+    return [line["loss"] for line in lines if line["type"] == "epoch"], weights
+
+
+def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before the first capture, between epochs, after the capture, and at the small last batch."""
+    recipe = tiny(network="TFC_2W2A", train_size=70, epochs=3)
+    graphs: list[Replay] = []
+    monkeypatch.setattr("qtrain.training.session.graphs_for", lambda model: graphs.append(Replay()) or graphs[-1])
+    train_recipe(recipe, tmp_path / "captured")
+    assert graphs[0].replays == 6
+    monkeypatch.setattr(Session, "captures", False)
+    train_recipe(recipe, tmp_path / "ordinary")
+    monkeypatch.setattr(Session, "captures", True)
+    wanted_losses, wanted = _trained(tmp_path / "ordinary")
+    assert _trained(tmp_path / "captured")[0] == wanted_losses
+    assert same(_trained(tmp_path / "captured")[1], wanted)
+    for steps in (2, 4, 6, 7):
+        taken = iter(range(1, 100))
+        with pytest.raises(Interrupted):
+            train_recipe(recipe, tmp_path / str(steps), stop=lambda taken=taken, steps=steps: next(taken) == steps)
+        resume_run(tmp_path / str(steps))
+        losses, weights = _trained(tmp_path / str(steps))
+        assert losses == wanted_losses
+        assert same(weights, wanted)
+        assert graphs[-1].replays == 9 - min(3, steps) - max(0, steps - 4) - WARM_UP
