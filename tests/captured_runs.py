@@ -92,7 +92,7 @@ def train(
     model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: int = 32
 ) -> Run:
     """Train for the recipe's epochs on a few images, on ``cuda``, whose steps are captured or not."""
-    split = images(3 * recipe.batch_size + 2, size) if split is None else split
+    split = images(4 * recipe.batch_size - 1, size) if split is None else split
     session = session_of(model, recipe, split, cuda or Replay(), captures=captures)
     losses, rates = advance(session, recipe, recipe.epochs, images(16, size))
     return Run(losses, rates, state_of(session), session)

@@ -378,7 +378,7 @@ def test_a_smaller_first_batch_does_not_decide_what_is_captured() -> None:
     runs = []
     cuda = Replay()
     for captures in (True, False):
-        session = session_of(Small(nn.Identity()), own(), images(14, 8), cuda, captures=captures)
+        session = session_of(Small(nn.Identity()), own(), images(15, 8), cuda, captures=captures)
         session.at.step = 3
         losses, rates = advance(session, own(), 4, images(16, 8))
         runs.append(Run(losses, rates, state_of(session), session))
@@ -417,7 +417,7 @@ def test_adam_does_not_warn_of_steps_outside_of_a_graph(monkeypatch: pytest.Monk
     stream = SimpleNamespace(is_capturing=cuda.is_current_stream_capturing)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "current_stream", lambda: stream)
-    session = session_of(Small(nn.Identity()), own(optimizer="adam"), images(14, 8), cuda, captures=True)
+    session = session_of(Small(nn.Identity()), own(optimizer="adam"), images(15, 8), cuda, captures=True)
     session.optimizer._warned_capturable_if_run_uncaptured = False  # as of one that was copied or read from a file
     with warnings.catch_warnings():
         warnings.simplefilter("error")
