@@ -29,7 +29,14 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.report": {"qtrain.report.statistics", "qtrain.schedulers"},
     "qtrain.recipe": set(),
     "qtrain.recipes": set(),
-    "qtrain.training": {"qtrain", "qtrain.schedulers", "qtrain.optimizers", "qtrain.data", "qtrain.recipe"},
+    "qtrain.training": {
+        "qtrain",
+        "qtrain.module_state",
+        "qtrain.schedulers",
+        "qtrain.optimizers",
+        "qtrain.data",
+        "qtrain.recipe",
+    },
     "qtrain.experiments": {
         *("qtrain.training", "qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
         "qtrain",  # the version, which every node of a cluster must have
