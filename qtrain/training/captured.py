@@ -137,7 +137,8 @@ class StaticStep:
 
     def _try(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
         """Take an ordinary step, and see whether one like it could be captured."""
-        before = PythonState(self._model, self._optimizer, self._device)
+        # While quantizers collect, their counters show it, and a closer look at each step would be paid for nothing.
+        before = PythonState(self._model, self._optimizer, self._device, deep=self._stable > 0)
         work = partial(self._kernels, compute, *batch)
         places: list[str] = []
         if self._stable == WARM_UP - 1:

@@ -38,13 +38,14 @@ class PythonState:
         model: whose modules hold the values.
         optimizer: whose groups hold options.
         device: of the parameters.
+        deep: look into lists, generators and objects of the modules too, which takes tens of milliseconds.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, device: torch.device):
-        self._model, self._optimizer, self._device = model, optimizer, device
+    def __init__(self, model: nn.Module, optimizer: Optimizer, device: torch.device, *, deep: bool = True):
+        self._model, self._optimizer, self._device, self._deep = model, optimizer, device, deep
         self._numbers: list[Number] = numbers_of(model.modules())
         self._held: list[Held] = [*_held(model, self._numbers), *_options(optimizer)]
-        self._hidden = _hidden(model)
+        self._hidden = _hidden(model) if deep else {}
         self._random = _host_random(device)
 
     def moved(self) -> str | None:
@@ -62,7 +63,7 @@ class PythonState:
         """Name what a step since has changed: a value, a new one, or the host's random numbers."""
         if moved := self.moved():
             return moved
-        now = PythonState(self._model, self._optimizer, self._device)
+        now = PythonState(self._model, self._optimizer, self._device, deep=self._deep)
         known = {(id(holder), name) for holder, name, _, _ in self._held}
         for holder, name, _, owner in now._held:
             if (id(holder), name) not in known:
