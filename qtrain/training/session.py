@@ -82,6 +82,11 @@ class Session:
         return self._static is not None and self._static.captured
 
     @property
+    def why_not_captured(self) -> str | None:
+        """Why steps were launched kernel by kernel on a GPU from some step on; None where nothing speaks against it."""
+        return None if self._static is None else self._static.why_not
+
+    @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The method's."""
         return self.method.optimizer
