@@ -123,7 +123,11 @@ def on_two_ranks(place: Path, recipes: dict[str, Recipe], data: DataSet) -> dict
         for module in model.modules():
             if hasattr(module, "collect_stats_steps"):
                 module.collect_stats_steps = 3
-        found[name] = trained(recipes[name], place / name, data, model)
+        found[name] = trained(recipes[name].replace(network="collects_for_three"), place / name, data, model)
+    scaled = recipes["VGG11_2W2A"]
+    found["scales"] = trained(scaled, place / "scales", data, model_of(scaled))
+    trained(scaled, place / "scales-stopped", data, model_of(scaled), stop=after(STOP, rank=0))
+    found["scales resumed"] = trained(scaled, place / "scales-stopped", data, model_of(scaled), resume=True)
     found["evaluations"] = evaluations(data, ranks)
     found["errors"] = errors = []
     for bad in ({"batch_size": 3}, {"out": place / "aslr"}):
@@ -176,8 +180,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def recipes(tiny: Callable[..., Recipe]) -> dict[str, Recipe]:
     common: dict[str, Any] = {"train_size": 44, "batch_size": 21, "epochs": 2, "lr": 0.02}
-    plain = {name: tiny(**common | {"scheduler": name} | changes) for name, changes in PLAIN.items()}
-    return plain | {n: tiny(network=n, **common) for n in ("CNV_2W2A", "RESNET18_PYNQ_4W4A")}
+    plain = {name: tiny(network="plain", **common | {"scheduler": name} | changes) for name, changes in PLAIN.items()}
+    return plain | {n: tiny(network=n, **common) for n in ("CNV_2W2A", "RESNET18_PYNQ_4W4A", "VGG11_2W2A")}
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +259,11 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     records = read_records(place / folder)
     assert [r["ranks"] for r in records if r["type"] != "epoch"] == ranks
     assert [r["type"] for r in records] == ["run", "epoch", "epoch", "result"]
+
+
+def test_trained_scales_go_on_training_on_all_ranks(two: list) -> None:
+    for seen in two:
+        assert same(seen["scales resumed"]["model"], seen["scales"]["model"])
 
 
 def test_a_finished_run_is_only_read_again(two: list) -> None:
