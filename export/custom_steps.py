@@ -21,21 +21,8 @@ from finn.builder.build_dataflow_config import (
     estimate_only_dataflow_steps,
 )
 from finn.builder.build_dataflow_steps import verify_step
-from finn.transformation.move_reshape import RemoveCNVtoFCFlatten
-from finn.transformation.streamline import absorb, collapse_repeated, reorder
-from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
-from finn.transformation.streamline.sign_to_thres import ConvertSignToThres
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.transformation import general
 from qonnx.transformation.base import Transformation
-from qonnx.transformation.batchnorm_to_affine import BatchNormToAffine
-from qonnx.transformation.bipolar_to_xnor import ConvertBipolarMatMulToXnorPopcount
-from qonnx.transformation.double_to_single_float import DoubleToSingleFloat
-from qonnx.transformation.infer_data_layouts import InferDataLayouts
-from qonnx.transformation.infer_datatypes import InferDataTypes
-from qonnx.transformation.infer_shapes import InferShapes
-from qonnx.transformation.lower_convs_to_matmul import LowerConvsToMatMul
-from qonnx.transformation.remove import RemoveIdentityOps
 
 Config = Any
 Step = Callable[[ModelWrapper, Config], ModelWrapper]
@@ -54,21 +41,93 @@ HARDWARE = (  # conversions, with their modules in FINN+; official FINN's additi
     ("InferLabelSelectLayer", "label_select"),
     ("InferDuplicateStreamsLayer", "duplicate_streams"),
 )
+# Of each line one is needed: official FINN's main adds streams and pools its own way, its dev and FINN+ another.
+ONE_OF = (
+    ("InferAddStreamsLayer", "InferElementwiseBinaryOperation"),
+    ("InferStreamingMaxPool", "InferPool"),
+    ("InferBinaryMatrixVectorActivation",),
+    ("InferQuantizedMatrixVectorActivation",),
+    ("InferVectorVectorActivation",),
+    ("InferThresholdingLayer",),
+    ("InferConvInpGen",),
+    ("InferLabelSelectLayer",),
+    ("InferDuplicateStreamsLayer",),
+)
+
+
+class MissingTransformation(AttributeError):
+    """This FINN has no transformation of a name that a step needs, and none that could take its place."""
+
+
+class _Public:
+    """Looks public transformations up by name when a step runs: versions of FINN differ in a few of them.
+
+    Args:
+        package: in which the modules lie.
+        modules: in one of which the name is to be found, the first that has it.
+    """
+
+    def __init__(self, package: str, *modules: str):
+        self._places = [f"{package}.{module}" for module in modules]
+
+    def __getattr__(self, name: str) -> Any:
+        for place in self._places:
+            try:
+                return getattr(import_module(place), name)
+            except (ImportError, AttributeError):
+                continue
+        raise MissingTransformation(_missing(f"{name} in {' or '.join(self._places)}"))
+
+
+absorb = _Public("finn.transformation.streamline", "absorb")
+collapse_repeated = _Public("finn.transformation.streamline", "collapse_repeated")
+reorder = _Public("finn.transformation.streamline", "reorder")
+thresholds = _Public("finn.transformation.streamline", "round_thresholds", "sign_to_thres")
+reshape = _Public("finn.transformation", "move_reshape")
+general = _Public("qonnx.transformation", "general", "remove", "batchnorm_to_affine", "bipolar_to_xnor")
+infer = _Public("qonnx.transformation", "infer_shapes", "infer_datatypes", "infer_data_layouts")
+numbers = _Public("qonnx.transformation", "double_to_single_float", "lower_convs_to_matmul")
 
 
 def _named(module: Any, *names: str) -> list[Transformation]:
-    """Make the transformations that this FINN has: official FINN and FINN+ differ in a few names."""
+    """Make those of the transformations that this FINN has."""
     return [getattr(module, name)() for name in names if hasattr(module, name)]
+
+
+def _any_of(module: Any, *names: str) -> list[Transformation]:
+    """Make those of the transformations that this FINN has, which must be one at least.
+
+    Raises:
+        MissingTransformation: it has none of them.
+    """
+    made = _named(module, *names)
+    if not made:
+        raise MissingTransformation(_missing(" or ".join(names)))
+    return made
+
+
+def _missing(what: str) -> str:
+    return (
+        f"this FINN has no {what}, which the steps of this folder need; README.md beside them names the versions that "
+        "they were tried with"
+    )
 
 
 def _conversion(name: str, module: str) -> list[Transformation]:
     """Make a conversion to hardware: official FINN keeps all in one module, FINN+ each in its own."""
-    for place in ("convert_to_hw_layers", f"convert_to_hw.{module}"):
-        try:
-            return _named(import_module(f"finn.transformation.fpgadataflow.{place}"), name)
-        except ImportError:
-            continue
-    return []
+    return _named(_Public("finn.transformation.fpgadataflow", "convert_to_hw_layers", f"convert_to_hw.{module}"), name)
+
+
+def _check_conversions() -> None:
+    """See that this FINN has a conversion for every kind of layer, under one name or another.
+
+    Raises:
+        MissingTransformation: it has none of a kind; names what was looked for.
+    """
+    modules = dict(HARDWARE)
+    for names in ONE_OF:
+        if not any(_conversion(name, modules[name]) for name in names):
+            raise MissingTransformation(_missing(" or ".join(names)))
 
 
 def _structure(model: ModelWrapper) -> list[tuple[str, ...]]:
@@ -91,9 +150,9 @@ def _tidy(model: ModelWrapper) -> ModelWrapper:
         general.SortGraph(),
         general.GiveUniqueNodeNames(),
         general.GiveReadableTensorNames(),
-        InferShapes(),
-        InferDataTypes(),
-        InferDataLayouts(),
+        infer.InferShapes(),
+        infer.InferDataTypes(),
+        infer.InferDataLayouts(),
     ):
         model = model.transform(transformation, make_deepcopy=False, cleanup=False)
     return model
@@ -119,10 +178,10 @@ def _streamlining() -> list[Transformation]:
         absorb.AbsorbScalarMulAddIntoTopK(),
         general.ConvertSubToAdd(),
         general.ConvertDivToMul(),
-        RemoveIdentityOps(atol=0.0),
+        general.RemoveIdentityOps(atol=0.0),
         collapse_repeated.CollapseRepeatedMul(),
-        BatchNormToAffine(),
-        ConvertSignToThres(),
+        general.BatchNormToAffine(),
+        thresholds.ConvertSignToThres(),
         *_named(absorb, "AbsorbScalarBiasIntoMultiThreshold"),
         reorder.MoveAddPastMul(),
         reorder.MoveScalarAddPastMatMul(),
@@ -141,8 +200,7 @@ def _streamlining() -> list[Transformation]:
         absorb.Absorb1BitMulIntoConv(),
         own.MoveFlattenPastMultiThreshold(),
         reorder.MoveMulPastMaxPool(),
-        reorder.MoveLinearPastEltwiseAdd(),
-        *_named(reorder, "MoveMulPastJoinAdd", "MoveAddPastJoinAdd"),
+        *_any_of(reorder, "MoveLinearPastEltwiseAdd", "MoveMulPastJoinAdd", "MoveAddPastJoinAdd"),
         reorder.MoveLinearPastFork(),
     ]
 
@@ -150,7 +208,7 @@ def _streamlining() -> list[Transformation]:
 def _streamline(model: ModelWrapper) -> ModelWrapper:
     """Streamline in float64, until thresholds are rounded up to the integers they compare with."""
     model = _until_stable(_apply(model, [own.ParametersInDouble()]), _streamlining)
-    return _tidy(_apply(model, [RoundAndClipThresholds(), DoubleToSingleFloat()]))
+    return _tidy(_apply(model, [thresholds.RoundAndClipThresholds(), numbers.DoubleToSingleFloat()]))
 
 
 def _channels_last() -> list[Transformation]:
@@ -186,7 +244,7 @@ def step_streamline_scales(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
 def step_lower_convolutions(model: ModelWrapper, cfg: Config) -> ModelWrapper:
     """Write convolutions as matrix multiplications. Only now: nothing but integers is left around them."""
-    return _tidy(_apply(model, [LowerConvsToMatMul()]))
+    return _tidy(_apply(model, [numbers.LowerConvsToMatMul()]))
 
 
 def step_channels_last(model: ModelWrapper, cfg: Config) -> ModelWrapper:
@@ -196,7 +254,7 @@ def step_channels_last(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
 def step_binary_matmuls(model: ModelWrapper, cfg: Config) -> ModelWrapper:
     """Count equal bits where both sides are signs. It leaves a scale and an offset, so streamlining follows."""
-    return _streamline(_tidy(_apply(model, [ConvertBipolarMatMulToXnorPopcount()])))
+    return _streamline(_tidy(_apply(model, [general.ConvertBipolarMatMulToXnorPopcount()])))
 
 
 def step_global_pool(model: ModelWrapper, cfg: Config) -> ModelWrapper:
@@ -223,12 +281,13 @@ def step_global_pool(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
 def step_convert_to_hardware(model: ModelWrapper, cfg: Config) -> ModelWrapper:
     """Turn every node into a hardware layer; forks last, when no layer takes its successor in any more."""
+    _check_conversions()
     offsets = own.KeepOffsets(model)
     if cfg.standalone_thresholds:
         model = _apply(model, _conversion("InferThresholdingLayer", "thresholding"))
     for name, module in HARDWARE:
         model = _apply(model, [*_conversion(name, module), absorb.AbsorbConsecutiveTransposes()])
-    return _tidy(_apply(model, [offsets, RemoveCNVtoFCFlatten(), general.RemoveUnusedTensors()]))
+    return _tidy(_apply(model, [offsets, reshape.RemoveCNVtoFCFlatten(), general.RemoveUnusedTensors()]))
 
 
 OWN_STEPS: tuple[Step, ...] = (
