@@ -85,6 +85,7 @@ def whole(
         *[(s, o, {1, 3, 4, 6}) for s in ("aslr", "multistep") for o in ("sgd", "adam")],
         *[(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
         *[(s, "adam", {2, 5}) for s in get_args(Scheduler) if s not in ("aslr", "multistep")],
+        *[(s, "adam", {STEPS * EPOCHS}) for s in ("aslr_decay", "aslr_average", "wsd", "plateau")],
         *[(s, "nag", {5}) for s in ("aslr_decay", "schedulefree", "dadaptation", "transition")],
     ],
 )

@@ -157,7 +157,10 @@ class ASLR(LRScheduler):
 
     @property
     def scale(self) -> float:
-        """What every draw is multiplied with, 1 at first; lower it before the steps of a final decay."""
+        """What every draw is multiplied with, 1 at first; lower it before the steps of a final decay.
+
+        The search rests while it is below 1: an error that falls with the rate says nothing of the centre.
+        """
         return self._scale
 
     @scale.setter
@@ -176,7 +179,7 @@ class ASLR(LRScheduler):
     def step(self, metrics: float | Tensor | None = None, *, cost: float | Tensor | None = None) -> None:
         """Move the centre by the search's rule; call it once after each validation.
 
-        During the warm-up the search rests. No optimizer step since the last call is warned of.
+        During the warm-up and below a scale of 1 the search rests. No optimizer step since the last call is warned of.
 
         Args:
             metrics: Validation cost, lower is better: a number or a tensor of one element. The paper's is the top-1
@@ -191,7 +194,7 @@ class ASLR(LRScheduler):
         if self._hooks:
             self._owner.check()
             self._warn_where_nothing_was_drawn()
-        if not self._warms_up:
+        if not self._warms_up and self.scale >= 1:
             self.search.update(value, self.tie)
             self.search.lr = self._clamped(self.search.lr)
         self.last_epoch += 1

@@ -61,7 +61,7 @@ class Adaptive(Method):
 
 
 class Decaying(Adaptive):
-    """ASLR whose draws shrink to 0 at the end.
+    """ASLR whose draws shrink to 0 at the end, while its search rests.
 
     Args:
         optimizer: as ``Method``'s.
@@ -80,11 +80,6 @@ class Decaying(Adaptive):
     def before_step(self, epoch: float) -> None:
         """Scale the step's draws."""
         self.aslr.scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
-
-    def validated(self, error: float) -> None:
-        """Move the centre, unless the draws are shrinking."""
-        if self.aslr.scale == 1.0:
-            super().validated(error)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, with the scale where earlier versions look for it."""
