@@ -1,8 +1,10 @@
 """Captured steps are the steps taken kernel by kernel, bit for bit, or one line says why they are not captured."""
 
 import gc
+import inspect
 import json
 import random
+import re
 import threading
 import warnings
 import weakref
@@ -25,6 +27,7 @@ from qtrain.recipe import Recipe
 from qtrain.training.captured import MOST_CAPTURES, WARM_UP
 from qtrain.training.interrupt import Interrupted
 from qtrain.training.session import Session
+from qtrain.training.step_graph import StepGraph
 from tests.captured_runs import Run, advance, differences, images, network, session_of, size_of, state_of, train
 from tests.checks import same
 from tests.replay import CUDAGraph, Replay
@@ -515,3 +518,16 @@ def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
         assert losses == wanted_losses
         assert same(weights, wanted)
         assert graphs[-1].replays == 9 - min(3, steps) - max(0, steps - 4) - WARM_UP
+
+
+def test_the_stand_in_has_the_names_and_arguments_of_torch_cuda() -> None:
+    source = Path(inspect.getfile(StepGraph)).read_text()
+    asked = set(re.findall(r"cuda\.(\w+)", source)) | set(re.findall(r"\bmemory\.(\w+)", source))
+    assert {"graph", "CUDAGraph", "Stream", "set_sync_debug_mode", "_cuda_endAllocateToPool"} <= asked
+    for name in asked:
+        holders = (torch.cuda.memory, Replay().memory) if name.startswith("_cuda") else (torch.cuda, Replay())
+        assert all(hasattr(holder, name) for holder in holders), name
+    assert {"pool", "stream", "capture_error_mode"} <= set(inspect.signature(torch.cuda.graph).parameters)
+    assert list(inspect.signature(torch.cuda.set_rng_state).parameters) == ["new_state", "device"]
+    generator = torch.Generator()
+    assert all(callable(getattr(generator, name)) for name in ("clone_state", "graphsafe_set_state"))
