@@ -3,19 +3,32 @@
 A small network's step is hundreds of kernels of a few microseconds each, which Python launches slower than the GPU
 computes them. A graph is launched whole. Its learning rates are numbers in the GPU's memory, one a parameter group, so
 that ASLR's draws change neither the graph nor wait for the GPU.
+
+Only a step that is the same every time is captured: of the usual number of images, in which neither Python's values nor
+its random numbers move and the host reads nothing. The first replay is held against the same step taken kernel by
+kernel. Where any of it fails, one line says why, and the kernels are launched one by one.
 """
 
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-WARM_UP = 3  # ordinary steps before the capture, in which libraries choose their algorithms
+from qtrain.training.step_graph import StepGraph
+from qtrain.training.step_outcome import Kept, agree, values_of
+from qtrain.training.step_state import PythonState
+
+WARM_UP = 3  # steps in a row that change nothing of Python's, before the capture; libraries choose their algorithms
+PATIENCE = 100  # further steps, after quantizers have collected, in which Python's values may still move
+MOST_CAPTURES = 4  # a value that changes between steps, now and then, costs a capture each time
+
+Compute = Callable[[Tensor, Tensor], Tensor]
 
 
 def can_capture(optimizer: Optimizer) -> bool:
@@ -23,31 +36,38 @@ def can_capture(optimizer: Optimizer) -> bool:
     return type(optimizer) in (SGD, Adam)
 
 
+def graphs_for(model: nn.Module) -> Any:
+    """Return what runs the model's steps as CUDA graphs; None where it lies on no GPU."""
+    return torch.cuda if any(parameter.is_cuda for parameter in model.parameters()) else None
+
+
 class StaticStep:
-    """Steps on fixed tensors: images, labels and rates are copied into them, then the same kernels run.
+    """Steps whose rates lie in the device's memory, captured as a CUDA graph where that can be.
 
     Args:
+        model: whose parameters are trained.
         optimizer: torch's SGD or Adam; its kernels become the fused ones, which read rates from memory.
-        compute: from images and labels to the loss, with gradients in the parameters that were None before.
-        capture: replay a CUDA graph after the first steps; False runs the kernels one by one, as on a CPU.
+        images: of a full batch; others are never captured.
+        cuda: ``torch.cuda``, or what stands in for it; None runs all kernels one by one.
 
     Attributes:
-        failed: the capture did not work; use the optimizer itself from then on.
+        why_not: why steps will not be captured any more; None while they are or may be.
     """
 
-    def __init__(self, optimizer: Optimizer, compute: Callable[[Tensor, Tensor], Tensor], *, capture: bool):
-        self.failed = False
-        self._optimizer, self._compute, self._capture = optimizer, compute, capture
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: tuple[Tensor, Tensor] | None = None
-        self._loss = torch.zeros(())
-        self._steps = 0
+    def __init__(self, model: nn.Module, optimizer: Optimizer, images: int, cuda: Any = None):
+        self.why_not: str | None = None
+        self._model, self._optimizer, self._images = model, optimizer, images
         self._device = optimizer.param_groups[0]["params"][0].device
         self._rates = torch.zeros(len(optimizer.param_groups), device=self._device)
+        self._loss = torch.zeros(())
+        self._inputs: tuple[Tensor, Tensor] | None = None
+        self._graph = None if cuda is None else StepGraph(self._device, cuda)
+        self._captured: tuple[PythonState, Tensor] | None = None  # what the graph was made with, and its loss
+        self._stable = self._steps = self._captures = 0
         for group in optimizer.param_groups:
             group.update(fused=True, foreach=False)
             if "capturable" in group:
-                group["capturable"] = self._device.type == "cuda"
+                group["capturable"] = False  # else Adam warns of steps outside of a graph
         for state in optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].to(self._device, torch.float32)
@@ -55,86 +75,151 @@ class StaticStep:
     @property
     def captured(self) -> bool:
         """Whether there is a graph to replay."""
-        return self._graph is not None
+        return self._captured is not None
 
-    def takes(self, images: Tensor) -> bool:
-        """Whether a batch has the shape of the first: the last of an epoch may be smaller."""
-        return not self.failed and (self._inputs is None or self._inputs[0].shape == images.shape)
-
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, compute: Compute, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step.
 
         Args:
+            compute: from images and labels to the loss, with gradients in the parameters that were None before; the
+                same function every time.
             images: float [B, C, H, W] on the device.
             labels: int64 [B].
 
         Returns:
-            The loss before the step, a tensor that the next step overwrites.
+            The loss before the step, a tensor that the next step may overwrite.
         """
-        if self._inputs is None:
-            self._inputs = torch.empty_like(images), torch.empty_like(labels)
-        for fixed, given in zip(self._inputs, (images, labels), strict=True):
-            fixed.copy_(given)
-        hooks = self._optimizer._optimizer_step_pre_hooks
-        for hook in list(hooks.values()):  # ASLR draws here
-            hook(self._optimizer, (), {})
-        rates = torch.tensor([float(group["lr"]) for group in self._optimizer.param_groups])
-        pinned = rates.pin_memory() if self._device.type == "cuda" else rates
-        self._rates.copy_(pinned, non_blocking=True)
-        if self._graph is None and self._capture and self._steps >= WARM_UP:
-            self._record(*self._inputs)
-        if self._graph is None:
-            self._eager(*self._inputs)
+        optimizer = self._optimizer
+        for hook in list(optimizer._optimizer_step_pre_hooks.values()):  # ASLR draws here
+            hook(optimizer, (), {})
+        self._write_rates()
+        if self._graph is None or len(images) != self._images:
+            self._kernels(compute, images, labels)
         else:
-            self._graph.replay()
-        self._steps += 1
-        for hook in list(self._optimizer._optimizer_step_post_hooks.values()):
-            hook(self._optimizer, (), {})
+            self._full_step(self._graph, compute, self._fill(images, labels))
+        for hook in list(optimizer._optimizer_step_post_hooks.values()):
+            hook(optimizer, (), {})
         return self._loss
 
-    def _kernels(self, images: Tensor, labels: Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        self._loss = self._compute(images, labels).detach()
-        with self._rates_in_memory():
-            self._optimizer.step()
+    def _write_rates(self) -> None:
+        rates = torch.tensor([float(group["lr"]) for group in self._optimizer.param_groups])
+        pinned = rates.pin_memory() if self._rates.is_cuda else rates
+        self._rates.copy_(pinned, non_blocking=True)
 
-    def _eager(self, images: Tensor, labels: Tensor) -> None:
-        if not self._capture:
-            return self._kernels(images, labels)
-        # What a capture needs to be set up is set up on a stream like its own.
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            self._kernels(images, labels)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+    def _fill(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Copy a batch to where the graph reads it."""
+        if self._inputs is None:
+            self._inputs = torch.empty_like(images), torch.empty_like(labels)
+        self._inputs[0].copy_(images)
+        self._inputs[1].copy_(labels)
+        return self._inputs
+
+    def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        if self._captured is not None and (moved := self._captured[0].moved()):
+            self._captured, self._stable = None, 0
+            if self._captures == MOST_CAPTURES:
+                return self._go_on_plainly(f"{moved} changes again and again", compute, batch)
+        if self._captured is not None:
+            graph.replay()
+            self._loss = self._captured[1]
+        elif self._stable < WARM_UP:
+            self._try(graph, compute, batch)
+        else:
+            self._capture(graph, compute, batch)
         return None
 
-    def _record(self, images: Tensor, labels: Tensor) -> None:
-        """Capture without running; on failure the step at hand, and all others, go the ordinary way."""
-        graph = torch.cuda.CUDAGraph()
+    def _kernels(self, compute: Compute, images: Tensor, labels: Tensor, capturable: bool = False) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._loss = compute(images, labels).detach()
+        with self._rates_in_memory(capturable):
+            self._optimizer.step()
+
+    def _try(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        """Take an ordinary step, and see whether one like it could be captured."""
+        before = PythonState(self._model, self._optimizer, self._device)
+        work = partial(self._kernels, compute, *batch)
+        places: list[str] = []
+        if self._stable == WARM_UP - 1:
+            with graph.watched() as places:
+                graph.run(work)
+        else:
+            graph.run(work)
+        self._steps += 1
+        moved = before.moved_by_a_step()
+        self._stable = 0 if moved else self._stable + 1
+        if places and not moved:
+            self._give_up(f"the step reads from the device at {places[0]}")
+        elif moved and self._steps >= _collecting_steps(self._model) + PATIENCE:
+            self._give_up(f"{moved} changes from step to step")
+
+    def _capture(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        """Capture the step at hand, and take it both ways; what stays is the ordinary one's."""
+        python = PythonState(self._model, self._optimizer, self._device)
+        kept, random_state = Kept(python), graph.random_state()
+        ordinary = partial(self._kernels, compute, *batch)
+        self._captures += 1
         try:
-            with torch.cuda.graph(graph):
-                self._kernels(images, labels)
+            graph.record(partial(ordinary, capturable=True))
         except Exception as error:
-            self.failed, self._capture = True, False
-            reason = str(error).strip().partition("\n")[0]
-            warnings.warn(f"training goes on without a CUDA graph: {reason}", stacklevel=3)
-            return
-        self._graph = graph
+            kept.restore()
+            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
+        loss, gradients = self._loss, [p.grad for p in self._parameters()]
+        graph.replay()
+        replayed = [*values_of(kept.tensors), loss.clone()]
+
+        def again() -> list[Tensor]:
+            kept.restore()
+            graph.set_random_state(random_state)
+            graph.run(ordinary)
+            return [*values_of(kept.tensors), self._loss.clone()]
+
+        if not agree(replayed, again, [*kept.values, torch.zeros_like(loss)]):
+            return self._give_up("a replayed step differs from an ordinary one")
+        self._captured = python, loss
+        for parameter, gradient in zip(self._parameters(), gradients, strict=True):
+            parameter.grad = gradient  # where the graph writes it
+        return None
+
+    def _go_on_plainly(self, reason: str, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        self._give_up(reason)
+        self._kernels(compute, *batch)
+
+    def _give_up(self, reason: str) -> None:
+        self.why_not = reason
+        self._graph = self._captured = self._inputs = None
+        warnings.warn(f"training goes on without a CUDA graph: {reason}", stacklevel=2)
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     @contextmanager
-    def _rates_in_memory(self) -> Iterator[None]:
+    def _rates_in_memory(self, capturable: bool) -> Iterator[None]:
         """Inside, the groups' rates are numbers on the device, and the hooks, which ran already, are away."""
         optimizer: Any = self._optimizer
         groups = optimizer.param_groups
-        rates = [group["lr"] for group in groups]
+        kept = [{name: group[name] for name in ("lr", "capturable") if name in group} for group in groups]
         hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
         optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
         for i, group in enumerate(groups):
             group["lr"] = self._rates[i]
+            if "capturable" in group:
+                group["capturable"] = capturable  # Adam asks for it in a capture, and warns of it elsewhere
         try:
             yield
         finally:
             optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = hooks
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate
+            for group, options in zip(groups, kept, strict=True):
+                group.update(options)
+
+
+def _first_reason(error: BaseException) -> str:
+    """What made a capture fail, in one line: its end raises once more, and says only that something did before."""
+    while error.__context__ is not None:
+        error = error.__context__
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line}"
+
+
+def _collecting_steps(model: nn.Module) -> int:
+    """Steps for which quantizers of the model collect statistics at most."""
+    return max((int(getattr(module, "collect_stats_steps", 0)) for module in model.modules()), default=0)

@@ -16,7 +16,7 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
-from qtrain.training.captured import StaticStep, can_capture
+from qtrain.training.captured import StaticStep, can_capture, graphs_for
 from qtrain.training.check_model import check_logits
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
@@ -53,7 +53,8 @@ class Session:
         at: where the run is.
         forward: what a step calls: the model, or the same compiled.
         ranks: the processes of the run.
-        captures: whether steps become a CUDA graph where the device and the optimizer allow it.
+        cuda: what runs steps as CUDA graphs: ``torch.cuda`` where the model lies on a GPU, else None.
+        captures: whether steps become a graph where the optimizer and the step allow it.
         classes: of the data, which the logits of every step are held to; None looks at nothing.
     """
 
@@ -63,6 +64,7 @@ class Session:
     at: Position
     forward: Callable[[Tensor], Tensor]
     ranks: Ranks = ALONE
+    cuda: Any = None
     captures: bool = True
     classes: int | None = None
     _static: StaticStep | None = None
@@ -117,12 +119,12 @@ class Session:
         if self.at.step == 0:
             self.at.lr = self.method.rate()
         # Ranks talk to each other inside the closure, which no graph can hold.
-        if self.captures and self.ranks.alone and images.is_cuda and can_capture(self.optimizer):
+        if self.cuda is not None and self.ranks.alone and can_capture(self.optimizer):
             if self._static is None:
-                compute = partial(self.batch_loss, loss)
-                self._static = StaticStep(self.optimizer, compute, capture=True)
-            if self._static.takes(images):
-                return self._static.step(images, labels)
+                full = self.batches.images_in(0)
+                self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
+            # Handed in each time: kept, it would be a cycle that holds data and graph after the run.
+            return self._static.step(partial(self.batch_loss, loss), images, labels)
         found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
         return found.detach()
 
@@ -218,4 +220,4 @@ def make_session(
     """A run at its start, with what the recipe's scheduler stands for."""
     forward = Compiled(model) if recipe.compile else model
     method = make_method(model, recipe, len(batches))
-    return Session(model, method, batches, Position(), forward, ranks, classes=classes)
+    return Session(model, method, batches, Position(), forward, ranks, graphs_for(model), classes=classes)

@@ -1,0 +1,113 @@
+"""Short training runs whose steps are captured by the stand-in for CUDA, and the same runs kernel by kernel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qtrain.data import Batches, Split
+from qtrain.models import FAMILIES, build_model, parse_name
+from qtrain.models.fast_forward import fast_forward
+from qtrain.recipe import Recipe
+from qtrain.training import evaluate
+from qtrain.training.losses import LOSSES
+from qtrain.training.session import Session, make_session
+from tests.replay import Replay
+
+CLASSES = 10
+
+
+@dataclass
+class Run:
+    """What a run left.
+
+    Attributes:
+        losses: of every step.
+        rates: of every group at every step.
+        state: tensors of the model and of the optimizer by name.
+        session: of the run.
+    """
+
+    losses: list[float]
+    rates: list[list[float]]
+    state: dict[str, Tensor]
+    session: Session
+
+
+def network(name: str, size: int | None = None, width: float = 0.125, **options: Any) -> nn.Module:
+    """A network of the zoo as training has it."""
+    torch.manual_seed(0)
+    model = build_model(name, width=width, num_classes=CLASSES, image_size=size, **options)
+    fast_forward(model)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def images(count: int, size: int = 32) -> Split:
+    """Random bytes with labels."""
+    drawn = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=drawn)
+    return Split(pixels, torch.arange(count) % CLASSES)
+
+
+def size_of(name: str) -> int:
+    """The smallest height and width of images for a family, 8 or more."""
+    return max(FAMILIES[parse_name(name).family].smallest_image, 8)
+
+
+def session_of(model: nn.Module, recipe: Recipe, split: Split, cuda: Any, *, captures: bool) -> Session:
+    """A session that steps as on a GPU."""
+    torch.manual_seed(2)
+    batches = Batches(
+        split, recipe.batch_size, seed=0, augment=recipe.augment, flip=recipe.augment, jitter=recipe.jitter
+    )
+    session = make_session(model, recipe, batches)
+    session.cuda, session.captures = cuda, captures
+    return session
+
+
+def advance(session: Session, recipe: Recipe, epochs: int, held_out: Split) -> tuple[list[float], list[list[float]]]:
+    """Train as the loop does, with an evaluation after each epoch; losses and rates of every step."""
+    losses, rates = [], []
+    model, at = session.model, session.at
+    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
+    loss_function = LOSSES[recipe.loss]
+    for epoch in range(at.epoch, epochs):
+        model.train()
+        for pixels, labels in session.batches.epoch(epoch, start=at.step):
+            losses.append(float(session.step(loss_function, pixels, labels)))
+            clip_weights()
+            session.after_step()
+            rates.append(session.method.rates())
+        with session.judged():
+            accuracy = evaluate(model, held_out, loss_function).accuracy
+        session.method.validated(1 - accuracy / 100)
+        at.epoch, at.step = epoch + 1, 0
+    return losses, rates
+
+
+def train(
+    model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: int = 32
+) -> Run:
+    """Train for the recipe's epochs on a few images, on ``cuda``, whose steps are captured or not."""
+    split = images(3 * recipe.batch_size + 2, size) if split is None else split
+    session = session_of(model, recipe, split, cuda or Replay(), captures=captures)
+    losses, rates = advance(session, recipe, recipe.epochs, images(16, size))
+    return Run(losses, rates, state_of(session), session)
+
+
+def state_of(session: Session) -> dict[str, Tensor]:
+    """Every tensor that training moves, copied."""
+    found = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
+    for number, state in enumerate(session.optimizer.state.values()):
+        found |= {f"{number}.{name}": t.clone() for name, t in state.items() if isinstance(t, Tensor)}
+    return found
+
+
+def differences(ours: Run, theirs: Run) -> list[str]:
+    """Names of what differs in a bit; empty for equal runs."""
+    found = [f"loss {i}" for i, (a, b) in enumerate(zip(ours.losses, theirs.losses, strict=True)) if a != b]
+    found += ["rates"] if ours.rates != theirs.rates else []
+    assert ours.state.keys() == theirs.state.keys()
+    return found + [name for name, value in ours.state.items() if not torch.equal(value, theirs.state[name])]
