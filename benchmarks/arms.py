@@ -5,6 +5,9 @@ build for every torch, so its step (trainer.py: one-hot targets, loss, Adam, cli
 every 10 steps) is driven from here, and a per-sample pipeline in plain torch stands in for torchvision's transforms
 behind a DataLoader. It has a network for CNV alone: for others its arm is this project's network in its step.
 
+TF32 is as each trainer has it: bnn_pynq leaves torch's default, which lets convolutions use it; this project's exact
+path does without, and so do the products alone.
+
 A process for each arm, because an allocator's settings and a compiler's caches belong to a process. They take turns.
 """
 
@@ -30,6 +33,7 @@ from qtrain.recipe import Recipe, default_recipe
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.session import make_session
+from qtrain.training.tf32 import tf32
 
 LOG_EVERY = 10  # bnn_pynq's log_freq
 WORKERS = 4  # bnn_pynq's --workers, where the device is not the CPU that they would take from
@@ -139,7 +143,8 @@ def _qtrain(setting: Setting, network: str | None = None, **changes: Any) -> Ste
 
     def step() -> None:
         images, labels = next(stream) if setting.pipeline else fixed
-        loss = session.step(loss_function, images, labels)
+        with tf32(recipe.precision == "fast"):  # as the loop does
+            loss = session.step(loss_function, images, labels)
         model.clip_weights()
         loss_sum.add_(session.counted(loss) * len(labels))
 
@@ -165,10 +170,11 @@ def _products_alone(setting: Setting) -> Step:
         gradients = [torch.randn_like(layer(x)) for layer, x in layers]
 
     def step() -> None:
-        for (layer, x), gradient in zip(layers, gradients, strict=True):
-            x.grad = None
-            layer.zero_grad()
-            layer(x).backward(gradient)
+        with tf32(False):  # float32, as the exact path multiplies
+            for (layer, x), gradient in zip(layers, gradients, strict=True):
+                x.grad = None
+                layer.zero_grad()
+                layer(x).backward(gradient)
 
     return step
 

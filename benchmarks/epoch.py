@@ -1,7 +1,8 @@
 """Seconds an epoch of the real training loop, with and without its validation, on CIFAR-shaped random images.
 
-Each epoch is timed by the loop's own records: batches, steps, ASLR's draws, the clipped weights, the checkpoint and the
-validation on 5,000 images. The first epoch, with its warm-up, capture or compilation, is left out of the spread.
+An epoch is timed from the end of the one before to its own: batches, steps, ASLR's draws, the clipped weights, the
+validation on 5,000 images, the record and the checkpoints. (The loop's own ``seconds`` end before the record and the
+last state are written.) The first epoch, with its warm-up, capture or compilation, is left out of the spread.
 
 Usage: python benchmarks/epoch.py [--networks CNV_1W1A] [--batch-sizes 100,1024] [--device cpu] [--images 45000]
        [--epochs 6] [--precision exact,fast] [--compile no,yes] [--width 1]
@@ -13,6 +14,7 @@ import argparse
 import itertools
 import json
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from common import RESULTS, append, show, spread
 from qtrain.data import DataSet, Split
 from qtrain.models import build_model
 from qtrain.recipe import Recipe, default_recipe
-from qtrain.training import train
+from qtrain.training import Silent, train
 
 VALIDATION = 5000
 CLASSES = tuple(map(str, range(10)))
@@ -34,14 +36,31 @@ def images(count: int) -> Split:
     return Split(torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8), torch.arange(count) % 10)
 
 
-def epochs_of(recipe: Recipe, data: DataSet, device: str) -> list[dict[str, Any]]:
-    """Train, and return the epochs' records."""
+class Ends(Silent):
+    """Notes when the loop began and when each epoch was over, its checkpoints written."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def start(self, title: str, steps: int, done: int) -> None:
+        """Note when the first epoch begins."""
+        self.times.append(time.perf_counter())
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """Note when it is over."""
+        self.times.append(time.perf_counter())
+
+
+def epochs_of(recipe: Recipe, data: DataSet, device: str) -> tuple[list[dict[str, Any]], list[float]]:
+    """Train, and return the epochs' records and the seconds of each."""
+    watch = Ends()
     model = build_model(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
-        train(model, recipe, out, data=data, device=device)
+        train(model, recipe, out, data=data, device=device, watch=watch)
         lines = map(json.loads, (out / "records.jsonl").read_text().splitlines())
-        return [record for record in lines if record["type"] == "epoch"]
+        seconds = [end - begin for begin, end in itertools.pairwise(watch.times)]
+        return [record for record in lines if record["type"] == "epoch"], seconds
 
 
 def main() -> None:
@@ -73,9 +92,8 @@ def main() -> None:
         recipe = default_recipe(network, "cifar10").replace(
             batch_size=batch_size, epochs=options.epochs, width=options.width, precision=precision, compile=compiled
         )
-        records = epochs_of(recipe, data, options.device)
-        ends = [0.0, *(record["seconds"] for record in records)]
-        whole = [b - a for a, b in itertools.pairwise(ends)][1:]
+        records, seconds = epochs_of(recipe, data, options.device)
+        whole = seconds[1:]
         training = [options.images / record["images_per_second"] for record in records][1:]
         numbers = {
             "network": network,
@@ -88,7 +106,7 @@ def main() -> None:
             "validation_images": VALIDATION,
             "epoch_s": spread(whole),
             "epoch_without_validation_s": spread(training),
-            "first_epoch_s": round(ends[1], 2),
+            "first_epoch_s": round(seconds[0], 2),
         }
         append("epoch", numbers, options.out)
         name = f"{network}, {batch_size}, {precision}{', compiled' if compiled else ''}"

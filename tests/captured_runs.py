@@ -1,5 +1,6 @@
 """Short training runs whose steps are captured by the stand-in for CUDA, and the same runs kernel by kernel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def train(
     model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: int = 32
 ) -> Run:
     """Train for the recipe's epochs on a few images, on ``cuda``, whose steps are captured or not."""
-    split = images(3 * recipe.batch_size + 2, size) if split is None else split
+    split = images(4 * recipe.batch_size - 1, size) if split is None else split
     session = session_of(model, recipe, split, cuda or Replay(), captures=captures)
     losses, rates = advance(session, recipe, recipe.epochs, images(16, size))
     return Run(losses, rates, state_of(session), session)
@@ -109,5 +110,6 @@ def differences(ours: Run, theirs: Run) -> list[str]:
     """Names of what differs in a bit; empty for equal runs."""
     found = [f"loss {i}" for i, (a, b) in enumerate(zip(ours.losses, theirs.losses, strict=True)) if a != b]
     found += ["rates"] if ours.rates != theirs.rates else []
+    assert all(map(math.isfinite, theirs.losses))  # NaN is not equal to itself, and hides what differs
     assert ours.state.keys() == theirs.state.keys()
     return found + [name for name, value in ours.state.items() if not torch.equal(value, theirs.state[name])]

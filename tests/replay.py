@@ -40,7 +40,10 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten = torch.ops.aten
-_READS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal, aten.is_nonzero}
+# ATen's own kernels of these wait for the device, which no call within shows.
+_READS = {aten._local_scalar_dense, aten.item, aten.is_nonzero, aten.equal, aten.allclose, aten.nonzero}
+_READS |= {aten.masked_select, aten._unique, aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.bincount}
+_READS |= {aten.repeat_interleave, aten.multinomial}
 _EMPTY = {aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided, aten.new_empty_strided}
 _FACTORIES = {torch.ones, torch.zeros, torch.full, torch.arange, torch.rand, torch.randn, torch.randint, torch.empty}
 _FACTORIES |= {torch.linspace, torch.eye, torch.scalar_tensor, torch.randperm}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from qtrain.data import Batches, Split, draw_epoch, ordered_batches
 from qtrain.data.augment import EpochPlan, crop_flip_gather, crop_flip_slices
 from qtrain.data.jitter import colour_jitter, draw_jitter
 from qtrain.errors import UserError
+from tests.replay import Replay
 
 
 def numbered(count: int, *, size: int = 32) -> Split:
@@ -281,3 +283,16 @@ def test_a_device_that_works_by_itself_finds_the_next_epochs_plan_drawn(monkeypa
         assert drawn == [0, 1]
     list(on_meta.epoch(5))  # another epoch than was expected
     assert drawn == [0, 1, 2, 5, 6]
+
+
+def test_jitter_copies_nothing_to_the_device_after_its_first_batch() -> None:
+    cuda = Replay()
+    images, factors = torch.rand(2, 3, 4, 4), torch.ones(2, 3)
+    colour_jitter(images, factors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cuda.set_sync_debug_mode("warn")
+        try:
+            colour_jitter(images, factors)
+        finally:
+            cuda.set_sync_debug_mode("default")

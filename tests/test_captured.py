@@ -1,11 +1,15 @@
 """Captured steps are the steps taken kernel by kernel, bit for bit, or one line says why they are not captured."""
 
 import gc
+import inspect
+import json
 import random
+import re
 import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +20,16 @@ import torch
 from torch import Tensor, nn
 
 import qtrain.training.captured as captured_module
+from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.models import FAMILIES
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training.captured import MOST_CAPTURES, WARM_UP
+from qtrain.training.interrupt import Interrupted
+from qtrain.training.session import Session
+from qtrain.training.step_graph import StepGraph
 from tests.captured_runs import Run, advance, differences, images, network, session_of, size_of, state_of, train
+from tests.checks import same
 from tests.replay import CUDAGraph, Replay
 
 SAID = "training goes on without a CUDA graph: "
@@ -62,6 +71,14 @@ def assert_not_captured(why: str, make: Callable[[], nn.Module], recipe: Recipe,
     assert differences(captured, ordinary) == []
 
 
+def collecting(model: nn.Module, steps: int) -> nn.Module:
+    """Let quantizers that collect statistics at first do so for a few steps, not for Brevitas' 300."""
+    for module in model.modules():
+        if hasattr(module, "collect_stats_steps"):
+            module.collect_stats_steps = steps
+    return model
+
+
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("TFC_1W1A", {}),
     ("CNV_1W1A", {}),
@@ -83,7 +100,7 @@ def _grid() -> list[tuple[str, str]]:
     found = []
     for family, about in FAMILIES.items():
         bits = ["FLOAT"] if about.float_only else ["1W1A", "2W2A", "4W4A", "8W8A"]
-        scales = ["auto"] if about.float_only else ["constant", "learned", "statistics"]
+        scales = ["auto"] if about.float_only or about.quantized_only else ["constant", "learned", "statistics"]
         found += [(f"{family}_{b}", s) for b in bits for s in scales]
     return found
 
@@ -94,12 +111,12 @@ def test_every_family_at_every_width_and_scale(name: str, scaling: str) -> None:
     size = size_of(name)
 
     def make() -> nn.Module:
-        return network(name, size, scaling=scaling)
+        return collecting(network(name, size, scaling=scaling), steps=2)
 
-    if name.startswith("RESNET18_PYNQ"):
+    if name.startswith("RESNET18_PYNQ"):  # its layers give each other quantized tensors, whose scales the host compares
         assert_not_captured("the step reads from the device at", make, recipe_of(name), size=size)
     else:
-        assert_captured(make, recipe_of(name, optimizer="nag"), size=size)
+        assert_captured(make, recipe_of(name, optimizer="nag", lr=1e-4), size=size)
 
 
 class Small(nn.Module):
@@ -268,6 +285,8 @@ def test_a_number_set_from_outside_makes_a_new_graph_a_few_times() -> None:
                 model.middle.temperature = 1 / (1 + epoch)
                 for pixels, labels in session.batches.epoch(epoch):
                     losses[-1].append(float(session.step(nn.functional.cross_entropy, pixels, labels)))
+                    session.after_step()
+                session.at.step = 0
         if captures:
             assert [str(w.message) for w in said] == [SAID + "middle.temperature changes again and again"]
     assert cuda.captures == MOST_CAPTURES
@@ -362,7 +381,7 @@ def test_a_smaller_first_batch_does_not_decide_what_is_captured() -> None:
     runs = []
     cuda = Replay()
     for captures in (True, False):
-        session = session_of(Small(nn.Identity()), own(), images(14, 8), cuda, captures=captures)
+        session = session_of(Small(nn.Identity()), own(), images(15, 8), cuda, captures=captures)
         session.at.step = 3
         losses, rates = advance(session, own(), 4, images(16, 8))
         runs.append(Run(losses, rates, state_of(session), session))
@@ -401,10 +420,12 @@ def test_adam_does_not_warn_of_steps_outside_of_a_graph(monkeypatch: pytest.Monk
     stream = SimpleNamespace(is_capturing=cuda.is_current_stream_capturing)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "current_stream", lambda: stream)
+    session = session_of(Small(nn.Identity()), own(optimizer="adam"), images(15, 8), cuda, captures=True)
+    session.optimizer._warned_capturable_if_run_uncaptured = False  # as of one that was copied or read from a file
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        captured = train(Small(nn.Identity()), own(optimizer="adam"), captures=True, cuda=cuda, size=8)
-    assert captured.session.captured
+        advance(session, own(), 4, images(16, 8))
+    assert session.captured
 
 
 class Collecting(nn.Module):
@@ -414,9 +435,7 @@ class Collecting(nn.Module):
         super().__init__()
         self.conv = qnn.QuantConv2d(4, 4, 3, padding=1, weight_bit_width=4)
         self.act = qnn.QuantReLU(bit_width=4)
-        for module in self.modules():
-            if hasattr(module, "collect_stats_steps"):
-                module.collect_stats_steps = steps
+        collecting(self, steps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x))
@@ -466,3 +485,49 @@ def test_other_recipes_are_captured_too(changes: dict[str, Any]) -> None:
     captured, ordinary, cuda = both(lambda: network("TFC_2W2A", 8), recipe, size=8)
     assert cuda.replays == 6
     assert differences(captured, ordinary) == []
+
+
+def _trained(folder: Path) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses of the epochs, and the last weights, of a run folder."""
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    weights = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+    return [line["loss"] for line in lines if line["type"] == "epoch"], weights
+
+
+def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped amid an epoch, after the capture, and before the small last batch."""
+    recipe = tiny(network="TFC_2W2A", train_size=70, epochs=3)
+    graphs: list[Replay] = []
+    monkeypatch.setattr("qtrain.training.session.graphs_for", lambda model: graphs.append(Replay()) or graphs[-1])
+    train_recipe(recipe, tmp_path / "captured")
+    assert graphs[0].replays == 6
+    monkeypatch.setattr(Session, "captures", False)
+    train_recipe(recipe, tmp_path / "ordinary")
+    monkeypatch.setattr(Session, "captures", True)
+    wanted_losses, wanted = _trained(tmp_path / "ordinary")
+    assert _trained(tmp_path / "captured")[0] == wanted_losses
+    assert same(_trained(tmp_path / "captured")[1], wanted)
+    for steps in (6, 7):
+        taken = iter(range(1, 100))
+        with pytest.raises(Interrupted):
+            train_recipe(recipe, tmp_path / str(steps), stop=lambda taken=taken, steps=steps: next(taken) == steps)
+        resume_run(tmp_path / str(steps))
+        losses, weights = _trained(tmp_path / str(steps))
+        assert losses == wanted_losses
+        assert same(weights, wanted)
+        assert graphs[-1].replays == 9 - min(3, steps) - max(0, steps - 4) - WARM_UP
+
+
+def test_the_stand_in_has_the_names_and_arguments_of_torch_cuda() -> None:
+    source = Path(inspect.getfile(StepGraph)).read_text()
+    asked = set(re.findall(r"cuda\.(\w+)", source)) | set(re.findall(r"\bmemory\.(\w+)", source))
+    assert {"graph", "CUDAGraph", "Stream", "set_sync_debug_mode", "_cuda_endAllocateToPool"} <= asked
+    for name in asked:
+        holders = (torch.cuda.memory, Replay().memory) if name.startswith("_cuda") else (torch.cuda, Replay())
+        assert all(hasattr(holder, name) for holder in holders), name
+    assert {"pool", "stream", "capture_error_mode"} <= set(inspect.signature(torch.cuda.graph).parameters)
+    assert list(inspect.signature(torch.cuda.set_rng_state).parameters) == ["new_state", "device"]
+    generator = torch.Generator()
+    assert all(callable(getattr(generator, name)) for name in ("clone_state", "graphsafe_set_state"))

@@ -233,12 +233,30 @@ def test_bfloat16_gradients_are_near_those_of_float32(monkeypatch: pytest.Monkey
             assert F.cosine_similarity(gradient.flatten(), our_gradients[name].flatten(), dim=0) > 0.99, name
 
 
-def test_what_cuda_multiplies_in() -> None:
+@pytest.mark.parametrize("capability", [(6, 1), (7, 0), (7, 5), (8, 0), (9, 0), (10, 3)])
+def test_what_cuda_multiplies_in(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     model = build_model("CNV_2W2A", width=0.125)
     fast_forward(model)
-    two = model.get_submodule("conv2").fast
-    cuda = torch.device("cuda")
-    assert grid.grid_dtypes(cuda, two, two, torch.ones(8, 8, 3, 3)) == (torch.float16, torch.bfloat16)
-    assert grid.grid_dtypes(cuda, two, two, torch.ones(1, 70_000)) == (torch.float32, torch.bfloat16)  # would overflow
-    eight = model.get_submodule("input").fast
-    assert grid.grid_dtypes(cuda, eight, two, torch.ones(8, 8, 3, 3)) == (torch.float32, torch.bfloat16)
+    two, eight = model.get_submodule("conv2").fast, model.get_submodule("input").fast  # type: ignore[union-attr]
+    device = torch.device("cuda")
+    small = grid.grid_dtypes(device, two, two, torch.ones(8, 8, 3, 3))
+    large = grid.grid_dtypes(device, two, two, torch.ones(1, 3000))  # sums that float16 would round
+    bytes_ = grid.grid_dtypes(device, eight, two, torch.ones(8, 8, 3, 3))
+    if capability >= (8, 0):
+        assert small == (torch.float16, torch.bfloat16)
+        assert large == bytes_ == (torch.float32, torch.bfloat16)
+    else:
+        assert small == ((torch.float16, torch.float32) if capability >= (7, 0) else None)
+        assert large is bytes_ is None
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0)])
+@pytest.mark.parametrize(("largest", "bound"), [(1, 1.0), (1, 2047.0), (2, 2048.0), (2, 2052.0), (1, 40_000.0)])
+def test_no_sum_is_rounded_in_what_cuda_multiplies_in(
+    capability: tuple[int, int], largest: float, bound: float
+) -> None:
+    """Every integer up to the bound, as the output's type holds it."""
+    dtypes = grid.cuda_dtypes(capability, largest, bound)
+    sums = torch.arange(-bound, bound + 1)
+    assert torch.equal(sums.to(dtypes[0] if dtypes else torch.float32).float(), sums)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.experiments.run import model_of
 from qtrain.recipe import Recipe
 from qtrain.report.lr_range import range_lines
-from qtrain.schedulers import layer_groups
+from qtrain.schedulers import layer_groups, lr_range
 from qtrain.schedulers.lr_range import find_window, lr_range_test, smooth, suggest
 from qtrain.training.losses import squared_hinge
 from tests.checks import same
@@ -313,3 +313,33 @@ def test_training_after_the_test_is_training_without_it(
         trained = [p for group in training.optimizer.param_groups for p in group["params"]]
         assert {id(p) for p in trained} == {id(p) for p in training.model.parameters()}  # not those of before
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("explodes", [0.33, 0.5, 0.981, 2.0])
+def test_losses_on_a_gpu_are_read_with_the_accuracy_and_give_the_same_curve(
+    explodes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnDevice(Fake):
+        held = torch.zeros(())
+
+        def step(self) -> Tensor:  # type: ignore[override]
+            return self.held.fill_(super().step())  # as a captured step's, which the next one overwrites
+
+    made = [lambda rate: 80.0 if rate >= 0.1 else 10.0, lambda rate: 9.0 if rate > explodes else 1.0]
+    here, there = Fake(*made), OnDevice(*made)
+    wanted = here.run(high=1.0, steps=101, every=5)
+    monkeypatch.setattr(lr_range, "_is_elsewhere", lambda loss: True)
+    reads = []
+    monkeypatch.setattr(lr_range._Recorder, "take_all", _noting(lr_range._Recorder.take_all, reads))
+    found = there.run(high=1.0, steps=101, every=5)
+    assert found == wanted
+    assert len(here.seen) <= len(there.seen) < len(here.seen) + 5
+    assert set(reads[:-1]) == {5}
+
+
+def _noting(take_all: Callable[..., None], reads: list[int]) -> Callable[..., None]:
+    def noted(recorder: Any, waiting: list[Any]) -> None:
+        reads.append(len(waiting))
+        take_all(recorder, waiting)
+
+    return noted

@@ -16,8 +16,11 @@ from qtrain.experiments.lr_range import resolve_lr
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run import model_of, train_recipe
 from qtrain.recipe import Recipe, Scheduler
+from qtrain.training.captured import WARM_UP, StaticStep
 from qtrain.training.make_method import make_method
+from qtrain.training.session import Session
 from tests.checks import check_refusal, same
+from tests.replay import Replay
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20"]
 EASY = {"train_size": 200, "validation_size": 100, "augment": False, "width": 0.125}
@@ -148,3 +151,27 @@ def test_train_takes_lr_auto_and_leaves_nothing_where_there_is_no_window(
     assert outcome.status == 2
     assert "no usable learning rate" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_the_range_test_steps_as_training_does_on_a_gpu(
+    precision: str, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured, and with TF32 only where training has it."""
+    recipe = tiny(network="TFC_1W1A", precision=precision, lr="auto", **EASY)
+    found, allowed, cuda = [], set(), Replay()
+    step = StaticStep._kernels
+
+    def noting(*args: Any, **options: Any) -> None:
+        allowed.add(torch.backends.cuda.matmul.allow_tf32)
+        step(*args, **options)
+
+    monkeypatch.setattr(StaticStep, "_kernels", noting)
+    for stand_in, captures in ((cuda, True), (Replay(), False)):
+        monkeypatch.setattr(lr_range, "graphs_for", lambda model, stand_in=stand_in: stand_in)
+        monkeypatch.setattr(Session, "captures", captures)
+        found.append(lr_range.find_lr(recipe, steps=48, every=6, high=0.1).found)
+    assert found[0] == found[1]
+    assert cuda.captures == 1
+    assert cuda.replays == 48 - WARM_UP
+    assert allowed == {precision == "fast"}

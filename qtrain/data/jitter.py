@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,5 +48,10 @@ def colour_jitter(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    weights = torch.tensor(_GREY, dtype=images.dtype, device=images.device)
-    return (images * weights[:, None, None]).sum(1, keepdim=True)
+    return (images * _luma(images.dtype, images.device)).sum(1, keepdim=True)
+
+
+@cache
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Grey's weights [3, 1, 1]; made once a device, for each copy from the host waits for a GPU."""
+    return torch.tensor(_GREY, dtype=dtype, device=device)[:, None, None]

@@ -19,6 +19,7 @@ from qtrain.training.losses import LOSSES
 from qtrain.training.records import machine
 from qtrain.training.session import choose_device, make_session
 from qtrain.training.splits import load_splits
+from qtrain.training.tf32 import tf32
 
 REFERENCE = "aslr"
 SCHEDULERS = (REFERENCE, *TIME_RATIOS)
@@ -42,6 +43,7 @@ class Trainee:
         batches = make_batches(data.train, recipe.batch_size, **options)
         self.session, self.batches, self._device = make_session(self.model, recipe, batches), batches, device
         self._loss, self._stream = LOSSES[recipe.loss], self._endless()
+        self._fast = recipe.precision == "fast"
 
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -53,7 +55,8 @@ class Trainee:
         begun = self._clock()
         for _ in range(count):
             images, labels = next(self._stream)
-            self.session.step(self._loss, images, labels)
+            with tf32(self._fast):
+                self.session.step(self._loss, images, labels)
             getattr(self.model, "clip_weights", lambda: None)()
             self.session.after_step()
             if stop():

@@ -167,14 +167,16 @@ def lr_range_test(
     """Train with a rate that rises on a line from ``low`` to ``high``, find the usable window, and undo it all.
 
     It ends early on a loss that is not finite, or whose exponential mean (0.9, bias-corrected) exceeds 4 times its
-    best. Afterwards, also after an error, everything is as it was, bit for bit: parameters, gradients, buffers and
-    plain numbers of the modules (Brevitas counts steps so), their modes, the optimizer, and the random numbers of
-    Python, numpy, torch and CUDA.
+    best. Losses on a GPU are looked at where the accuracy is read, so that no step waits for the GPU; what comes after
+    the end is left out. Afterwards, also after an error, everything is as it was, bit for bit: parameters, gradients,
+    buffers and plain numbers of the modules (Brevitas counts steps so), their modes, the optimizer, and the random
+    numbers of Python, numpy, torch and CUDA.
 
     Args:
         model: that ``step`` trains.
         optimizer: over its parameters, without a scheduler that sets its rates. Groups keep their ratios to the first.
-        step: takes one optimizer step on the next mini-batch, in training mode, and returns its loss.
+        step: takes one optimizer step on the next mini-batch, in training mode, and returns its loss, a tensor that the
+            next step may overwrite.
         accuracy: in percent, on held-out images that are always the same; called in evaluation mode.
         low: rate of the first step, 0 or more.
         high: rate of the last step.
@@ -190,13 +192,19 @@ def lr_range_test(
     with restored(model, optimizer):
         ratios = _ratios(optimizer)
         recorder.read(low, _read(model, accuracy))
+        waiting: list[tuple[float, Tensor | float]] = []
         for t in range(steps):
             rate = low + t / (steps - 1) * (high - low)
             model.train()
-            recorder.take(rate, _step_at(optimizer, ratios, rate, step))
+            loss = _step_at(optimizer, ratios, rate, step)
+            waiting.append((rate, loss))
+            reads = (t + 1) % every == 0 or t == steps - 1
+            if reads or not _is_elsewhere(loss):
+                recorder.take_all(waiting)
+                waiting = []
             if recorder.stopped:
                 break
-            if (t + 1) % every == 0 or t == steps - 1:
+            if reads:
                 recorder.read(rate, _read(model, accuracy))
     return recorder.judged()
 
@@ -213,6 +221,12 @@ class _Recorder:
     def read(self, rate: float, accuracy: float) -> None:
         self.rates.append(rate)
         self.accuracies.append(accuracy)
+
+    def take_all(self, waiting: list[tuple[float, Tensor | float]]) -> None:
+        """Take in the losses of some steps, in their order, up to one that ends the test."""
+        for rate, loss in waiting:
+            if not self.stopped:
+                self.take(rate, float(loss))
 
     def take(self, rate: float, loss: float) -> None:
         self.loss_rates.append(rate)
@@ -263,15 +277,22 @@ def _ratios(optimizer: Optimizer) -> list[float]:
     return [rate / rates[0] for rate in rates]
 
 
-def _step_at(optimizer: Optimizer, ratios: Sequence[float], rate: float, step: Callable[[], Tensor | float]) -> float:
-    """One step with the given rate; returns its loss."""
+def _step_at(
+    optimizer: Optimizer, ratios: Sequence[float], rate: float, step: Callable[[], Tensor | float]
+) -> Tensor | float:
+    """One step with the given rate; returns its loss, which no later step changes."""
     wanted = [ratio * rate for ratio in ratios]
     for group, value in zip(optimizer.param_groups, wanted, strict=True):
         group["lr"] = value
-    loss = float(step())
+    loss = step()
     if [float(group["lr"]) for group in optimizer.param_groups] != wanted:
         raise UserError("something else sets the optimizer's rates, a scheduler perhaps; run the test without it")
-    return loss
+    return loss.detach().clone() if isinstance(loss, Tensor) else loss
+
+
+def _is_elsewhere(loss: Tensor | float) -> bool:
+    """Whether reading the loss has the host wait for a device."""
+    return isinstance(loss, Tensor) and loss.device.type != "cpu"
 
 
 def _read(model: nn.Module, accuracy: Callable[[], float]) -> float:

@@ -77,7 +77,7 @@ class StaticStep:
         """Whether there is a graph to replay."""
         return self._captured is not None
 
-    def step(self, compute: Compute, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, compute: Compute, images: Tensor, labels: Tensor, *, looks: bool = True) -> Tensor:
         """Take one step.
 
         Args:
@@ -85,6 +85,7 @@ class StaticStep:
                 same function every time.
             images: float [B, C, H, W] on the device.
             labels: int64 [B].
+            looks: see first whether a value of the model was set from outside, which the graph does not know.
 
         Returns:
             The loss before the step, a tensor that the next step may overwrite.
@@ -96,7 +97,7 @@ class StaticStep:
         if self._graph is None or len(images) != self._images:
             self._kernels(compute, images, labels)
         else:
-            self._full_step(self._graph, compute, self._fill(images, labels))
+            self._full_step(self._graph, compute, self._fill(images, labels), looks)
         for hook in list(optimizer._optimizer_step_post_hooks.values()):
             hook(optimizer, (), {})
         return self._loss
@@ -114,8 +115,8 @@ class StaticStep:
         self._inputs[1].copy_(labels)
         return self._inputs
 
-    def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
-        if self._captured is not None and (moved := self._captured[0].moved()):
+    def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor], looks: bool) -> None:
+        if self._captured is not None and looks and (moved := self._captured[0].moved()):
             self._captured, self._stable = None, 0
             if self._captures == MOST_CAPTURES:
                 return self._go_on_plainly(f"{moved} changes again and again", compute, batch)
@@ -136,7 +137,8 @@ class StaticStep:
 
     def _try(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
         """Take an ordinary step, and see whether one like it could be captured."""
-        before = PythonState(self._model, self._optimizer, self._device)
+        # While quantizers collect, their counters show it, and a closer look at each step would be paid for nothing.
+        before = PythonState(self._model, self._optimizer, self._device, deep=self._stable > 0)
         work = partial(self._kernels, compute, *batch)
         places: list[str] = []
         if self._stable == WARM_UP - 1:

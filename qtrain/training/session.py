@@ -26,6 +26,9 @@ from qtrain.training.methods import Method
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 RE_ESTIMATION_BATCHES = 50  # as schedulefree's authors advise
+# Steps between two looks at what Python holds, from an epoch's first on: evaluations and callbacks come between epochs,
+# and a look costs a quarter of a millisecond for CNV.
+LOOK_EVERY = 10
 
 
 @dataclass
@@ -124,7 +127,8 @@ class Session:
                 full = self.batches.images_in(0)
                 self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
             # Handed in each time: kept, it would be a cycle that holds data and graph after the run.
-            return self._static.step(partial(self.batch_loss, loss), images, labels)
+            compute, looks = partial(self.batch_loss, loss), self.at.step % LOOK_EVERY == 0
+            return self._static.step(compute, images, labels, looks=looks)
         found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
         return found.detach()
 

@@ -1,9 +1,9 @@
 """Whether a GPU's tensor cores may round float32 operands to TF32's 10 bits.
 
-torch has two interfaces for it: flags named ``allow_tf32``, and since 2.9 settings named ``fp32_precision``, each of which
-follows a wider one until it is set itself. A flag that says no only lets its setting follow the wider one, and where
-the two disagree reading the flag raises. So both are set here, and put back to what was set before. Only torch's first
-default, which lets convolutions use TF32 until a wider setting is made, can be put back as its value alone.
+torch has two interfaces for it: flags named ``allow_tf32``, and since 2.9 settings named ``fp32_precision``, each of
+which follows a wider one until it is set itself. A flag that says no only lets its setting follow the wider one, and
+where the two disagree reading the flag raises. So both are set here, and put back to what was set before. Only torch's
+first default, which lets convolutions use TF32 until a wider setting is made, can be put back as its value alone.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,8 @@ def _read_settings() -> list[tuple[Any, str, str]]:
 
     Each with how it was set, and what it says: where it was not set, what a wider one does.
     """
-    wide, cudnn = torch.backends, torch.backends.cudnn
+    wide: Any = torch.backends
+    cudnn: Any = torch.backends.cudnn
     if not hasattr(wide, "fp32_precision"):
         return []
     own = _own(cudnn, wide, wide.fp32_precision)
