@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A lent GPU machine has no network and no .venv: whatever python3 has the packages.
-PYTHON_HERE = PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+# PYTHONPATH may name the wheels that were brought along.
+PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-bench campaign format results help
+.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-evidence campaign format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -81,17 +82,15 @@ finn-matrix: .venv/.base finn
 lint-oracle: .venv/.dev finn
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.lint_oracle $(ARGS)
 
-#: make gpu-check  the fast path against Brevitas' on this machine's GPU, some minutes; ARGS="--device cpu --width 0.125"
+#: make gpu-check  whether training on this machine's GPU is right, some minutes; ARGS="--device cpu --tiny" tries the checks
 gpu-check:
-	$(PYTHON_HERE) -W ignore benchmarks/gpu_check.py $(ARGS)
+	$(PYTHON_HERE) -W ignore -m benchmarks.gpu_check $(ARGS)
 
-#: make gpu-bench  steps and epochs on this machine's GPU, against bnn_pynq's step; some minutes
-gpu-bench:
-	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks CNV_1W1A,CNV_4W4A --batch-sizes 100,1024 --precision exact,fast
-	$(PYTHON_HERE) -W ignore benchmarks/train_step.py --device cuda --networks CNV_1W1A,CNV_4W4A --batch-sizes 100 --steps 50
-	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks VGG11_4W4A --batch-sizes 100 --precision fast --epochs 3
-	$(PYTHON_HERE) -W ignore benchmarks/epoch.py --device cuda --networks WRN20_4W4A --width 10 --batch-sizes 100 --precision fast --epochs 2
-	$(PYTHON_HERE) -W ignore benchmarks/many_runs.py --device cuda --runs 8 --jobs 1,2,4,8 --epochs 2 --rounds 3
+#: make gpu-evidence  what a GPU can tell in OUT=folder MAX_MINUTES=12; ARGS="--device cpu --tiny" tries the stages
+OUT ?= runs/gpu-evidence
+MAX_MINUTES ?= 12
+gpu-evidence:
+	$(PYTHON_HERE) -W ignore -m benchmarks.gpu_evidence --out "$(OUT)" --max-minutes $(MAX_MINUTES) $(ARGS)
 
 #: make campaign go on with the evidence on CIFAR-10, two runs at a time (a day); ARGS=--status, ARGS="--max-hours 2"
 campaign: .venv/.base

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from benchmarks.docs_rules import base_network, record_findings, rules_by_topic, rules_table
+from benchmarks.gpu_tables import gpu
 from qtrain.cli import make_parser
 from qtrain.commands.words import dashed
 from qtrain.recipe import Recipe, load_recipe, shipped_recipes
@@ -143,6 +144,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "base-network": base_network,
     "rules": rules_table,
     "rules-by-topic": rules_by_topic,
+    "gpu": gpu,
 }
 
 

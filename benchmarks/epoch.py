@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--images", type=int, default=45_000)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--validation", type=int, default=VALIDATION, help="images")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -81,7 +82,7 @@ def main() -> None:
         parser.error("--epochs must be 2 or more: the first one warms up")
     warnings.filterwarnings("ignore", module=r"(brevitas|torch)\b")
     torch.set_num_threads(options.threads)
-    data = DataSet("cifar10", 10, CLASSES, "holdout", True, images(options.images), *[images(VALIDATION)] * 2)
+    data = DataSet("cifar10", 10, CLASSES, "holdout", True, images(options.images), *[images(options.validation)] * 2)
     settings = itertools.product(
         options.networks.split(","),
         map(int, options.batch_sizes.split(",")),
@@ -103,7 +104,7 @@ def main() -> None:
             "compile": compiled,
             "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
             "images": options.images,
-            "validation_images": VALIDATION,
+            "validation_images": options.validation,
             "epoch_s": spread(whole),
             "epoch_without_validation_s": spread(training),
             "first_epoch_s": round(seconds[0], 2),

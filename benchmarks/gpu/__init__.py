@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu_check.py` and `benchmarks/gpu_evidence.py` are made of."""
