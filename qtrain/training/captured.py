@@ -166,6 +166,8 @@ class StaticStep:
             kept.restore()
             return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
         loss, gradients = self._loss, [p.grad for p in self._parameters()]
+        kept.restore()  # a capture changes nothing; work that went past it would pass for the replay's
+        graph.set_random_state(random_state)
         graph.replay()
         replayed = [*values_of(kept.tensors), loss.clone()]
 
