@@ -14,12 +14,14 @@ from torch.nn.utils import parametrizations, prune
 from qtrain.errors import UserError
 from qtrain.export import Proof, ProofError, export_finn, verify
 from qtrain.export.bare import bare_copy
-from qtrain.export.lint import Finding, lint_module
+from qtrain.export.lint import Finding, lint_graph, lint_module
 from qtrain.export.lint_finding import WHOLE
 from qtrain.export.pipeline import run_passes
+from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, layer_outputs
 from qtrain.export.vacuous import caveats
 from qtrain.export.verify import check_stage
+from qtrain.export.verify_graph import image_shape
 from tests.probe_builds import moved
 from tests.probe_networks import conv, identity, linear, norm, relu
 
@@ -462,3 +464,22 @@ def test_looking_draws_no_random_numbers_of_the_user() -> None:
     torch.manual_seed(5)
     lint_module(network, SHAPE)
     assert torch.equal(first, torch.rand(3))
+
+
+# --- Files of foreign origin ------------------------------------------------------------------------------------------
+
+
+def test_int_quant_is_linted_as_quant() -> None:
+    graph = to_qonnx(settled(Small()), SHAPE)
+    before = lint_graph(graph)
+    for node in graph.graph.node:
+        node.op_type = "IntQuant" if node.op_type == "Quant" else node.op_type
+    assert lint_graph(graph) == before
+    assert not [finding for finding in before if finding.severity == "error"]
+
+
+def test_an_open_size_is_one_line_that_names_the_input() -> None:
+    graph = to_qonnx(settled(Small()), SHAPE)
+    graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
+    with pytest.raises(UserError, match=f"input {graph.graph.input[0].name} has an open size"):
+        image_shape(graph)
