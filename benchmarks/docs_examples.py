@@ -9,6 +9,7 @@ import onnx
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks.docs_rules import read_probes
 from qtrain.export.lint import Finding, lint_graph, lint_module
@@ -63,6 +64,33 @@ class HasNoOnnx(LooksAtTheImage):
         return torch.linalg.matrix_exp(y @ y.transpose(1, 2)).flatten(1)
 
 
+class Drops(LooksAtTheImage):
+    """Drops values in evaluation too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Dropout that does not follow the network's mode."""
+        return self.body(functional.dropout(x, 0.1))
+
+
+class Counts(LooksAtTheImage):
+    """Every second answer is another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A state that each call moves."""
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.body(x) * (1 + self.calls % 2)
+
+
+def _without_statistics() -> tuple[Finding, ...]:
+    return lint_module(net({"norm1": nn.BatchNorm2d(8, track_running_stats=False)}), SHAPE)
+
+
+def _with_weights(value: float) -> tuple[Finding, ...]:
+    body = net()
+    nn.init.constant_(body.get_submodule("conv2").weight, value)  # type: ignore[arg-type]
+    return lint_module(body, SHAPE)
+
+
 def _module(kind: type[nn.Module]) -> Example:
     code = textwrap.dedent(inspect.getsource(kind.forward)).rstrip().replace("  # type: ignore[override]", "")
     return Example(lambda: lint_module(kind(), SHAPE), code)
@@ -85,6 +113,11 @@ def _empty() -> tuple[Finding, ...]:
 
 EXAMPLES: dict[str, Example] = {
     "frozen-branch": _module(LooksAtTheImage),
+    "random": _module(Drops),
+    "moving-state": _module(Counts),
+    "batch-statistics": Example(_without_statistics, 'net({"norm1": nn.BatchNorm2d(8, track_running_stats=False)})'),
+    "not-finite": Example(lambda: _with_weights(float("nan")), "nn.init.constant_(model.conv2.weight, float('nan'))"),
+    "zero-weights": Example(lambda: _with_weights(0.0), "nn.init.zeros_(model.conv2.weight)"),
     "output": _module(ReturnsTwo),
     "export": _module(HasNoOnnx),
     "input-type": _file("base"),

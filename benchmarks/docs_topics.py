@@ -8,6 +8,8 @@ TOPICS: dict[str, dict[str, str]] = {
         "in floats",
     },
     "Weights and biases": {
+        "not-finite": "Weights or statistics that are NaN or infinite, or a variance below zero",
+        "zero-weights": "A layer whose quantized weights are all zero",
         "not-quantized": "A network without any quantizer",
         "float-weights": "A convolution or linear layer of torch among quantized ones",
         "weights-clamped": "One-bit weights whose scale is computed from the float weights while the quantizer clamps "
@@ -48,6 +50,9 @@ TOPICS: dict[str, dict[str, str]] = {
         "output": "A network that does not return one row of logits for an image",
     },
     "The whole graph": {
+        "random": "Random numbers that are drawn in evaluation mode: dropout, noise, a module left in train mode",
+        "batch-statistics": "A norm that takes the statistics of the batch in evaluation mode",
+        "moving-state": "A network that gives the same images other answers at the next call",
         "operator": "An operator that FINN has no hardware for",
         "frozen-branch": "Python in `forward` that reads numbers of the image: the export keeps what one image decided",
         "export": "A network that torch cannot export",

@@ -14,10 +14,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
+from qtrain.export.bare import bare_copy
+from qtrain.export.lint_causes import changing_answers, not_finite
 from qtrain.export.lint_finding import PARTITION, SEVERITIES, WHOLE, Finding
 from qtrain.export.lint_modules import (
     MODULE_RULES,
     average_pools,
+    clamped_weights,
     fixed_scales,
     has_quantizers,
     module_paths,
@@ -45,12 +48,24 @@ def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Find
     Raises:
         UserError: the network cannot run on such images, or BREVITAS_JIT is set.
     """
-    network = _copied(module)
+    with torch.random.fork_rng(devices=[]):  # a network may draw random numbers; the user's stay as they are
+        return _lint_copy(bare_copy(module), shape)
+
+
+def _lint_copy(network: nn.Module, shape: tuple[int, ...]) -> Findings:
+    """Check a network that is lint's own, from what makes other findings symptoms to the graph's rules."""
+    if broken := list(not_finite(network)):
+        return _sorted(broken)
     logits = _answer(network, shape)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
         return (_no_logits(logits),)
+    if logits.shape[1] < 2:
+        return (_one_logit(),)
     if not has_quantizers(network):
         return (not_quantized(),)
+    clamped = list(clamped_weights(network))  # they shrink with every call, which their own rule names
+    if causes := [cause for cause in changing_answers(network, shape) if cause.rule != "moving-state" or not clamped]:
+        return _sorted(causes)
     frozen = list(frozen_branches(network, shape))
     try:
         with _without_graph_dump():
@@ -78,6 +93,7 @@ def lint_graph(model: ModelWrapper) -> Findings:
         return (not_quantized(),)
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
+        node.op_type = "Quant" if node.op_type == "IntQuant" else node.op_type  # its newer name; FINN knows the older
     try:
         model = annotate(clean(_for_one_image(model)))
         if not model.get_tensor_datatype(model.graph.input[0].name).is_integer():
@@ -121,13 +137,6 @@ def _sorted(found: Iterable[Finding]) -> Findings:
     return tuple(sorted(reversed(unique.values()), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def _copied(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module).cpu().float().eval()
-    except Exception as error:
-        raise UserError(f"{_called(module)} cannot be copied ({_line(error)}); lint a freshly built one") from None
-
-
 @torch.no_grad()
 def _answer(network: nn.Module, shape: tuple[int, ...]) -> object:
     """Run one black image."""
@@ -152,6 +161,12 @@ def _no_logits(output: object) -> Finding:
     got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     says = f"TopK and the labels need one row of logits for an image, but the network returns {got}"
     return Finding("output", "error", WHOLE, says, EXPORT, "return one tensor [N, classes] from forward")
+
+
+def _one_logit() -> Finding:
+    says = "nothing, and answers class 0 for every image: TopK over one logit has nothing to choose from"
+    mend = "give the last layer two outputs and train with cross entropy; a sigmoid's threshold is their difference"
+    return Finding("output", "error", WHOLE, says, EXPORT, mend)
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from brevitas.core.function_wrapper import InplaceTensorClampSte
 from brevitas.core.quant import BinaryQuant, ClampedBinaryQuant
 from brevitas.core.scaling import ConstScaling, StatsFromParameterScaling
 from brevitas.core.zero_point import ZeroZeroPoint
+from brevitas.nn.mixin.parameter import QuantWeightMixin
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from torch import nn
 
+from qtrain.export.decoupled import is_decoupled
 from qtrain.export.lint_finding import PARTITION, UNMAPPED, WHOLE, Finding
 from qtrain.export.lint_quantizers import one_bit_finding, sign_scale_finding, zero_point_finding
 from qtrain.export.lint_rules import average_pool_finding
@@ -58,6 +60,20 @@ def clamped_weights(model: nn.Module) -> Iterator[Finding]:
             says += "every forward, in evaluation too, and so shrinks the scale computed from them"
             mend = "set tensor_quant = brevitas.core.quant.BinaryQuant in the quantizer, or scaling_impl_type CONST"
             yield Finding("weights-clamped", "error", path, says, "before FINN: torch itself", mend)
+
+
+def zero_weights(model: nn.Module) -> Iterator[Finding]:
+    """Layers whose quantized weights are all zero: what they read is lost, and behind the last one no class is told."""
+    for path, layer in layers(model):
+        if not isinstance(layer, QuantWeightMixin) or layer.weight is None or is_decoupled(layer):
+            continue
+        weight = layer.quant_weight()
+        if not getattr(weight, "value", weight).any():
+            says = (
+                "nothing, and computes nothing: all its quantized weights are zero, so that no image changes its output"
+            )
+            mend = "train the network, or load its trained weights; look for a scale that has grown beyond the weights"
+            yield Finding("zero-weights", "error", path, says, "before FINN: the training", mend)
 
 
 def zero_points(model: nn.Module) -> Iterator[Finding]:
@@ -113,4 +129,4 @@ def not_quantized() -> Finding:
     return Finding("not-quantized", "error", WHOLE, says, PARTITION, mend)
 
 
-MODULE_RULES: tuple[ModuleRule, ...] = (clamped_weights, zero_points, learned_signs, one_bit_integers)
+MODULE_RULES: tuple[ModuleRule, ...] = (zero_weights, clamped_weights, zero_points, learned_signs, one_bit_integers)

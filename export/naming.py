@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -31,16 +31,28 @@ def layer_tensors(model: ModelWrapper, paths: Iterable[str]) -> dict[str, str]:
     names = {path.replace(".", "_"): path for path in paths}
     found: dict[str, str] = {}
     for node in model.graph.node:
-        full = readable(node.name)
-        name = full
-        while name and name not in names:
-            name = name.rpartition("_")[0]
+        full, name = _layer_of(readable(node.name), names)
         if name:
-            count = re.match(r"_(\d+)(_|$)", full[len(name) :])  # the exporter's, or rename's
+            count = re.match(r"_(?:use)?(\d+)(_|$)", full[len(name) :])  # from use_names.py, or rename's
             use = call_name(names[name], int(count[1]) if count else 0)
             found.pop(use, None)  # in the order of the last nodes: a layer's first one quantizes its weights
             found[use] = node.output[0]
     return found
+
+
+def _layer_of(full: str, names: Collection[str]) -> tuple[str, str]:
+    """Return a node's name from its layer's on, and the layer's name, empty where it has none.
+
+    A module that lies in two places keeps its first place's name, and in the other it comes behind its parent's.
+    """
+    while full:
+        name = full
+        while name and name not in names:
+            name = name.rpartition("_")[0]
+        if name:
+            return full, name
+        full = full.partition("_")[2]
+    return "", ""
 
 
 def rename(model: ModelWrapper) -> ModelWrapper:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from qtrain.errors import UserError
 from qtrain.export import finn_folder
+from qtrain.export.bare import unwrapped
 from qtrain.export.boards import Board, get_board
 from qtrain.export.errors import ProofError
+from qtrain.export.inputs import check_classes, check_images
 from qtrain.export.lint import Finding, lint_module
 from qtrain.export.operators import top1
 from qtrain.export.passes import PASSES
@@ -76,6 +78,7 @@ def _golden_holds(graph: ModelWrapper, golden: Tensor, expected: Tensor, sample:
 
 def _float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
     """What training measured; the model keeps its mode."""
+    model = unwrapped(model)
     training = model.training
     try:
         return predict(model.eval(), pixels).argmax(1)
@@ -131,19 +134,19 @@ def export_finn(
         say: told of each step.
 
     Raises:
-        UserError: unknown board, a target or clock that is not positive, a destination that is not free, a network
-            that lint says FINN refuses.
-        ProofError: the graph differs from torch; names the first tensor.
+        UserError: unknown board, a target or clock that is not positive, a destination that is not free, pixels or
+            labels of another kind, a network that lint says FINN refuses.
+        ProofError: the graph differs from torch; names the first tensor. Or equal answers would say nothing.
     """
     out, found = Path(out), check_target(board, target_fps, clock_ns)
-    if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(pixels) != len(labels) or not len(pixels):
-        raise UserError(f"pixels must be uint8 [N, C, H, W] with N labels, but got {pixels.dtype} {list(pixels.shape)}")
+    check_images(pixels, labels)
     pixels, labels = pixels.cpu(), labels.cpu()
-    network = network or type(model).__name__
+    network = network or type(unwrapped(model)).__name__
     shape = tuple(pixels.shape[1:])
     findings = lint_module(model, shape) if refused_too else check_accepted(model, shape)
+    reference = float64_reference(model, pixels[:1].float() / 255)
+    check_classes(labels, predict(reference, pixels[:1]).shape[1])
     with finn_folder.new_folder(out) as work:
-        reference = float64_reference(model, pixels[:1].float() / 255)
         graph, stages = run_passes(model, reference, pixels[:STAGE_IMAGES], work / "stages", say)
         graph.save(str(work / "model.onnx"))
         say(f"running torch in float64 on {len(pixels)} test images")

@@ -1,6 +1,5 @@
 """From a trained torch module to its QONNX graph, through Brevitas' exporter."""
 
-import copy
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
 from qtrain.errors import UserError
+from qtrain.export.bare import bare_copy
+from qtrain.export.decoupled import decoupled_weights
+from qtrain.export.use_names import name_uses
 
 
 def to_qonnx(model: nn.Module, shape: tuple[int, ...]) -> ModelWrapper:
@@ -21,7 +23,12 @@ def to_qonnx(model: nn.Module, shape: tuple[int, ...]) -> ModelWrapper:
     """
     if brevitas.config.JIT_ENABLED:
         raise UserError("BREVITAS_JIT=1 is set, but Brevitas can export without its JIT only; unset it")
-    module = copy.deepcopy(model).cpu().float().eval()
+    module = bare_copy(model)
+    for layer, weight in decoupled_weights(module, torch.zeros(1, *shape)).items():
+        module.get_submodule(layer).weight.data = weight.value
+    name_uses(module)
+    # The scale and width of a QuantTensor would be further outputs.
+    module.register_forward_hook(lambda _module, _args, out: getattr(out, "value", out))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # The dynamo exporter writes graphs that FINN refuses (Gemm without bias, ReduceMean for pools).

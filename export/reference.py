@@ -11,11 +11,14 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from brevitas.nn.mixin.parameter import QuantWeightMixin
 from torch import Tensor, nn
 
+from qtrain.export.bare import bare_copy
+from qtrain.export.decoupled import decoupled_weights, in_float64, is_decoupled
 from qtrain.export.errors import ProofError
 from qtrain.export.integer_products import use_integer_products
 
@@ -24,22 +27,29 @@ INTEGER_TOLERANCE = 1e-9
 _SCALE = "scaling_impl"
 
 
-def layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the (path, module) of each layer: a module without children, or one of Brevitas' classes, taken whole."""
+def layers(model: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the (path, module) of each layer: a module without children, or one of Brevitas' classes, taken whole.
+
+    A module that is kept in several places comes once, by its first path, which is the exporter's name for it.
+    """
+    seen = set() if seen is None else seen
     for name, child in model.named_children():
+        if child in seen:
+            continue
+        seen.add(child)
         path = f"{prefix}{name}"
         brevitas = any(kind.__module__.startswith("brevitas.") for kind in type(child).__mro__)
         if brevitas or not any(True for _ in child.children()):
             yield path, child
         else:
-            yield from layers(child, f"{path}.")
+            yield from layers(child, f"{path}.", seen)
 
 
 def _value(output: object) -> Tensor:
     return output.value if hasattr(output, "value") else output  # type: ignore[return-value]  # a QuantTensor
 
 
-def _answer_with(value: Tensor) -> Callable[..., Tensor]:
+def _answer_with(value: Any) -> Callable[..., Any]:
     return lambda _module, _args, _out: value
 
 
@@ -54,7 +64,7 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
     Raises:
         ProofError: the network computes something else with its products on integers than without.
     """
-    single = copy.deepcopy(model).cpu().float().eval()
+    single = bare_copy(model)
     scales: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for path, module in single.named_modules():
@@ -67,10 +77,14 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
     double = copy.deepcopy(single).double()
     for ours, theirs in zip(double.modules(), single.modules(), strict=True):
         if isinstance(ours, QuantWeightMixin) and isinstance(theirs, QuantWeightMixin) and ours.weight is not None:
+            if is_decoupled(theirs):
+                continue
             ours.weight.data = _value(theirs.quant_weight()).double()
     for path, module in double.named_modules():
         if path in scales:
             module.register_forward_hook(_answer_with(scales[path].double()))
+    for path, weight in decoupled_weights(single, example).items():
+        double.get_submodule(f"{path}.weight_quant").register_forward_hook(_answer_with(in_float64(weight)))
     image = example.double().cpu()
     plain = _value(double(image))
     use_integer_products(double)

@@ -15,6 +15,7 @@ from qtrain.export.execute import Executor
 from qtrain.export.naming import layer_tensors
 from qtrain.export.operators import tied, top1
 from qtrain.export.reference import layer_outputs
+from qtrain.export.vacuous import caveats, check_answers
 
 # A flipped quantizer moves its tensor by a whole step (at 8 bits 0.8 % of the range); what remains of float32 is the
 # constants that the exporter folded, 6e-8 each.
@@ -57,6 +58,7 @@ class Proof:
             float64; None where the network was not at hand.
         qonnx_images: images also run by qonnx's own float32 executor.
         qonnx_equal: of those, images with the same class.
+        caveats: what the test set leaves open, in sentences; empty where nothing.
     """
 
     images: int
@@ -68,6 +70,7 @@ class Proof:
     float32_torch_differs: int | None
     qonnx_images: int
     qonnx_equal: int
+    caveats: tuple[str, ...] = ()
 
 
 def _difference(name: str, got: Tensor, expected: Tensor) -> float:
@@ -180,8 +183,9 @@ def prove(
         The proof, and the classes int64 that qonnx's own executor gives the first images.
 
     Raises:
-        ProofError: any image gets another class, or logits beyond the tolerance.
+        ProofError: any image gets another class, or logits beyond the tolerance; or equal classes would say nothing.
     """
+    check_answers(expected)
     say(f"executing the exported graph on {len(pixels)} test images")
     classes, logits = run_graph(model, pixels)
     reference = top1(expected).flatten()
@@ -204,5 +208,8 @@ def prove(
         float32_torch_differs=float32_torch_differs,
         qonnx_images=sampled,
         qonnx_equal=qonnx_equal,
+        caveats=caveats(reference, labels, expected.shape[1]),
     )
+    for caveat in proof.caveats:
+        say(f"the proof leaves open: {caveat}")
     return proof, sample

@@ -26,7 +26,13 @@ def image_shape(model: ModelWrapper) -> tuple[int, ...]:
     Raises:
         UserError: it takes no images.
     """
-    shape = model.get_tensor_shape(model.graph.input[0].name)
+    name = model.graph.input[0].name
+    shape = model.get_tensor_shape(name)
+    if shape and len(shape) == 4 and min(shape[1:]) < 1:
+        raise UserError(
+            f"input {name} has an open size, {list(shape)}, and hardware is built for one size: fix channels, height "
+            "and width, e.g. by exporting without dynamic_axes or with onnx.tools.update_model_dims"
+        )
     if not shape or len(shape) != 4 or min(shape[1:]) < 1:
         raise UserError(f"the graph takes {shape}, and images are [1, channels, height, width]; lint says more")
     return tuple(shape[1:])

@@ -30,6 +30,7 @@ def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("images whose best logits tie", f"{proof['ties']}"),
         ("images that float32 torch classifies otherwise", "not measured" if differs is None else f"{differs}"),
         ("equal classes in qonnx's own executor", f"{proof['qonnx_equal']} of {proof['qonnx_images']}"),
+        *(("the proof leaves open", caveat) for caveat in proof.get("caveats", ())),
     ]
 
 

@@ -1,0 +1,52 @@
+"""A name for each use of a module in the exporter's trace: the second use of ``relu`` is ``relu_1``, at any depth.
+
+torch's exporter tells the uses of a module apart by a counter at the innermost scope that holds an operator, where it
+cannot be told from a name, and operators of one scope that vanish shift it. So the uses are counted as they happen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from qtrain.export.reference import layers
+
+
+def use_name(path: str, use: int, taken: Collection[str] = ()) -> str:
+    """Name a use of a layer in the graph; one that is another layer's name is ``path_use1`` in place of ``path_1``.
+
+    Args:
+        path: of the layer, in torch's words or with underscores.
+        use: 0 for the first.
+        taken: all names of layers, written as ``path`` is.
+    """
+    if not use:
+        return path
+    plain = f"{path}_{use}"
+    return f"{path}_use{use}" if plain in taken else plain
+
+
+def name_uses(network: nn.Module) -> None:
+    """Let every later use of each of the layers of ``network`` have a scope of its own while it is traced."""
+    own = dict(layers(network))
+    taken = {path.replace(".", "_") for path in own}
+    uses: Counter[str] = Counter()
+    first: dict[str, str] = {}
+
+    def forget(_module: nn.Module, _args: object) -> None:
+        uses.clear()
+
+    def name(path: str, layer: nn.Module) -> None:
+        scopes = torch.jit._trace._trace_module_map  # the exporter's, where there is one
+        if scopes is not None and layer in scopes:
+            scope = first.setdefault(path, scopes[layer])
+            named = use_name(path.replace(".", "_"), uses[path], taken)
+            scopes[layer] = scope + named.removeprefix(path.replace(".", "_"))
+        uses[path] += 1
+
+    network.register_forward_pre_hook(forget)
+    for path, layer in own.items():
+        layer.register_forward_pre_hook(lambda layer, _args, path=path: name(path, layer))
