@@ -217,7 +217,7 @@ def _check_facts(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         UserError: names the entry.
     """
-    kinds = {"board": str, "target_fps": int, "clock_ns": (int, float)}
+    kinds: dict[str, Any] = {"board": str, "target_fps": int, "clock_ns": (int, float)}
     for name, kind in kinds.items():
         value = manifest.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
