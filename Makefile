@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle gpu-check gpu-evidence campaign format results help
+.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -81,6 +81,10 @@ finn-matrix: .venv/.base finn
 #: make lint-oracle  lint against the compiler on random networks; ARGS="--cases 20 --max-minutes 10"
 lint-oracle: .venv/.dev finn
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.lint_oracle $(ARGS)
+
+#: make fuzz     damaged graphs and folders through the commands; ARGS="--cases 10000 --max-minutes 60"
+fuzz: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.fuzz $(ARGS)
 
 #: make gpu-check  whether training on this machine's GPU is right, some minutes; ARGS="--device cpu --tiny" tries the checks
 gpu-check:

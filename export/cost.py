@@ -5,6 +5,7 @@ The counts are those of qonnx's ``inference_cost``; they need no compiler and sa
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.inference_cost import inference_cost
 
 from qtrain.errors import UserError
+from qtrain.export.foreign import DEBUG, one_line
 from qtrain.export.graph_file import read_graph
 from qtrain.export.layer_names import WEIGHTED
 
@@ -71,15 +73,29 @@ def network_cost(path: Path) -> NetworkCost:
     Raises:
         UserError: the file cannot be read, or qonnx cannot count it.
     """
-    model = ModelWrapper(read_graph(path))
+    with one_line(path):
+        model = ModelWrapper(read_graph(path))
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path} has no convolution and no matrix product, so there is nothing to count")
     weighted = [(node.name, node.op_type) for node in model.graph.node if node.op_type in WEIGHTED]
     try:
         counts = inference_cost(model, discount_sparsity=False, cost_breakdown=True)
     except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(f"qonnx cannot count {path} ({reason}); give it fixed shapes with qonnx-cleanup") from None
+        raise UserError(f"qonnx cannot count {path} ({reason}); give it fixed shapes with qonnx-cleanup") from error
+    with one_line(path, "counted"):
+        return _cost_of(counts, weighted)
+
+
+def _cost_of(counts: dict[str, Any], weighted: list[tuple[str, str]]) -> NetworkCost:
+    """The figures of qonnx's counts, under the names that the nodes had.
+
+    Args:
+        counts: of ``inference_cost``.
+        weighted: name and operator of each convolution and matrix product.
+    """
     # qonnx names nodes anew, Conv_0 and so on; folding constants may drop some, so names hold only for as many.
     counted = list(counts["node_cost"].items())
     names = [name for name, _ in weighted] if len(weighted) == len(counted) else [""] * len(counted)

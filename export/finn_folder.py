@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ import yaml
 from torch import Tensor, from_numpy
 
 from qtrain.errors import UserError
+from qtrain.export.arrays import read_npy, read_npz
 from qtrain.export.boards import Board
 from qtrain.export.errors import ProofError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MOST_FPS, MOST_CLOCK_NS = 10**12, 10**9  # numbers beyond are damaged
 _PACKAGES = ("torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
 
 _BUILD_PY = '''"""Builds this folder with official FINN: run `python build.py` inside its container."""
@@ -198,14 +200,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a FINN folder (no {MANIFEST}); name one that qtrain export wrote") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no text, a number of thousands of digits, too deep
         raise UserError(f"{folder / MANIFEST} is damaged ({error}); export the run again") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise UserError(f"{folder} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("proof"), dict):
         raise UserError(f"{folder / MANIFEST} is damaged (no files or no proof in it); export the run again")
+    _check_facts(folder, manifest)
     return manifest
+
+
+def _check_facts(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """See that what is read of a manifest is there, of its type, and that its files are inside the folder.
+
+    Raises:
+        UserError: names the entry.
+    """
+    kinds: dict[str, Any] = {"board": str, "target_fps": int, "clock_ns": (int, float)}
+    for name, kind in kinds.items():
+        value = manifest.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"{folder / MANIFEST} is damaged ({name} is {str(value)[:40]!r}); export the run again")
+    if not 1 <= manifest["target_fps"] <= MOST_FPS or not 0 < manifest["clock_ns"] < MOST_CLOCK_NS:
+        raise UserError(f"{folder / MANIFEST} is damaged (target_fps or clock_ns is no target); export the run again")
+    for name, checksum in manifest["files"].items():
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or "\0" in name or not isinstance(checksum, str):
+            raise UserError(f"{folder / MANIFEST} is damaged (files has {name[:80]!r}); export the run again")
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -225,6 +247,33 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def read_proof_data(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels uint8 [N, C, H, W], labels int64 [N] and expected logits float64 [N, classes]."""
-    expected = np.load(folder / "proof" / "expected.npz", allow_pickle=False)
-    images = np.load(folder / "proof" / "images.npy", allow_pickle=False)
-    return from_numpy(images), from_numpy(expected["labels"]), from_numpy(expected["logits"])
+    file = folder / "proof" / "expected.npz"
+    labels, logits = read_npz(file, "labels", "logits")
+    images = read_npy(folder / "proof" / "images.npy")
+    count = len(images) if images.ndim == 4 else 0
+    _check_array(folder / "proof" / "images.npy", images, "uint8", (max(count, 1), *images.shape[1:4]))
+    _check_array(file, labels, "int64", (count,))
+    outputs = logits.shape[1] if logits.ndim == 2 else 1
+    _check_array(file, logits, "float64", (count, outputs))
+    return from_numpy(images), from_numpy(labels), from_numpy(logits)
+
+
+def read_golden_pair(folder: Path, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """FINN's own check: images float32 [N, *shape], and their classes float32 [N].
+
+    Raises:
+        UserError: a file is damaged, or holds something else.
+    """
+    images = read_npy(folder / "input.npy")
+    classes = read_npy(folder / "expected_output.npy")
+    count = len(images) if images.ndim else 0
+    _check_array(folder / "input.npy", images, "float32", (count, *shape))
+    _check_array(folder / "expected_output.npy", classes, "float32", (count, 1))
+    return from_numpy(images), from_numpy(classes.reshape(-1))
+
+
+def _check_array(path: Path, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    if array.dtype != kind or array.shape != shape:
+        raise UserError(
+            f"{path} holds {array.dtype} {list(array.shape)} where {kind} {list(shape)} belongs; export the run again"
+        )

@@ -39,7 +39,10 @@ def _channel_axis(a: Attributes, x: Tensor) -> int:
 
 
 def _multi_threshold(a: Attributes, x: Tensor, thresholds: Tensor) -> Tensor:
-    counts = count_reached(x, thresholds, _channel_axis(a, x))
+    axis = _channel_axis(a, x)
+    if len(thresholds) not in (1, x.shape[axis]):
+        raise ProofError(f"it has thresholds for {len(thresholds)} channels, its input has {x.shape[axis]}")
+    counts = count_reached(x if x.is_floating_point() else x.double(), thresholds, axis)
     return a.get("out_scale", 1.0) * counts + a.get("out_bias", 0.0)
 
 

@@ -12,13 +12,16 @@ import onnx
 
 from qtrain.errors import UserError
 from qtrain.export.finn_folder import SHIPPED
+from qtrain.export.foreign import one_line
+from qtrain.export.graph_checks import check_graph
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file with the weights that it may keep in files beside it.
 
     Raises:
-        UserError: no such file, not ONNX, cut short, or a file with its weights is missing or too short.
+        UserError: no such file, not ONNX, cut short, a file with its weights is missing or too short, or no graph that
+            can be worked on.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name a FINN folder or a QONNX file")
@@ -28,6 +31,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
         proto = onnx.ModelProto()
     if not proto.graph.node or not proto.graph.output:
         raise UserError(f"{path} is not an ONNX file, or cut short; write it again with brevitas.export.export_qonnx")
+    with one_line(path):
+        check_graph(proto, path)
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError):
@@ -42,6 +47,20 @@ def read_graph(path: Path) -> onnx.ModelProto:
             f"{path} keeps its weights in {where}, which is missing or cut short; put it back beside it"
         ) from None
     return proto
+
+
+def check_file(path: Path) -> None:
+    """See that a graph can be worked on, where the file holds one; whoever reads it says what else is wrong.
+
+    Raises:
+        UserError: names the node or tensor and what is wrong with it.
+    """
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception:  # no file or no ONNX: its reader has the words for it
+        return
+    with one_line(path):
+        check_graph(proto, path)
 
 
 @contextmanager

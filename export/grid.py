@@ -13,6 +13,7 @@ from onnx import NodeProto
 from torch import Tensor
 
 EXACT_FLOAT32 = 2**24
+WIDEST = 64  # bits; a number of more is damaged, and two to its power may not fit into memory
 _KEEPS_GRID = ("MaxPool", "MaxPoolNHWC", "Im2Col", "Flatten", "Reshape", "Transpose", "Identity")
 
 
@@ -36,7 +37,7 @@ def grid_of(
         return grids.get(node.input[0])
     if node.op_type == "MultiThreshold":
         return _of_thresholds(attributes, constants.get(node.input[1]))
-    if node.op_type not in ("Quant", "BipolarQuant"):
+    if node.op_type not in ("Quant", "IntQuant", "BipolarQuant"):
         return None
     parameters = [constants.get(name) for name in node.input[1:]]
     if any(p is None or p.numel() != 1 for p in parameters):
@@ -45,7 +46,7 @@ def grid_of(
     if node.op_type == "BipolarQuant":
         return Grid(abs(scale), 1)
     zero_point, bits = rest
-    return Grid(abs(scale), 2 ** int(bits)) if zero_point == 0 else None
+    return Grid(abs(scale), 2 ** int(bits)) if zero_point == 0 and 1 <= bits < WIDEST else None
 
 
 def _of_thresholds(attributes: Mapping[str, Any], thresholds: Tensor | None) -> Grid | None:
@@ -58,7 +59,12 @@ def _of_thresholds(attributes: Mapping[str, Any], thresholds: Tensor | None) -> 
 
 def integer_grid(constant: Tensor) -> Grid | None:
     """The grid of a constant matrix or filter that holds whole numbers only, as weights inside FINN do."""
-    if constant.dim() < 2 or not constant.is_floating_point() or not bool((constant == constant.round()).all()):
+    if (
+        constant.dim() < 2
+        or not constant.numel()
+        or not constant.is_floating_point()
+        or not bool((constant == constant.round()).all())
+    ):
         return None
     return Grid(1.0, int(constant.abs().amax())) if bool(constant.isfinite().all()) else None
 

@@ -1,149 +1,111 @@
-"""ONNX and QONNX operators on torch tensors: ``(attributes, *inputs) -> output``, as their specifications say."""
+"""ONNX and QONNX operators on torch tensors: ``(attributes, *inputs) -> output``, as their specifications say.
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+What an operator does not do as specified it refuses with a ``ProofError``: a wrong number would prove nothing.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from qtrain.export.errors import ProofError
+from qtrain.export.quantize import bipolar_quant, quant, trunc
+from qtrain.export.windows import Attributes, average_pool, check_size, conv, max_pool, pad, pads_of_all_axes, text
 
-Attributes = Mapping[str, Any]
+__all__ = ["AS_WRITTEN", "OPERATORS", "READ", "TIE", "Attributes", "Operator", "text", "tied", "top1"]
+
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
 TIE = 1e-9
-_ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {
-    "ROUND": torch.round,  # half to even, as numpy's and Brevitas'
-    "HALF_EVEN": torch.round,
-    "FLOOR": torch.floor,
-    "CEIL": torch.ceil,
-    "DOWN": torch.trunc,
-}
 
 
-def text(a: Attributes, name: str, default: str = "") -> str:
-    """A text attribute; ONNX keeps bytes."""
-    value = a.get(name, default)
-    return value.decode() if isinstance(value, bytes) else value
+def _arithmetic(operation: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    """An operation of two tensors; on integers only where the result fits their type, since no type is to wrap."""
+
+    def apply(_: Attributes, x: Tensor, y: Tensor) -> Tensor:
+        check_size(torch.broadcast_shapes(x.shape, y.shape))
+        if x.is_floating_point() or y.is_floating_point():
+            return operation(x, y)
+        out = operation(x.long(), y.long())
+        limits = torch.iinfo(x.dtype)
+        if out.numel() and not limits.min <= int(out.min()) <= int(out.max()) <= limits.max:
+            raise ProofError(f"its result does not fit {x.dtype}")
+        return out.to(x.dtype)
+
+    return apply
 
 
-def _rounding(a: Attributes) -> Callable[[Tensor], Tensor]:
-    mode = text(a, "rounding_mode", "ROUND").upper()
-    if mode not in _ROUNDING:
-        raise ProofError(f"rounding mode {mode!r} is not one of {', '.join(_ROUNDING)}")
-    return _ROUNDING[mode]
+def _divided(x: Tensor, y: Tensor) -> Tensor:
+    """The quotient, of integers without its fraction."""
+    if x.is_floating_point() or y.is_floating_point():
+        return x / y
+    return torch.div(x, y, rounding_mode="trunc")
 
 
-def _limits(width: int, signed: bool, narrow: bool) -> tuple[int, int]:
-    """Smallest and largest integer of ``width`` bits."""
-    if signed:
-        return -(2 ** (width - 1)) + narrow, 2 ** (width - 1) - 1
-    return 0, 2**width - 1 - narrow
+def _mat_mul(_: Attributes, x: Tensor, y: Tensor) -> Tensor:
+    if x.dim() > 1 and y.dim() > 1:
+        check_size([*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
+    return x @ y
 
 
-def _quant(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, bits: Tensor) -> Tensor:
-    signed, narrow, width = bool(a.get("signed", 1)), bool(a.get("narrow", 1)), int(bits)
-    shifted = bool(zero_point.any())
-    y = x / scale  # a new tensor: what follows may work in it
-    if shifted:
-        y = y + zero_point
-    if width == 1 and signed:
-        y = torch.where(y >= 0, 1.0, -1.0).to(x.dtype)
-    else:
-        y = _rounding(a)(y.clamp_(*_limits(width, signed, narrow)))
-    return (y - zero_point) * scale if shifted else y.mul_(scale) if scale.numel() == 1 else y * scale
+def _axis(a: Attributes, x: Tensor, default: int) -> int:
+    """The attribute ``axis``, counted from the front.
+
+    Raises:
+        ProofError: ``x`` has no such axis.
+    """
+    axis = a.get("axis", default)
+    if not -x.dim() <= axis <= x.dim():
+        raise ProofError(f"there is no axis {axis} of {x.dim()}")
+    return axis + x.dim() if axis < 0 else axis
 
 
-def _trunc(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, *rest: Tensor) -> Tensor:
-    """Drop the low bits of integers. Version 1 gives both bit widths, version 2 an output scale between them."""
-    integers = torch.round(x / scale + zero_point)
-    if len(rest) == 2:
-        in_bits, out_bits = rest
-        return (_rounding(a)(integers / 2.0 ** (in_bits - out_bits)) - zero_point) * scale
-    _, out_scale, out_bits = rest
-    factor = 2 ** torch.round(torch.log2(out_scale / scale))
-    limits = _limits(int(out_bits), bool(a.get("signed", 1)), bool(a.get("narrow", 0)))
-    return (_rounding(a)((integers / factor).clamp(*limits)) - zero_point / factor) * out_scale
-
-
-def _bipolar_quant(_: Attributes, x: Tensor, scale: Tensor) -> Tensor:
-    return torch.where(x >= 0, scale, -scale)
-
-
-def _pads(a: Attributes, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
-    """ONNX's pads, all starts before all ends; ``auto_pad`` makes outputs of size/stride, rounded up."""
-    mode = text(a, "auto_pad", "NOTSET")
-    if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        return list(a.get("pads", [0] * 2 * len(size))) if mode == "NOTSET" else [0] * 2 * len(size)
-    ones = [1] * len(size)
-    axes = zip(size, kernel, a.get("strides", ones), a.get("dilations", ones), strict=True)
-    totals = [max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in axes]
-    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return less + more if mode == "SAME_UPPER" else more + less
-
-
-def _padded(a: Attributes, x: Tensor, kernel: Sequence[int], value: float) -> Tensor:
-    pads = _pads(a, x.shape[2:], kernel)
-    half = len(pads) // 2
-    # torch wants (start, end) pairs from the last axis.
-    torch_order = [p for axis in reversed(range(half)) for p in (pads[axis], pads[axis + half])]
-    return F.pad(x, torch_order, value=value) if any(pads) else x
-
-
-def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    x = _padded(a, x, weight.shape[2:], 0.0)
-    options = {"stride": a.get("strides", [1, 1]), "dilation": a.get("dilations", [1, 1]), "groups": a.get("group", 1)}
-    return F.conv2d(x, weight, bias, **options)
-
-
-def _max_pool(a: Attributes, x: Tensor) -> Tensor:
-    x = _padded(a, x, a["kernel_shape"], float("-inf"))
-    return F.max_pool2d(
-        x,
-        a["kernel_shape"],
-        a.get("strides", [1, 1]),
-        dilation=a.get("dilations", 1),
-        ceil_mode=bool(a.get("ceil_mode")),
-    )
-
-
-def _average_pool(a: Attributes, x: Tensor) -> Tensor:
-    kernel, strides = a["kernel_shape"], a.get("strides", [1] * len(a["kernel_shape"]))
-    ones = torch.ones_like(x[:1, :1])
-    counted = bool(a.get("count_include_pad", 0))
-    if a.get("ceil_mode") or any(d != 1 for d in a.get("dilations", [])):
-        raise ProofError("an AveragePool with ceil_mode or dilations is not executed")
-    total = F.avg_pool2d(_padded(a, x, kernel, 0.0), kernel, strides, divisor_override=1)
-    count = F.avg_pool2d(_padded(a, ones, kernel, 1.0 if counted else 0.0), kernel, strides, divisor_override=1)
-    return total / count
-
-
-def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None) -> Tensor:
-    if (mode := text(a, "mode", "constant")) != "constant":
-        raise ProofError(f"Pad in mode {mode!r}: only constants are executed")
-    half = len(pads) // 2
-    order = [int(p) for axis in reversed(range(half)) for p in (pads[axis], pads[axis + half])]
-    return F.pad(x, order, value=0.0 if value is None else float(value))
+def _joined(what: str) -> ProofError:
+    return ProofError(f"{what} joins or reorders images, so it is executed only on as many as the graph declares")
 
 
 def _concat(a: Attributes, *xs: Tensor) -> Tensor:
+    if _axis(a, xs[0], 0) == 0:
+        raise _joined("Concat along axis 0")
     images = max(len(x) for x in xs)  # a constant was exported for one image
-    return torch.cat([x.expand(images, *x.shape[1:]) if a["axis"] else x for x in xs], a["axis"])
+    return _concat_as_written(a, *(x.expand(images, *x.shape[1:]) for x in xs))
 
 
-def _clip(_: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    return x.clamp(low, high)
+def _concat_as_written(a: Attributes, *xs: Tensor) -> Tensor:
+    axis = _axis(a, xs[0], 0)
+    if any(x.dim() != xs[0].dim() for x in xs):  # torch.cat leaves out what is empty and of one axis
+        raise ProofError(f"its inputs have {', '.join(str(x.dim()) for x in xs)} axes")
+    check_size([sum(x.numel() for x in xs)])
+    return torch.cat(xs, axis)
+
+
+def _clip(a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    for name, limit in (("low", low), ("high", high)):
+        if limit is not None and limit.numel() != 1:
+            raise ProofError(f"Clip's {name} limit has {limit.numel()} values, not one")
+    lowest = a.get("min") if low is None else low.reshape(())  # the attributes are those of opset 6
+    highest = a.get("max") if high is None else high.reshape(())
+    out = x if lowest is None else x.clamp(min=lowest)
+    return out if highest is None else out.clamp(max=highest)
 
 
 def _batch_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    if a.get("training_mode") or not a.get("spatial", 1):
+        raise ProofError("a BatchNormalization in training mode or with spatial=0 is not executed")
     return F.batch_norm(x, mean, var, scale, bias, eps=a.get("epsilon", 1e-5))
 
 
 def _gemm(a: Attributes, x: Tensor, y: Tensor, c: Tensor | None = None) -> Tensor:
-    x, y = (x.T if a.get("transA") else x), (y.T if a.get("transB") else y)
-    out = a.get("alpha", 1.0) * (x @ y)
-    return out if c is None else out + a.get("beta", 1.0) * c
+    if x.dim() != 2 or y.dim() != 2:
+        raise ProofError(f"Gemm takes two matrices, but they have {x.dim()} and {y.dim()} axes")
+    x = x.T if a.get("transA") else x
+    y = y.T if a.get("transB") else y
+    out = a.get("alpha", 1.0) * _mat_mul(a, x, y)
+    if c is None:
+        return out
+    if torch.broadcast_shapes(c.shape, out.shape) != out.shape:
+        raise ProofError(f"Gemm's addend of {list(c.shape)} does not fit its product of {list(out.shape)}")
+    return out + a.get("beta", 1.0) * c
 
 
 def top1(logits: Tensor, axis: int = -1) -> Tensor:
@@ -161,8 +123,21 @@ def tied(logits: Tensor, axis: int = -1) -> Tensor:
     return logits >= best - TIE * best.abs().clamp(min=1)
 
 
+def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
+    everywhere = pads_of_all_axes(x, pads, axes)
+    if everywhere[0] or everywhere[x.dim()]:
+        raise _joined("Pad along axis 0")
+    return pad(a, x, pads, value, axes)
+
+
 def _top_k(a: Attributes, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    axis = a.get("axis", -1)
+    if _axis(a, x, -1) == 0 and x.dim() > 1:
+        raise _joined("TopK along axis 0")
+    return _top_k_as_written(a, x, k)
+
+
+def _top_k_as_written(a: Attributes, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    axis = _axis(a, x, -1)
     if int(k) != 1 or not a.get("largest", 1):
         raise ProofError(f"TopK with k={int(k)}: only the largest one is executed")
     index = top1(x, axis)
@@ -171,38 +146,99 @@ def _top_k(a: Attributes, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
 
 def _new_shape(a: Attributes, x: Tensor, shape: Tensor) -> list[int]:
     """ONNX's, where 0 keeps a size unless ``allowzero``."""
-    return [x.shape[i] if n == 0 and not a.get("allowzero", 0) else n for i, n in enumerate(shape.tolist())]
+    if a.get("allowzero", 0):
+        return [int(n) for n in shape]
+    return [x.shape[i] if n == 0 else int(n) for i, n in enumerate(shape.tolist())]
 
 
 def _reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.reshape([x.shape[0], *_new_shape(a, x, shape)[1:]])  # graphs are exported for one image
+    """Reshape images of a graph that was written for one."""
+    first, *others = _new_shape(a, x, shape)
+    if first not in (1, -1, len(x)):
+        raise _joined(f"Reshape to {shape.tolist()}")
+    return x.reshape([len(x), *others])
 
 
-# Where no image passes, no axis is that of the images.
-ON_CONSTANTS: dict[str, Operator] = {"Reshape": lambda a, x, shape: x.reshape(_new_shape(a, x, shape))}
+def _flatten(a: Attributes, x: Tensor) -> Tensor:
+    if _axis(a, x, 1) != 1:
+        raise _joined(f"Flatten from axis {a['axis']}")
+    return x.flatten(1)
+
+
+def _flatten_as_written(a: Attributes, x: Tensor) -> Tensor:
+    axis = _axis(a, x, 1)
+    return x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
+
+
+def _transpose(a: Attributes, x: Tensor) -> Tensor:
+    if x.dim() > 1 and _order(a, x)[0] % x.dim() != 0:
+        raise _joined(f"Transpose to {_order(a, x)}")
+    return _transpose_as_written(a, x)
+
+
+def _order(a: Attributes, x: Tensor) -> list[int]:
+    return list(a["perm"]) if "perm" in a else list(reversed(range(x.dim())))
+
+
+def _transpose_as_written(a: Attributes, x: Tensor) -> Tensor:
+    return x.permute(_order(a, x))
+
+
+# Where the images are as many as the graph declares, or none passes: no axis is set apart for them.
+AS_WRITTEN: dict[str, Operator] = {
+    "Reshape": lambda a, x, shape: x.reshape(_new_shape(a, x, shape)),
+    "Flatten": _flatten_as_written,
+    "Transpose": _transpose_as_written,
+    "Concat": _concat_as_written,
+    "Pad": pad,
+    "TopK": _top_k_as_written,
+}
 OPERATORS: dict[str, Operator] = {
-    "Add": lambda _, x, y: x + y,
-    "Sub": lambda _, x, y: x - y,
-    "Mul": lambda _, x, y: x * y,
-    "Div": lambda _, x, y: x / y,
+    "Add": _arithmetic(torch.add),
+    "Sub": _arithmetic(torch.sub),
+    "Mul": _arithmetic(torch.mul),
+    "Div": _arithmetic(_divided),
     "Sqrt": lambda _, x: x.sqrt(),
     "Relu": lambda _, x: x.relu(),
     "Identity": lambda _, x: x,
-    "MatMul": lambda _, x, y: x @ y,
-    "Transpose": lambda a, x: x.permute(a["perm"]) if "perm" in a else x.permute(*reversed(range(x.dim()))),
-    "Flatten": lambda a, x: x.flatten(a.get("axis", 1)),
+    "MatMul": _mat_mul,
+    "Transpose": _transpose,
+    "Flatten": _flatten,
     "Reshape": _reshape,
-    "Conv": _conv,
+    "Conv": conv,
     "Gemm": _gemm,
     "BatchNormalization": _batch_norm,
-    "MaxPool": _max_pool,
-    "AveragePool": _average_pool,
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
     "Pad": _pad,
     "Clip": _clip,
     "Concat": _concat,
     "GlobalAveragePool": lambda _, x: x.mean(dim=tuple(range(2, x.dim())), keepdim=True),
-    "Quant": _quant,
-    "BipolarQuant": _bipolar_quant,
-    "Trunc": _trunc,
+    "Quant": quant,
+    "IntQuant": quant,  # its other name
+    "BipolarQuant": bipolar_quant,
+    "Trunc": trunc,
     "TopK": _top_k,
+}
+_WINDOW = frozenset(("auto_pad", "dilations", "kernel_shape", "pads", "strides"))
+# The attributes that an operator reads, or may leave unread; one beside them may change what it computes.
+READ: dict[str, frozenset[str]] = {
+    **{name: frozenset() for name in ("Add", "Sub", "Mul", "Div", "Sqrt", "Relu", "Identity", "MatMul")},
+    "BipolarQuant": frozenset(),
+    "GlobalAveragePool": frozenset(),
+    "Transpose": frozenset(("perm",)),
+    "Flatten": frozenset(("axis",)),
+    "Reshape": frozenset(("allowzero",)),
+    "Conv": _WINDOW | {"group"},
+    "Gemm": frozenset(("alpha", "beta", "transA", "transB")),
+    "BatchNormalization": frozenset(("epsilon", "momentum", "spatial", "training_mode")),
+    "MaxPool": _WINDOW | {"ceil_mode", "storage_order"},
+    "AveragePool": _WINDOW | {"ceil_mode", "count_include_pad"},
+    "Pad": frozenset(("mode",)),
+    "Clip": frozenset(("max", "min")),
+    "Concat": frozenset(("axis",)),
+    "Quant": frozenset(("narrow", "rounding_mode", "signed")),
+    "IntQuant": frozenset(("narrow", "rounding_mode", "signed")),
+    "Trunc": frozenset(("narrow", "rounding_mode", "signed")),
+    "TopK": frozenset(("axis", "largest", "sorted")),
 }

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
 
@@ -16,6 +14,8 @@ from qtrain.export import finn_folder
 from qtrain.export.bare import unwrapped
 from qtrain.export.boards import Board, get_board
 from qtrain.export.errors import ProofError
+from qtrain.export.foreign import one_line
+from qtrain.export.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
 from qtrain.export.lint import Finding, lint_module
 from qtrain.export.operators import top1
@@ -184,14 +184,17 @@ def verify(folder: str | Path, *, say: Callable[[str], None] = _silent) -> Proof
     folder = Path(folder)
     manifest = finn_folder.read_manifest(folder)
     finn_folder.check_files(folder, manifest)
-    graph = ModelWrapper(str(folder / "model.onnx"))
+    with one_line(folder / "model.onnx"):
+        graph = ModelWrapper(read_graph(folder / "model.onnx"))
     pixels, labels, logits = finn_folder.read_proof_data(folder)
     differs = manifest["proof"].get("float32_torch_differs")
-    proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+    with one_line(folder, "executed"):
+        proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
     if (recorded := manifest["proof"].get("accuracy_graph")) != proof.accuracy_graph:
         raise ProofError(f"{finn_folder.MANIFEST} says accuracy {recorded}, the graph's is {proof.accuracy_graph}")
-    golden = torch.from_numpy(np.load(folder / "input.npy"))
-    expected = torch.from_numpy(np.load(folder / "expected_output.npy").reshape(-1))
-    if not _golden_holds(graph, golden, expected, pixels[: len(sample)], sample):
+    golden, expected = finn_folder.read_golden_pair(folder, pixels.shape[1:])
+    with one_line(folder, "executed"):
+        holds = _golden_holds(graph, golden, expected, pixels[: len(sample)], sample)
+    if not holds:
         raise ProofError("the golden pair (input.npy, expected_output.npy) does not hold")
     return proof

@@ -20,6 +20,8 @@ from qtrain.export import finn_folder
 from qtrain.export.compiler import estimate_build
 from qtrain.export.errors import ProofError
 from qtrain.export.finn_stages import EXACT_FROM, Stage, read_stages
+from qtrain.export.foreign import one_line
+from qtrain.export.graph_file import read_graph
 from qtrain.export.lint import lint_graph
 from qtrain.export.matching import Quantizer, TensorDifference, compare, quantizers
 from qtrain.export.operators import top1
@@ -258,6 +260,7 @@ def verify_finn(
     pixels, _, logits = finn_folder.read_proof_data(folder)
     options = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
     options |= {"timeout_s": timeout_s, "images": golden_images}
-    exported = ModelWrapper(str(folder / "model.onnx"))
+    with one_line(folder / "model.onnx"):
+        exported = ModelWrapper(read_graph(folder / "model.onnx"))
     limits: dict[str, Any] = {"images": images, "budget_s": budget_s, "say": say}
     return check_build(folder, exported, pixels, top1(logits).flatten(), options, **limits)

@@ -13,6 +13,7 @@ from qtrain.errors import UserError
 from qtrain.export.execute import Executor
 from qtrain.export.finn_operators import FINN_OPERATORS
 from qtrain.export.finn_stages import classes_of
+from qtrain.export.foreign import one_line
 from qtrain.export.graph_file import folder_of
 from qtrain.export.verify_finn import FinnProof, check_build
 
@@ -73,7 +74,7 @@ def verify_graph(
         UserError: no ONNX file, one that takes no such images, or no compiler.
         ProofError: the graph cannot be executed.
     """
-    with folder_of(Path(path)) as folder:
+    with folder_of(Path(path)) as folder, one_line(Path(path), "executed"):
         exported = cleanup_model(ModelWrapper(str(folder / "model.onnx")))
         shape = image_shape(exported)
         if pixels is None:

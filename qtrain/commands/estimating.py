@@ -144,6 +144,7 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
     from qtrain.export import ProofError
     from qtrain.export.compiler import MVAU_WWIDTH_MAX, estimate_build
     from qtrain.export.estimate import read_estimate
+    from qtrain.export.foreign import one_line
 
     default = (
         asked.given / "estimate" if asked.given.is_dir() else asked.given.with_name(f"{asked.given.stem}-estimate")
@@ -163,15 +164,16 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
     if not build.accepted:
         more = f"; `qtrain lint {asked.given}` may say what to change" if asked.given.is_file() else ""
         raise ProofError(f"{build.reason}; the compiler's output is in {build.log}{more}")
-    estimate = read_estimate(
-        build,
-        asked.model,
-        asked.board,
-        target_fps=asked.target_fps,
-        clock_ns=asked.clock_ns,
-        max_utilization=options.max_utilization,
-        mvau_wwidth_max=width if asked.folding is None else None,
-    )
+    with one_line(asked.given, "estimated"):
+        estimate = read_estimate(
+            build,
+            asked.model,
+            asked.board,
+            target_fps=asked.target_fps,
+            clock_ns=asked.clock_ns,
+            max_utilization=options.max_utilization,
+            mvau_wwidth_max=width if asked.folding is None else None,
+        )
     _report(estimate, asked, build.verified, build.log.parent, options.json)
     problems = _problems(estimate, options.max_fps)
     if problems:

@@ -14,6 +14,8 @@ from torch import nn
 from qtrain.data import image_size
 from qtrain.errors import UserError
 from qtrain.experiments.run import load_run
+from qtrain.export.foreign import one_line
+from qtrain.export.graph_file import check_file
 from qtrain.export.lint import Finding, lint_file, lint_module
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.training.folder import RECIPE
@@ -72,14 +74,21 @@ def _lint_path(path: Path, shape: Shape | None) -> tuple[Finding, ...]:
     if not path.is_dir():
         if path.suffix != ".onnx":
             raise UserError(f"{path} is a file but no .onnx file; name {FORMS}")
-        return lint_file(path)
+        return _lint_file(path)
     if (path / RECIPE).exists():
         recipe, model = load_run(path)
         size = image_size(recipe.data)
         return lint_module(model, (3, size, size))
     if (path / "model.onnx").exists():
-        return lint_file(path / "model.onnx")
+        return _lint_file(path / "model.onnx")
     raise UserError(f"{path} is neither a run folder (no {RECIPE}) nor a FINN folder (no model.onnx); name {FORMS}")
+
+
+def _lint_file(path: Path) -> tuple[Finding, ...]:
+    """Lint an ONNX file of any origin."""
+    check_file(path)
+    with one_line(path, "linted"):
+        return lint_file(path)
 
 
 def own_module(target: str) -> nn.Module:
