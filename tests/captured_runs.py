@@ -53,8 +53,9 @@ def images(count: int, size: int = 32) -> Split:
 
 
 def size_of(name: str) -> int:
-    """The smallest height and width of images for a family, 8 or more."""
-    return max(FAMILIES[parse_name(name).family].smallest_image, 8)
+    """A small height and width of images for a family; a network for ImageNet divides them by 32."""
+    family = FAMILIES[parse_name(name).family]
+    return 64 if family.image_size > 32 else max(family.smallest_image, 8)
 
 
 def session_of(model: nn.Module, recipe: Recipe, split: Split, cuda: Any, *, captures: bool) -> Session:
