@@ -87,7 +87,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("CNV_8W8A", {"scaling": "statistics", "per_channel": True}),
     ("CNV_2W2A", {"scaling": "learned", "power_of_two": True}),
     ("VGG11_4W4A", {}),
-    ("RESNET10_2W2A", {}),
+    ("VGG_SMALL_2W2A", {}),
 ]
 
 
