@@ -19,6 +19,7 @@ from qtrain.cli import _COMMANDS
 from qtrain.experiments.run import load_run
 from qtrain.export.boards import BOARDS
 from qtrain.models import build_model
+from tests.trained_networks import pynq_module
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"<!-- test -->\n```python\n(.*?)```", re.DOTALL)
@@ -206,6 +207,15 @@ def test_the_sweeps_of_the_pages_train_and_export(page: str, tmp_path: Path, mon
     exec(compile(smaller(code, PAGES[page]), page, "exec"), names)
     assert names["rows"]
     assert all(row["test_accuracy"] is not None and row["proof"] for row in names["rows"])
+
+
+def test_the_networks_pages_checkpoint_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(pynq_module("FC").FC(10, 1, 1, 1, 1, [64] * 3).state_dict(), "tfc_1w1a-45185b4d.pth")
+    (code,) = (c for kind, c in BLOCK.findall((DOCS / "networks.md").read_text()) if kind == "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "networks", "exec"), names)
+    assert names["model"](torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_the_readmes_aslr_runs() -> None:
