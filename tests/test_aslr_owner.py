@@ -241,11 +241,11 @@ def test_a_static_step_that_puts_tensors_in_the_rates_place_is_not_accused():
         loss.backward()
         return loss
 
-    static = StaticStep(optimizer, compute, capture=False)
+    static = StaticStep(model, optimizer, 4)
     drawn = set()
     for _ in range(3):
         for _ in range(3):
-            static.step(torch.ones(4, 3), torch.zeros(4, dtype=torch.int64))
+            static.step(compute, torch.ones(4, 3), torch.zeros(4, dtype=torch.int64))
             drawn.add(scheduler.last_draws[0])
         scheduler.step(0.5)
     assert len(drawn) == 9

@@ -99,7 +99,7 @@ def test_a_scale_that_no_rate_can_have_is_named(bad):
     assert scheduler.scale == 1.0
 
 
-def test_draws_are_scaled_and_the_search_is_not():
+def test_draws_are_scaled_and_the_search_rests_meanwhile():
     optimizer, plain = make_optimizer([0.1, 0.2]), make_optimizer([0.1, 0.2])
     scaled, whole = ASLR(optimizer), ASLR(plain)
     scaled.scale = 0.25
@@ -108,9 +108,13 @@ def test_draws_are_scaled_and_the_search_is_not():
         plain.step()
         assert scaled.last_draws == [0.25 * draw for draw in whole.last_draws]
         scaled.step(cost)
-        whole.step(cost)
         assert scaled.search == whole.search
         assert scaled.get_last_lr() == [0.25 * lr for lr in whole.get_last_lr()]
+    scaled.scale = 1.0
+    for cost in (0.5, 0.6):
+        scaled.draw()
+        scaled.step(cost)
+    assert (scaled.search.best, scaled.lr) == (0.5, 0.2)
 
 
 # --- in the training loop ---

@@ -199,7 +199,7 @@ def adam_is_always_capturable(patch: Patch) -> None:
 
 FAULTS: list[Any] = [  # what plants it, the check, what of it must fail
     (stale_scales, resume, ["resumed mid-epoch = uninterrupted"]),
-    (wrong_device, other_device, ["captured on another device = kernel by kernel"]),
+    (wrong_device, other_device, ["captured on another device indeed"]),
     (failed_capture_not_undone, check_failed_captures, ["a capture that fails: nothing is left behind"]),
     (
         frozen_decisions,

@@ -45,7 +45,7 @@ class Killer:
 
 def timeless(run: Path) -> list[dict]:
     """Return a run's records without what differs from one execution to the next."""
-    left_out = ("seconds", "images_per_second", "date")
+    left_out = ("seconds", "images_per_second", "date", "resumed")
     return [{k: v for k, v in record.items() if k not in left_out} for record in read_records(run)]
 
 
