@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from benchmarks.campaign_plan import (
     BITS,
     FULL,
     GRID,
-    HOME,
     ONE_RATE,
     RANGE_TEST,
     RATES,
@@ -84,13 +82,11 @@ def test_no_two_runs_have_one_name() -> None:
     assert len({run.name for run in runs}) == len(runs)
 
 
-def test_every_run_is_one_that_train_takes(tmp_path: Path) -> None:
-    for run in (Run(SENSITIVITY, "wsd", 1, 0.1, 0), Run(FULL, "multistep", HOME, 0.05, 1), RANGE_TEST):
-        command = [sys.executable, "-m", "qtrain.cli", "train", *run.arguments, "--print-config"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True).stdout
-        assert f"lr: {run.lr}" in told
-        assert "split_seed: 0" in told
+@pytest.mark.parametrize("run", [Run(SENSITIVITY, "wsd", 1, 0.1, 0), RANGE_TEST], ids=lambda run: run.name)
+def test_every_run_is_one_that_train_takes(run: Run, cli: Callable[..., Any]) -> None:
+    told = cli("train", *run.arguments, "--print-config").out
+    assert f"lr: {run.lr}" in told
+    assert "split_seed: 0" in told
 
 
 @pytest.mark.parametrize("content", ["", '{"type": "run"}\n{"type": "epo', '{"type": "run"}\n', "[]\n"])

@@ -35,7 +35,7 @@ def watched() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("first", range(0, 5 * CHUNK, CHUNK))
+@pytest.mark.parametrize("first", [pytest.param(n * CHUNK, marks=pytest.mark.slow if n else ()) for n in range(5)])
 def test_damaged_folders_end_in_one_line(whole: Path, first: int) -> None:
     outcomes = [fuzz.run_case(whole, seed, every=False) for seed in range(first, first + CHUNK)]
     assert [line for _, _, faults in outcomes for line in faults] == []

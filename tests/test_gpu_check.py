@@ -211,7 +211,7 @@ FAULTS: list[Any] = [  # what plants it, the check, what of it must fail
     ),
     (frozen_rates, captured, ["captured = kernel by kernel"]),
     (first_batch_decides, resume, ["resumed at the small last batch: captured again"]),
-    pytest.param(kept_alive, of(check_kept), ["nothing is kept after train"], marks=pytest.mark.slow),
+    pytest.param(kept_alive, of(check_kept), ["nothing is kept after train"]),
     (jitter_from_python, of(check_waiting), ["no step waits for the device"]),
     (tf32_everywhere(loop), of(check_exact_training), ["exact training uses no TF32"]),
     (tf32_everywhere(lr_range), of(check_range_test), ["the range test uses no TF32"]),
@@ -224,6 +224,7 @@ FAULTS: list[Any] = [  # what plants it, the check, what of it must fail
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "check", "names"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
 def test_a_planted_fault_fails_its_check(
     plant: Callable[[Patch], None],
