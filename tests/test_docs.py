@@ -193,7 +193,7 @@ def test_the_readmes_training_runs_and_its_export_is_of_what_it_trained(
 
 PAGES = {
     "sweep": {"[1, 2, 4]": "[1]", "epochs=12": "epochs=1, train_size=100", "width=0.25": "width=0.125"},
-    "search": {"[1, 2, 4, 8]": "[1, 2]", "epochs=12, search": "epochs=1, train_size=100, width=0.125, search"},
+    "search": {"[1, 2, 4, 8]": "[1, 2]", "epochs=12, board": "epochs=1, train_size=100, width=0.125, board"},
 }
 PAGES["search"] |= {"plan_search(20, recipe_epochs=12": "plan_search(2, recipe_epochs=1"}
 
