@@ -84,8 +84,6 @@ def train(
         check_start(recipe, start)
     data = load_splits(recipe, data_root) if data is None else thinned(data, recipe)
     check_labels(data)
-    if not built:
-        check_same(model, recipe, data)
     data = data.to(where)
     batches = make_batches(
         data.train,
@@ -102,6 +100,8 @@ def train(
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
     model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
     check_model(model, data)
+    if not built:
+        check_same(model, recipe, data)
     ranks.start_alike(model)
     session = make_session(model, recipe, batches, ranks, classes=data.classes)
     if resume:
