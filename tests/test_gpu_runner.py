@@ -190,7 +190,8 @@ def test_the_stages_are_those_of_the_docs_and_leave_few_files(tmp_path: Path) ->
 @pytest.mark.parametrize("target", ["gpu-check", "gpu-evidence"])
 def test_make_keeps_the_callers_packages(target: str, callers: str, wanted: str) -> None:
     root = Path(__file__).parents[1]
-    line = subprocess.run(["make", "-n", target], cwd=root, capture_output=True, text=True, check=True).stdout
+    make = ["make", "--no-print-directory", "-n", target]  # below make test it would name the folder first
+    line = subprocess.run(make, cwd=root, capture_output=True, text=True, check=True).stdout
     assignment = line.split()[0]
     environment = {**os.environ, "PYTHONPATH": callers}
     shown = subprocess.run(
