@@ -191,6 +191,8 @@ def test_a_copy_trains_its_own_parameters(precision: str) -> None:
     assert {n for n, p in twin.named_parameters() if p.grad is not None} == set(theirs)
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
     plain_forward(twin)
+    if precision == "fast":  # on a CPU with bfloat16 products its loss is another than Brevitas' own
+        plain_forward(fresh)
     assert torch.equal(gradients(fresh, images)[0], gradients(twin, images)[0])
 
 

@@ -63,6 +63,7 @@ def test_two_graphs_at_most_however_aslr_moves_the_rates(name: str) -> None:
     assert counter.frame_count <= 2
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_plain_loss_and_gradients() -> None:
     plain = network("TFC_2W2A")
     for module in plain.modules():

@@ -75,12 +75,13 @@ def failed_checks(check: Callable[[Place, Say], None], folder: Path) -> list[str
     return [name.removeprefix("it ") for name in report.failed]
 
 
-CHECKS = [captured, other_device, resume, check_own_networks, check_failed_captures]
-CHECKS += [of(check_training), of(check_exact_training), of(check_range_test), of(check_fast_training)]
-CHECKS += [of(check_arms, "CNV_1W1A")]
+CHECKS = [captured, other_device, check_own_networks, of(check_exact_training), of(check_range_test)]
+CHECKS += [of(check_fast_training), of(check_arms, "CNV_1W1A")]
+LONG_CHECKS = [resume, check_failed_captures, of(check_training)]
+EACH_CHECK = [*CHECKS, *(pytest.param(check, marks=pytest.mark.slow) for check in LONG_CHECKS)]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", EACH_CHECK, ids=lambda check: check.__name__)
 def test_without_a_fault_every_check_passes(check: Callable[[Place, Say], None], tmp_path: Path) -> None:
     assert failed_checks(check, tmp_path) == []
 

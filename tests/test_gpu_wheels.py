@@ -79,6 +79,7 @@ def imported(wheels: set[str], there: set[str]) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_the_stages_import_the_wheels_and_what_the_machine_has_and_nothing_else() -> None:
     wheels, there = stated()
     run = imported(wheels, there)

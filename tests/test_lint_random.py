@@ -15,6 +15,7 @@ def test_the_same_seed_draws_the_same_network() -> None:
         assert (a == b).all()
 
 
+@pytest.mark.slow
 def test_the_seeds_draw_every_block() -> None:
     words = " ".join(random_network(seed).recipe for seed in range(120))
     assert not [name for name in GOOD | BAD if name not in words]

@@ -193,7 +193,7 @@ def test_a_family_without_quantizers_and_one_without_a_float_twin_say_so() -> No
 QUANTIZED = [name for name, family in FAMILIES.items() if not family.float_only]
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("bits", [1, 4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])
 @pytest.mark.parametrize("family", QUANTIZED)
 def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     family: str, bits: int, few_digits: DataSet, tmp_path: Path

@@ -66,7 +66,7 @@ def test_a_resumed_network_has_the_uninterrupted_ones_weights(
     check(tiny(network=f"{family}_4W4A"), tmp_path, [2, 4])
 
 
-@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("precision", ["exact", pytest.param("fast", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scales", SCALES)
 def test_a_resumed_network_has_its_scales(
     scales: str, precision: str, tmp_path: Path, tiny: Callable[..., Recipe]

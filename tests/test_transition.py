@@ -97,7 +97,7 @@ def trained(net, scheduler, optimizer, steps, *, seed=0, seen=None):
     return net
 
 
-@pytest.mark.parametrize("lr", [1e-3, 0.1])
+@pytest.mark.parametrize("lr", [1e-3, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_measured_rate_follows_the_target_on_a_binary_net_from_a_rate_far_off(lr):
     net, seen = small_net(), []
     groups, weights = transition_groups(net)
