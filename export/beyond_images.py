@@ -50,7 +50,7 @@ def drawn_images(seed: str, pixels: Tensor) -> Tensor:
     """Make images that ``pixels`` do not hold: uint8 [M, C, H, W], about two hundred, fewer where they are large.
 
     Uniform noise; noise of 0 and 255 alone, half of which shows any single pixel's secret; test images with their
-    values permuted, with one pixel set to 0 or 255, with full contrast, and inverted; one bright pixel on black, the
+    values permuted, with one pixel turned to 0 or 255, with full contrast, and inverted; one bright pixel on black, the
     corners among them; images of one colour.
 
     Args:
@@ -102,13 +102,12 @@ def _bright(draw: _Draw, shape: tuple[int, ...], count: int) -> np.ndarray:
 
 
 def _spotted(draw: _Draw, images: np.ndarray) -> np.ndarray:
-    """Test images with one pixel of 0 or 255 in all channels, a corner's in the first ones."""
-    corners = [(*corner, value) for corner in _corners(images.shape[1:]) for value in (255, 0)]
+    """Test images with one pixel of the other extreme in all channels, a corner in the first ones."""
     height, width = images.shape[2:]
     places = draw.below(height * width, "spotted places", len(images)).astype(np.int64)
-    anywhere = [(place // width, place % width, 255 * (number % 2)) for number, place in enumerate(places)]
-    for image, (y, x, value) in zip(images, corners[: len(images) // 2] + anywhere, strict=False):
-        image[:, y, x] = value
+    anywhere = [(int(place // width), int(place % width)) for place in places]
+    for image, (y, x) in zip(images, _corners(images.shape[1:]) + anywhere, strict=False):
+        image[:, y, x] = np.where(image[:, y, x] > 127, 0, 255)
     return images
 
 

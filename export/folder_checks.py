@@ -115,6 +115,8 @@ def _check_weights_inside(path: Path) -> None:
     with one_line(path):
         graph = onnx.load(str(path), load_external_data=False).graph
         outside = [tensor for tensor in graph.initializer if tensor.external_data]
+    if not graph.node:
+        raise ProofError(f"{path} holds no graph; export the run again")
     if outside:
         where = next((entry.value for entry in outside[0].external_data if entry.key == "location"), "another file")
         raise ProofError(f"{path} keeps its weights in {where[:80]!r}, outside its own file; export the run again")

@@ -31,15 +31,12 @@ def float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
         model.train(training)
 
 
-def check_origin(
-    folder: Path, manifest: Mapping[str, Any], graph: ModelWrapper, model: nn.Module, say: Callable[[str], None]
-) -> None:
+def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, say: Callable[[str], None]) -> None:
     """Compute torch's side anew from the trained network and compare it with what the folder records.
 
     Args:
         folder: FINN folder whose own proof holds.
         manifest: of it.
-        graph: of it.
         model: the trained network.
         say: told what is being done.
 
@@ -64,6 +61,7 @@ def check_origin(
     if differs != manifest["proof"]["float32_torch_differs"]:
         say(f"torch in float32 differs from float64 on {differs} images here, where the export counted another number")
     _check_stages(folder, manifest, reference, pixels[:STAGE_IMAGES])
+    graph = ModelWrapper(read_graph(folder / "model.onnx"))
     verify_beyond(graph, folder, read_facts(manifest), pixels, reference)
     seed = os.urandom(8).hex()
     say(f"images that nobody could prepare for, drawn now from the seed {seed}")

@@ -206,6 +206,7 @@ def verify(
     check_data(manifest, pixels, labels)
     differs = manifest["proof"].get("float32_torch_differs")
     with one_line(folder, "executed"):
+        check_annotations(graph, pixels[:STAGE_IMAGES])
         proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
         check_figures(manifest, proof)
         check_stages(folder, manifest, pixels, logits)
@@ -213,12 +214,11 @@ def verify(
             raise ProofError(f"{finn_folder.MANIFEST} draws images beyond the test set from another seed than weights")
         say(f"executing it on {beyond.images} images beyond the test set")
         verify_beyond(graph, folder, beyond, pixels)
-        check_annotations(graph, pixels[:STAGE_IMAGES])
     golden, expected = finn_folder.read_golden_pair(folder, pixels.shape[1:])
     with one_line(folder, "executed"):
         holds = len(golden) and _golden_holds(graph, golden, expected, pixels[: len(sample)], sample)
     if not holds:
         raise ProofError("the golden pair (input.npy, expected_output.npy) does not hold")
     if model is not None:
-        check_origin(folder, manifest, graph, model, say)
+        check_origin(folder, manifest, model, say)
     return proof
