@@ -15,8 +15,9 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
+from qtrain.cli import main
 from qtrain.errors import UserError
-from qtrain.experiments.run import export_run, train_recipe, verify_run
+from qtrain.experiments.run import train_recipe, verify_run
 from qtrain.export import ProofError, export_finn, pipeline, verify
 from qtrain.export.beyond import read_facts, verify_beyond
 from qtrain.export.beyond_images import drawn_images
@@ -26,6 +27,7 @@ from qtrain.export.verify import run_graph
 from qtrain.recipe import Recipe
 from tests.checks import check_refusal, forge
 from tests.exported_folders import export_tfc, moved_tfc
+from tests.keys import needs_ssh, ssh_key
 from tests.tampering import (
     LAST_STAGE,
     back_door,
@@ -56,10 +58,14 @@ def finn(smallest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> Path:
-    """Return a run with its FINN folder, proven on the whole test set of digits."""
+    """Return a run with its FINN folder, proven on the whole test set of digits and signed."""
     out = tmp_path_factory.mktemp("runs") / "run"
     train_recipe(tiny(), out)
-    export_run(out, out / "finn", board="Pynq-Z1", target_fps=100, clock_ns=10.0)
+    key, public = ssh_key(out.with_name("alice"))
+    out.with_name("signers").write_text(f"alice@lab {public}")
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(out), "--board", "Pynq-Z1", "--sign", str(key)])
+    assert not ended.value.code
     return out
 
 
@@ -358,13 +364,16 @@ def test_the_images_beyond_are_drawn_anew_and_lie_beside_boundaries(finn: Path) 
 # --- Whose answers ----------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_proven_to_be_of_its_run(run: Path, cli: Callable) -> None:
-    outcome = cli("verify", run / "finn", "--run", run)
+@needs_ssh
+def test_a_folder_is_proven_to_be_of_its_run_and_its_signer(run: Path, cli: Callable) -> None:
+    outcome = cli("verify", run / "finn", "--run", run, "--signers", run.with_name("signers"))
     assert (outcome.status, outcome.err) == (0, "")
     assert "is an export of" in outcome.out
+    assert "finn: signed by alice@lab with ED25519" in outcome.out
     assert "the test images and labels are those of digits, 397 of them" in outcome.out
 
 
+@needs_ssh
 def test_labels_that_are_set_to_the_answers_are_not_those_of_the_data_set(run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run / "finn", tmp_path / "finn"))
     relabel(folder)
@@ -389,6 +398,7 @@ def test_another_network_whose_proof_is_made_anew_is_not_this_one(
         check_origin(tmp_path / "finn", manifest_of(tmp_path / "finn"), other, print)
 
 
+@needs_ssh
 def test_a_recipe_that_is_not_the_runs_is_named(run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run / "finn", tmp_path / "finn"))
     manifest = manifest_of(folder)
