@@ -13,13 +13,16 @@ from torch import Tensor
 
 from qtrain.export.execute import Executor
 
-LARGE = 3 * 64 * 64  # values of an image, above which fewer images are made
+LARGE, HUGE = 3 * 64 * 64, 3 * 512 * 512  # values of an image, above which fewer images are made
 _COUNTS = {"noise": 48, "binary": 48, "permuted": 24, "bright": 24, "spotted": 24, "contrast": 12, "inverted": 12}
 PAIRS = 12
 
 
 def _few(count: int, shape: tuple[int, ...]) -> int:
-    return count if np.prod(shape) <= LARGE else max(4, count // 4)
+    values = int(np.prod(shape))
+    if values > HUGE:
+        return 1
+    return count if values <= LARGE else max(4, count // 4)
 
 
 class _Draw:

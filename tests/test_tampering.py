@@ -16,12 +16,16 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
 from qtrain.cli import main
+from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.experiments.run import train_recipe, verify_run
 from qtrain.export import ProofError, export_finn, pipeline, verify
 from qtrain.export.beyond import read_facts, verify_beyond
 from qtrain.export.beyond_images import drawn_images
+from qtrain.export.digests import test_digest as digest_of
 from qtrain.export.finn_folder import read_proof_data
+from qtrain.export.folder_checks import STAGES
+from qtrain.export.known import TEST_SPLITS
 from qtrain.export.origin import check_origin
 from qtrain.export.verify import run_graph
 from qtrain.recipe import Recipe
@@ -409,17 +413,18 @@ def test_a_recipe_that_is_not_the_runs_is_named(run: Path, tmp_path: Path) -> No
 
 
 def test_known_test_splits_are_those_of_the_data_sets() -> None:
-    from qtrain.data import load_data
-    from qtrain.export.digests import test_digest as digest_of
-    from qtrain.export.known import TEST_SPLITS
-
     test = load_data("digits").test
     assert TEST_SPLITS[digest_of(test.images, test.labels)] == "digits"
     test.labels[3] += 1
     assert digest_of(test.images, test.labels) not in TEST_SPLITS
 
 
-def test_the_last_stage_is_where_the_tests_look() -> None:
-    from qtrain.export.folder_checks import STAGES
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_known_test_splits_are_those_of_cifar(cifar_root: Path, name: str) -> None:
+    test = load_data(name, root=cifar_root).test
+    assert TEST_SPLITS[digest_of(test.images, test.labels)] == name
 
+
+def test_the_last_stage_is_where_the_tests_look() -> None:
     assert STAGES[-1] == LAST_STAGE

@@ -91,6 +91,22 @@ def _check(options: Namespace) -> None:
         raise UserError(f"max_utilization is {share:g}: it must be above 0 and at most 1, for instance 0.8")
     if options.save_folding and Path(options.target).is_file():
         raise UserError(f"--save-folding writes into a FINN folder, but {options.target} is a file; name a folder")
+    _check_out(options.target, options.out)
+
+
+def _check_out(target: str, out: str | None) -> None:
+    """See that a build does not litter the FINN folder, which then would no longer be what was exported."""
+    from qtrain.export.finn_folder import PRODUCTS
+
+    folder = Path(target).resolve()
+    if out is None or not folder.is_dir():
+        return
+    place = Path(out).resolve()
+    if place.is_relative_to(folder) and place.relative_to(folder).parts[:1] not in [(name,) for name in PRODUCTS]:
+        raise UserError(
+            f"--out {out} lies in the FINN folder, which holds nothing but its export and {' and '.join(PRODUCTS)}; "
+            "name another folder, or leave --out away"
+        )
 
 
 def _cost(options: Namespace) -> int:
