@@ -4,7 +4,7 @@ Equal logits may hide a value that a later sign swallows, so that what every act
 as one number a channel, a sum of its levels over all images and positions with weights that differ from place to place.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,22 +195,28 @@ def _compared(model: ModelWrapper, executor: Executor, reference: nn.Module, ima
 def _beside_boundaries(
     model: ModelWrapper, executor: Executor, reference: nn.Module, images: Tensor
 ) -> tuple[int, ...]:
-    """Images on which the first quantizer that differs does so only where its input lies on a boundary, to rounding."""
+    """Number the images on which quantizers differ, the first one only where its input lies on a boundary.
+
+    None where one differs elsewhere: rounding does not explain that.
+    """
     scales = quantizer_scales(model, executor)
     inputs = {node.output[0]: node.input[0] for node in model.graph.node if node.output[0] in scales}
-    found = []
-    for number, image in enumerate(images.split(1)):
-        _, layers = layer_outputs(reference, image.double() / 255)
+    found: list[int] = []
+    for number, batch in enumerate(images.split(_BATCH)):
+        _, layers = layer_outputs(reference, batch.double() / 255)
         tensors = {name: path for path, name in layer_tensors(model, layers).items() if path in layers}
         shown = [name for name in scales if name in tensors]
-        values = executor(image, keep={*shown, *(inputs[name] for name in shown)})
+        values = executor(batch, keep={*shown, *(inputs[name] for name in shown)})
+        explained = torch.zeros(len(batch), dtype=torch.bool)
         for name in shown:
-            wrong = (values[name] - layers[tensors[name]]).abs() > scales[name] / 2
-            if wrong.any():
-                before = 2 * values[inputs[name]] / scales[name]  # every boundary is at a whole or a half step
-                if float((before - before.round()).abs()[wrong].max()) <= 2 * NEAR:
-                    found.append(number)
-                break
+            wrong = ((values[name] - layers[tensors[name]]).abs() > scales[name] / 2).flatten(1)
+            steps = (2 * values[inputs[name]] / scales[name]).flatten(1)  # boundaries are at whole and half steps
+            away = ((steps - steps.round()).abs() * wrong).amax(1)
+            first = wrong.any(1) & ~explained
+            if bool((away[first] > 2 * NEAR).any()):
+                return ()
+            explained |= first
+        found += [number * _BATCH + at for at in explained.nonzero().flatten().tolist()]
     return tuple(found)
 
 
@@ -241,7 +247,12 @@ def read_beyond(folder: Path, beyond: Beyond, pixels: Tensor) -> tuple[Tensor, A
 
 
 def verify_beyond(
-    model: ModelWrapper, folder: Path, beyond: Beyond, pixels: Tensor, reference: nn.Module | None = None
+    model: ModelWrapper,
+    folder: Path,
+    beyond: Beyond,
+    pixels: Tensor,
+    layers: Sequence[str],
+    reference: nn.Module | None = None,
 ) -> None:
     """Repeat the proof beyond the test set.
 
@@ -250,6 +261,7 @@ def verify_beyond(
         folder: with what torch answered.
         beyond: of the manifest.
         pixels: the test set's, uint8 [N, C, H, W].
+        layers: of the network, by path, as the manifest has them.
         reference: torch in float64, where it is at hand: then what is recorded is compared with it too.
 
     Raises:
@@ -258,7 +270,7 @@ def verify_beyond(
     """
     images, recorded = read_beyond(folder, beyond, pixels)
     executor = Executor(model)
-    _check_quantizers(model, executor, beyond)
+    _check_facts(model, executor, beyond, layers)
     kept = _without(images, beyond.left_out)
     compare(graph_answers(model, executor, kept), recorded, model.graph.node[-1].input[0])
     check_pairs(executor, beyond, images)
@@ -272,8 +284,8 @@ def verify_beyond(
             raise ProofError(f"what {FILE} records is not the run's: {error}") from None
 
 
-def _check_quantizers(model: ModelWrapper, executor: Executor, beyond: Beyond) -> None:
-    """See that the record leaves out no more than a few images, and names quantizers of the graph.
+def _check_facts(model: ModelWrapper, executor: Executor, beyond: Beyond, layers: Sequence[str]) -> None:
+    """See that the record leaves out no more than a few images, and names every quantizer that is a layer's.
 
     Raises:
         ProofError: it does not.
@@ -281,13 +293,17 @@ def _check_quantizers(model: ModelWrapper, executor: Executor, beyond: Beyond) -
     within = all(0 <= number < beyond.images for number in beyond.left_out)
     if len(beyond.left_out) > MOST_LEFT_OUT or not within:
         raise ProofError(f"{len(beyond.left_out)} images beyond the test set are left out; {MOST_LEFT_OUT} may be")
+    known = set(layers)
+    outputs = {name for path, name in layer_tensors(model, layers).items() if path in known}
     there = quantizer_scales(model, executor)
-    missing = [name for name in there if name not in beyond.quantizers]
-    strange = [name for name in [*beyond.quantizers, *beyond.pairs] if name not in there]
-    if strange:
+    right = [name for name in there if name in outputs]
+    if list(beyond.quantizers) != right:
+        other = next(
+            (name for name in [*right, *beyond.quantizers] if (name in right) != (name in beyond.quantizers)), ""
+        )
+        raise ProofError(f"the manifest names other quantizers than the graph has: look at {other!r}")
+    if strange := [name for name in beyond.pairs if name not in there]:
         raise ProofError(f"the manifest names the quantizer {strange[0]!r}, which the graph does not have")
-    if there and len(missing) == len(there):
-        raise ProofError("the manifest names no quantizer that was compared beyond the test set")
 
 
 def check_pairs(executor: Executor, beyond: Beyond, images: Tensor) -> None:

@@ -62,7 +62,7 @@ def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, sa
         say(f"torch in float32 differs from float64 on {differs} images here, where the export counted another number")
     _check_stages(folder, manifest, reference, pixels[:STAGE_IMAGES])
     graph = ModelWrapper(read_graph(folder / "model.onnx"))
-    verify_beyond(graph, folder, read_facts(manifest), pixels, reference)
+    verify_beyond(graph, folder, read_facts(manifest), pixels, manifest["layers"], reference)
     seed = os.urandom(8).hex()
     say(f"images that nobody could prepare for, drawn now from the seed {seed}")
     prove_beyond(graph, reference, pixels, seed, say)

@@ -213,7 +213,7 @@ def verify(
         if manifest.get("weights") != beyond.seed:
             raise ProofError(f"{finn_folder.MANIFEST} draws images beyond the test set from another seed than weights")
         say(f"executing it on {beyond.images} images beyond the test set")
-        verify_beyond(graph, folder, beyond, pixels)
+        verify_beyond(graph, folder, beyond, pixels, manifest["layers"])
     golden, expected = finn_folder.read_golden_pair(folder, pixels.shape[1:])
     with one_line(folder, "executed"):
         holds = len(golden) and _golden_holds(graph, golden, expected, pixels[: len(sample)], sample)

@@ -331,13 +331,14 @@ def hidden_changes(folder: Path, enough: int = 6) -> list[tuple[str, np.ndarray]
 def test_norm_constants_that_no_test_image_shows_are_found_beyond_it(smallest: Path) -> None:
     changes = hidden_changes(smallest)
     assert len(changes) > 3
-    graph, beyond = ModelWrapper(str(smallest / "model.onnx")), read_facts(manifest_of(smallest))
+    manifest = manifest_of(smallest)
+    graph, beyond = ModelWrapper(str(smallest / "model.onnx")), read_facts(manifest)
     pixels, found = read_proof_data(smallest)[0], []
     for name, value in changes:
         old = graph.get_initializer(name)
         graph.set_initializer(name, value)
         with contextlib.suppress(ProofError):
-            verify_beyond(graph, smallest, beyond, pixels)
+            verify_beyond(graph, smallest, beyond, pixels, manifest["layers"])
             found.append(name)
         graph.set_initializer(name, old)
     assert len(found) <= len(changes) / 2, f"{len(found)} of {len(changes)} are not found"
@@ -349,6 +350,29 @@ def test_a_back_door_is_found_though_no_test_image_opens_it(finn: Path) -> None:
     found = run_graph(ModelWrapper(str(finn / "model.onnx")), pixels)[1]
     torch.testing.assert_close(found, logits)
     refused(finn, "images beyond the test set, top-1 differs")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "says"),
+    [
+        ("quantizers", {}, "other quantizers than the graph has"),
+        ("left_out", list(range(227)), "227 images beyond the test set are left out"),
+        ("images", 3, "other arrays than 3 images need"),
+        ("digest", "0" * 64, "not those that the manifest names"),
+        ("pairs", [], "other arrays"),
+        ("seed", "mine", "another seed"),
+    ],
+)
+def test_the_record_of_the_images_beyond_cannot_be_thinned(finn: Path, entry: str, value: Any, says: str) -> None:
+    manifest = manifest_of(finn)
+    manifest["beyond"][entry] = value
+    if entry in ("quantizers", "left_out"):  # with the arrays that fit
+        data = dict(np.load(finn / "proof" / "beyond.npz"))
+        data |= {"levels": data["levels"][:0]} if entry == "quantizers" else {"logits": data["logits"][:0]}
+        np.savez(finn / "proof" / "beyond.npz", **data)
+    write_manifest(finn, manifest)
+    with pytest.raises((ProofError, UserError), match=says):
+        verify(finn)
 
 
 def test_the_images_beyond_are_drawn_anew_and_lie_beside_boundaries(finn: Path) -> None:
