@@ -298,10 +298,8 @@ def _check_facts(model: ModelWrapper, executor: Executor, beyond: Beyond, layers
     there = quantizer_scales(model, executor)
     right = [name for name in there if name in outputs]
     if list(beyond.quantizers) != right:
-        other = next(
-            (name for name in [*right, *beyond.quantizers] if (name in right) != (name in beyond.quantizers)), ""
-        )
-        raise ProofError(f"the manifest names other quantizers than the graph has: look at {other!r}")
+        other = sorted(set(right) ^ set(beyond.quantizers)) or right
+        raise ProofError(f"the manifest names other quantizers than the graph has: look at {other[0]!r}")
     if strange := [name for name in beyond.pairs if name not in there]:
         raise ProofError(f"the manifest names the quantizer {strange[0]!r}, which the graph does not have")
 

@@ -114,7 +114,7 @@ def test_without_the_tool_the_line_says_what_to_install(
 
 
 @needs_ssh
-def test_a_signature_is_required_and_a_wrong_key_heard_of_before_the_export_a_signature(
+def test_a_signature_is_required_and_a_wrong_key_heard_of_before_the_export(
     proven: Path, finn: Path, cli: Callable
 ) -> None:
     key, public = ssh_key(Path("alice").resolve())
