@@ -7,7 +7,6 @@ interpreter that has finn-plus can run it. It leaves ``answer.json`` beside the 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -19,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ REPORTED = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy", "protobuf", "b
 STEP_IMAGES = 2  # executed after each step of ours; the finished hardware takes all
 # FINN's executor takes long for an image of a deep network: no image is begun beyond these.
 STEPS_SECONDS, HARDWARE_SECONDS = 120.0, 60.0
+OWN_MODULES = ("custom_transforms", "custom_steps")  # the second imports the first
 OLDEST = (1, 6)  # what came before has other steps and pins, and starts from a repository instead of a package
 
 
@@ -136,12 +137,33 @@ def compared(classes: Callable[[Any], Any], images: Any, expected: Any, seconds:
     return {"error": None, "equal": equal}
 
 
+def load_modules(folder: Path, steps: list[str] | None) -> None:
+    """Execute the modules that build steps come from, each by its path: nothing else of the folder is importable.
+
+    The folder on the path would let a file of it pass for any module that the compiler looks for and does not find;
+    read here, no byte code beside a file is taken for it.
+
+    Args:
+        folder: of the build.
+        steps: by name, ``module.step_x`` those of a module there; None for the steps that the folder brings.
+    """
+    named = OWN_MODULES if steps is None else tuple(dict.fromkeys(s.partition(".")[0] for s in steps if "." in s))
+    wanted = (*OWN_MODULES, *named) if "custom_steps" in named else named
+    for name in dict.fromkeys(wanted):
+        path = folder / f"{name}.py"
+        if path.is_file():
+            module = types.ModuleType(name)
+            module.__file__ = str(path)
+            sys.modules[name] = module
+            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+
+
 def folder_steps(folder: Path, checker: StepChecker | None) -> tuple[list[Any], str | None]:
     """Return the steps that the folder brings, ours checked, and the first that must be exact; else FINN's own."""
     from finn.builder.build_dataflow_config import estimate_only_dataflow_steps
     from finn.builder.build_dataflow_steps import build_dataflow_step_lookup
 
-    own: Any = importlib.import_module("custom_steps") if (folder / "custom_steps.py").exists() else None
+    own: Any = sys.modules.get("custom_steps")
     if not hasattr(own, "ESTIMATE_STEPS"):
         return list(estimate_only_dataflow_steps), None
     steps = [build_dataflow_step_lookup[step] if step == "step_qonnx_to_finn" else step for step in own.ESTIMATE_STEPS]
@@ -175,6 +197,7 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     from finn.builder.build_dataflow_config import DataflowBuildConfig
 
     folder, steps, exact_from = Path(request["folder"]), request["config"]["steps"], None
+    load_modules(folder, steps)
     checker = StepChecker(request["config"], STEP_IMAGES) if request["verification"] else None
     if steps is None:
         steps, exact_from = folder_steps(folder, checker)
@@ -249,7 +272,6 @@ def main() -> None:
     request = json.loads(request_path.read_text())
     end_with_parent()
     sys.addaudithook(refuse_network)
-    sys.path.append(request["folder"])  # custom steps are importable as custom_steps.step_x
     found = versions()
     answer: dict[str, Any] = {"versions": found, "unusable": unusable(found)}
     if answer["unusable"] is None:

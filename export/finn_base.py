@@ -27,6 +27,7 @@ from qtrain.export.compiler import KEPT_VARIABLES
 from qtrain.export.dialect import to_finn_base
 from qtrain.export.errors import ProofError
 from qtrain.export.finn_folder import MANIFEST, check_files, read_manifest, read_proof_data
+from qtrain.export.folder_checks import DIALECT_MODEL
 from qtrain.export.operators import top1
 from qtrain.export.verify import TOLERANCE
 from qtrain.files import write_whole
@@ -34,7 +35,6 @@ from qtrain.files import write_whole
 INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-base in QTRAIN_FINN_BASE_PYTHON"
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
 WORKER = Path(__file__).with_name("_finn_base_worker.py")
-DIALECT_MODEL = "model_finn_base.onnx"
 DEFAULT_SECONDS = 60.0
 _START_S, _IMAGE_S = 120.0, 120.0  # until a process that hangs is ended
 _SHARE = 50  # one image in so many, and one at least, may get another class from float32's rounding

@@ -20,10 +20,12 @@ from qtrain.export.arrays import read_npy, read_npz
 from qtrain.export.boards import Board
 from qtrain.export.errors import ProofError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
+PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, and nothing reads
 MOST_FPS, MOST_CLOCK_NS = 10**12, 10**9  # numbers beyond are damaged
-_PACKAGES = ("torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
+_PACKAGES = ("qtrain", "torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
 
 _BUILD_PY = '''"""Builds this folder with official FINN: run `python build.py` inside its container."""
 
@@ -179,8 +181,8 @@ def write_proof_data(folder: Path, pixels: Tensor, labels: Tensor, logits: Tenso
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under ``folder`` but the manifest, by relative path."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    """SHA-256 of every file under ``folder`` but the manifest and its signature, by relative path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, *SIGNATURES))
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -203,6 +205,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # no JSON, no text, a number of thousands of digits, too deep
         raise UserError(f"{folder / MANIFEST} is damaged ({error}); export the run again") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT:
+        raise UserError(
+            f"{folder} was written by an earlier version of qtrain (format {found}, now {FORMAT}), whose manifest does "
+            "not hold all that is proven now; export the run again into a new folder"
+        )
     if found != FORMAT:
         raise UserError(f"{folder} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("proof"), dict):
@@ -230,19 +237,48 @@ def _check_facts(folder: Path, manifest: Mapping[str, Any]) -> None:
             raise UserError(f"{folder / MANIFEST} is damaged (files has {name[:80]!r}); export the run again")
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """See that every recorded file is there, unchanged; what a build added later is left alone.
+def check_files(folder: Path, manifest: Mapping[str, Any], changed_too: frozenset[str] = frozenset()) -> None:
+    """See that every recorded file is there, unchanged, and no other; what a build wrote is left alone.
+
+    Args:
+        folder: FINN folder.
+        manifest: of it.
+        changed_too: files that may be changed.
 
     Raises:
-        ProofError: names the files that are missing or changed.
+        ProofError: names the files that are missing, changed or not recorded.
     """
     recorded: dict[str, str] = manifest["files"]
     present = {name: folder / name for name in recorded if (folder / name).is_file()}
-    missing = sorted(set(recorded) - set(present))
     changed = [n for n, p in present.items() if hashlib.sha256(p.read_bytes()).hexdigest() != recorded[n]]
-    if missing or changed:
-        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"changed: {', '.join(changed)}"] * bool(changed)
-        raise ProofError(f"{folder} is not what was exported ({'; '.join(parts)}); export the run again")
+    wrong = {
+        "missing": sorted(set(recorded) - set(present)),
+        "changed": [name for name in changed if name not in changed_too],
+        "not named by the manifest": _others(folder, recorded),
+    }
+    if any(wrong.values()):
+        parts = [f"{what}: {few(names)}" for what, names in wrong.items() if names]
+        alone = not wrong["missing"] and not wrong["changed"]
+        mend = "take it out of the folder" if alone else "export the run again"
+        raise ProofError(f"{folder} is not what was exported ({'; '.join(parts)}); {mend}")
+
+
+def _others(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+    """Relative paths of the files and links that are not recorded."""
+    known, found = {MANIFEST, *SIGNATURES, *recorded}, []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        if here == folder:
+            folders[:] = [name for name in folders if name not in PRODUCTS]
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [(here / name).relative_to(folder).as_posix() for name in [*files, *links]]
+    return sorted(name for name in found if name not in known)
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names, cut to what a line holds, and how many more there are."""
+    more = f" and {len(names) - most} more" if names[most:] else ""
+    return ", ".join(name[:60] for name in names[:most]) + more
 
 
 def read_proof_data(folder: Path) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,20 +11,24 @@ from torch import Tensor, nn
 
 from qtrain.errors import UserError
 from qtrain.export import finn_folder
+from qtrain.export.annotations import check_annotations
 from qtrain.export.bare import unwrapped
+from qtrain.export.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
 from qtrain.export.boards import Board, get_board
+from qtrain.export.digests import weights_digest
 from qtrain.export.errors import ProofError
+from qtrain.export.figures import STAGE_IMAGES, check_data, check_figures, check_stages, data_facts
+from qtrain.export.folder_checks import check_folder
 from qtrain.export.foreign import one_line
 from qtrain.export.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
 from qtrain.export.lint import Finding, lint_module
 from qtrain.export.operators import top1
+from qtrain.export.origin import check_origin, float32_classes
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
-from qtrain.export.reference import float64_reference, predict
+from qtrain.export.reference import float64_reference, layer_outputs, predict
 from qtrain.export.verify import Proof, StageCheck, check_stage, prove, run_qonnx
-
-STAGE_IMAGES = 16
 
 
 def _silent(_: str) -> None:
@@ -76,16 +80,6 @@ def _golden_holds(graph: ModelWrapper, golden: Tensor, expected: Tensor, sample:
     return found == expected.tolist()
 
 
-def _float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
-    """What training measured; the model keeps its mode."""
-    model = unwrapped(model)
-    training = model.training
-    try:
-        return predict(model.eval(), pixels).argmax(1)
-    finally:
-        model.train(training)
-
-
 def check_accepted(model: nn.Module, shape: tuple[int, ...]) -> tuple[Finding, ...]:
     """Lint a network before its export; return what lint found.
 
@@ -130,7 +124,8 @@ def export_finn(
         clock_ns: clock period in nanoseconds.
         network: name for the folder's README and manifest; the class name otherwise.
         refused_too: export also what lint says FINN refuses.
-        source: facts recorded in the manifest (recipe, commit, training result).
+        source: facts recorded in the manifest (recipe, commit, training result). A recipe's data set must be the one
+            that the images are the test split of, where qtrain knows it.
         say: told of each step.
 
     Raises:
@@ -146,13 +141,14 @@ def export_finn(
     findings = lint_module(model, shape) if refused_too else check_accepted(model, shape)
     reference = float64_reference(model, pixels[:1].float() / 255)
     check_classes(labels, predict(reference, pixels[:1]).shape[1])
+    check_data({"data": data_facts(pixels, labels), "source": source}, pixels, labels)
     with finn_folder.new_folder(out) as work:
         graph, stages = run_passes(model, reference, pixels[:STAGE_IMAGES], work / "stages", say)
         graph.save(str(work / "model.onnx"))
         say(f"running torch in float64 on {len(pixels)} test images")
         logits = predict(reference, pixels)
         classes = top1(logits).flatten()
-        differs = int((_float32_classes(model, pixels) != classes).sum())
+        differs = int((float32_classes(model, pixels) != classes).sum())
         proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
         # FINN's checks run in float32 too: images that it classifies as float64 does
         agreed = (sample == classes[: len(sample)]).nonzero().flatten()
@@ -160,6 +156,10 @@ def export_finn(
         finn_folder.write_build_files(work, found, target_fps, clock_ns)
         finn_folder.write_readme(work, network, found, target_fps, proof.accuracy_graph, proof.images)
         finn_folder.write_proof_data(work, pixels, labels, logits)
+        weights = weights_digest(model)
+        beyond, pairs, answers = prove_beyond(graph, reference, pixels, weights, say)
+        write_beyond(work, pairs, answers)
+        check_annotations(graph, pixels[:STAGE_IMAGES])
         facts = {
             "network": network,
             "board": found.name,
@@ -168,33 +168,57 @@ def export_finn(
             "lint": [asdict(finding) for finding in findings],
             "proof": asdict(proof),
             "stages": [asdict(stage) for stage in stages],
+            "layers": list(layer_outputs(reference, pixels[:1].double() / 255)[1]),
+            "beyond": asdict(beyond),
+            "weights": weights,
+            "data": data_facts(pixels, labels),
             "source": dict(source or {}),
         }
         finn_folder.write_manifest(work, facts)
     return proof
 
 
-def verify(folder: str | Path, *, say: Callable[[str], None] = _silent) -> Proof:
-    """Repeat the proof from the folder alone: files unchanged, every test image, the golden pair.
+def verify(
+    folder: str | Path, *, model: nn.Module | None = None, trust: bool = False, say: Callable[[str], None] = _silent
+) -> Proof:
+    """Repeat the proof from the folder alone: its files, every test image, the images beyond, the golden pair.
+
+    That proves the graph against the answers that the folder records. Whose answers they are is proven with ``model``.
+
+    Args:
+        folder: that ``export_finn`` wrote.
+        model: the trained network that it is said to be of; torch's side is then computed anew.
+        trust: take build steps that qtrain does not ship; nothing of them is executed here.
+        say: told what is being done.
 
     Raises:
         UserError: not a FINN folder of this version.
-        ProofError: a file changed, or the graph answers otherwise than torch did.
+        ProofError: a file changed, is missing or is one too many, the manifest says something else than what comes
+            out, or the graph answers otherwise than torch did.
     """
     folder = Path(folder)
     manifest = finn_folder.read_manifest(folder)
-    finn_folder.check_files(folder, manifest)
+    check_folder(folder, manifest, trust=trust)
+    beyond = read_facts(manifest)
     with one_line(folder / "model.onnx"):
         graph = ModelWrapper(read_graph(folder / "model.onnx"))
     pixels, labels, logits = finn_folder.read_proof_data(folder)
+    check_data(manifest, pixels, labels)
     differs = manifest["proof"].get("float32_torch_differs")
     with one_line(folder, "executed"):
+        check_annotations(graph, pixels[:STAGE_IMAGES])
         proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
-    if (recorded := manifest["proof"].get("accuracy_graph")) != proof.accuracy_graph:
-        raise ProofError(f"{finn_folder.MANIFEST} says accuracy {recorded}, the graph's is {proof.accuracy_graph}")
+        check_figures(manifest, proof)
+        check_stages(folder, manifest, pixels, logits)
+        if manifest.get("weights") != beyond.seed:
+            raise ProofError(f"{finn_folder.MANIFEST} draws images beyond the test set from another seed than weights")
+        say(f"executing it on {beyond.images} images beyond the test set")
+        verify_beyond(graph, folder, beyond, pixels, manifest["layers"])
     golden, expected = finn_folder.read_golden_pair(folder, pixels.shape[1:])
     with one_line(folder, "executed"):
-        holds = _golden_holds(graph, golden, expected, pixels[: len(sample)], sample)
+        holds = len(golden) and _golden_holds(graph, golden, expected, pixels[: len(sample)], sample)
     if not holds:
         raise ProofError("the golden pair (input.npy, expected_output.npy) does not hold")
+    if model is not None:
+        check_origin(folder, manifest, model, say)
     return proof

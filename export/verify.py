@@ -73,8 +73,12 @@ class Proof:
     caveats: tuple[str, ...] = ()
 
 
-def _difference(name: str, got: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the largest magnitude; raises where it is above the tolerance."""
+def check_difference(name: str, got: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, relative to the largest magnitude (at least 1).
+
+    Raises:
+        ProofError: other shapes, or a difference above ``TOLERANCE``; names the tensor.
+    """
     if got.shape != expected.shape:
         raise ProofError(f"tensor {name!r} has shape {tuple(got.shape)} in the graph, {tuple(expected.shape)} in torch")
     scale = max(1.0, expected.abs().max().item())
@@ -110,18 +114,23 @@ def check_stage(
     executor = Executor(model)
     values = executor(pixels if takes_pixels else images, keep=tensors.values())
     try:
-        differences = [_difference(name, values[name], layers[path]) for path, name in tensors.items()]
+        differences = [check_difference(name, values[name], layers[path]) for path, name in tensors.items()]
         output = values[executor.output]
         if output.dtype == torch.int64:
-            _equal_classes(output.flatten(), top1(logits).flatten())
+            check_equal_classes(output.flatten(), top1(logits).flatten())
         else:
-            differences.append(_difference(executor.output, output, logits))
+            differences.append(check_difference(executor.output, output, logits))
     except ProofError as error:
         raise ProofError(f"stage {stage!r}: {error}") from None
     return StageCheck(stage, len(model.graph.node), len(pixels), len(tensors) + 1, max(differences, default=0.0))
 
 
-def _equal_classes(got: Tensor, expected: Tensor) -> None:
+def check_equal_classes(got: Tensor, expected: Tensor) -> None:
+    """See that every image has the same class in graph and torch, int64 [N] each.
+
+    Raises:
+        ProofError: some have not; says how many, and the first.
+    """
     wrong = (got != expected).nonzero().flatten().tolist()
     if wrong:
         raise ProofError(
@@ -160,6 +169,11 @@ def run_qonnx(model: ModelWrapper, pixels: Tensor, seconds: float = math.inf) ->
     return torch.tensor(classes)
 
 
+def enough_in_float32(equal: int, images: int) -> bool:
+    """Whether one flip in eight images at most differs: that is float32's own noise at a quantizer's boundary."""
+    return 0 < equal <= images and equal >= images - max(1, images // 8)
+
+
 def prove(
     model: ModelWrapper,
     pixels: Tensor,
@@ -189,14 +203,13 @@ def prove(
     say(f"executing the exported graph on {len(pixels)} test images")
     classes, logits = run_graph(model, pixels)
     reference = top1(expected).flatten()
-    _equal_classes(classes, reference)
-    _difference(model.graph.node[-1].input[0], logits, expected)
+    check_equal_classes(classes, reference)
+    check_difference(model.graph.node[-1].input[0], logits, expected)
     say(f"executing it on {min(QONNX_IMAGES, len(pixels))} of them with qonnx's own executor")
     sample = run_qonnx(model, pixels[:QONNX_IMAGES], QONNX_SECONDS)
-    # One flip at a quantizer's boundary is float32's own noise; more is a wrong graph.
     sampled = len(sample)
     qonnx_equal = int((sample == reference[:sampled]).sum())
-    if not qonnx_equal or qonnx_equal < sampled - max(1, sampled // 8):
+    if not enough_in_float32(qonnx_equal, sampled):
         raise ProofError(f"qonnx's own executor gives the same class on {qonnx_equal} of {sampled} images only")
     proof = Proof(
         images=len(pixels),

@@ -20,6 +20,7 @@ from qtrain.export import finn_folder
 from qtrain.export.compiler import estimate_build
 from qtrain.export.errors import ProofError
 from qtrain.export.finn_stages import EXACT_FROM, Stage, read_stages
+from qtrain.export.folder_checks import check_folder, said_of_steps
 from qtrain.export.foreign import one_line
 from qtrain.export.graph_file import read_graph
 from qtrain.export.lint import lint_graph
@@ -234,6 +235,7 @@ def verify_finn(
     budget_s: float = BUDGET_S,
     timeout_s: float = 900.0,
     golden_images: int = 4,
+    trust: bool = False,
     say: Callable[[str], None] = _silent,
 ) -> tuple[FinnProof, str | None]:
     """Let the compiler build a FINN folder up to its estimates, and prove the graph after each of its steps.
@@ -245,6 +247,7 @@ def verify_finn(
         budget_s: seconds for the execution of all steps.
         timeout_s: seconds until the compiler is stopped.
         golden_images: that FINN's own executor runs, at seconds each.
+        trust: execute build steps that qtrain does not ship.
         say: told what is being done.
 
     Returns:
@@ -252,11 +255,12 @@ def verify_finn(
 
     Raises:
         UserError: no FINN folder, no compiler, or a number of images out of range.
-        ProofError: a file of the folder changed, or a graph cannot be executed.
+        ProofError: the folder is not what was exported, or a graph cannot be executed.
     """
     folder = Path(folder)
     manifest = finn_folder.read_manifest(folder)
-    finn_folder.check_files(folder, manifest)
+    check_folder(folder, manifest, trust=trust)
+    say(said_of_steps(folder))
     pixels, _, logits = finn_folder.read_proof_data(folder)
     options = {name: manifest[name] for name in ("board", "target_fps", "clock_ns")}
     options |= {"timeout_s": timeout_s, "images": golden_images}

@@ -11,6 +11,7 @@ import pytest
 from qtrain.export.estimate import Estimate, LayerEstimate
 from tests.checks import check_refusal, tree
 from tests.exported_folders import export_cnv
+from tests.tampering import write_manifest
 
 ESTIMATE = {
     "label": "FINN's estimate, not synthesis",
@@ -110,8 +111,9 @@ def test_costs_can_be_asked_for_with_the_compiler_installed(finn: Path, cli: Cal
         (("finn", "--max-utilization", "most"), "max_utilization must be a number, but got 'most'"),
         (("finn", "--cost-only", "--max-fps"), "--max-fps needs the compiler's estimate, but --cost-only"),
         (("finn/model.onnx", "--save-folding"), "--save-folding writes into a FINN folder"),
-        (("other-format",), "has format 9, this qtrain reads 1"),
-        (("other-format", "--cost-only"), "has format 9, this qtrain reads 1"),
+        (("other-format",), "has format 9, this qtrain reads 2"),
+        (("other-format", "--cost-only"), "has format 9, this qtrain reads 2"),
+        (("finn", "--out", "finn/build"), "--out finn/build lies in the FINN folder"),
         (("no-folding",), "folding_config.json is no folding configuration"),
     ],
 )
@@ -127,6 +129,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     config = json.loads((finn / "dataflow_build_config.json").read_text())
     config["folding_config_file"] = "folding_config.json"
     Path("no-folding/dataflow_build_config.json").write_text(json.dumps(config))
+    Path("no-folding/folding_config.json").write_text("no folding")
+    write_manifest(Path("no-folding"), manifest, also=("folding_config.json",))
     before = tree(Path.cwd())
     check_refusal(cli("estimate", *words), 2, says)
     assert tree(Path.cwd()) == before

@@ -297,9 +297,9 @@ def test_verify_runs_the_graph_and_does_not_trust_the_manifest(copy: Path) -> No
 
 def test_verify_does_not_trust_the_recorded_accuracy(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["proof"]["accuracy_graph"] = 99.9
+    manifest["proof"]["accuracy_torch"] = 99.9
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ProofError, match=r"says accuracy 99\.9, the graph's is"):
+    with pytest.raises(ProofError, match=r"says accuracy_torch 99\.9, but it is"):
         verify(copy)
 
 

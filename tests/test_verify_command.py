@@ -58,11 +58,12 @@ def test_a_golden_pair_tampered_with_care_fails_the_proof(finn: Path, cli: Calla
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [
-        (b'{"format": 1, "files": {"mod', "manifest.json is damaged"),
+        (b'{"format": 2, "files": {"mod', "manifest.json is damaged"),
         (b"", "manifest.json is damaged"),
         (b"\xff\xfe", "manifest.json is damaged"),
-        (b'{"format": 1}', "manifest.json is damaged"),
-        (b'{"format": 99}', "has format 99, this qtrain reads 1"),
+        (b'{"format": 2}', "manifest.json is damaged"),
+        (b'{"format": 1}', "was written by an earlier version of qtrain (format 1, now 2)"),
+        (b'{"format": 99}', "has format 99, this qtrain reads 2"),
         (b"[]", "has format None"),
     ],
 )

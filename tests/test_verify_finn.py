@@ -77,10 +77,11 @@ def test_a_step_that_changes_one_threshold_is_found_by_tensor_and_distance(
     steps = broken / "custom_steps.py"
     steps.write_text(steps.read_text() + WRONG_THRESHOLD)
     forge(broken)
-    outcome = cli("verify", broken, "--finn", "--images", 16)
+    outcome = cli("verify", broken, "--finn", "--images", 16, "--trust")
     named = "the network's 'act2_out'"
     check_refusal(outcome, 3, "proof failed: after step_channels_last", named, "steps from a boundary")
     assert "lower convolutions" in outcome.out
+    assert "custom_steps.py and custom_transforms.py, which qtrain does not know and you trust" in outcome.out
 
 
 class AveragedHead(nn.Sequential):

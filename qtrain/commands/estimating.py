@@ -1,6 +1,7 @@
 """``qtrain estimate``: what a FINN folder or a QONNX file costs on a board, or without the compiler, at all."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from qtrain.export.estimate import Estimate
 
 WIDTH_HELP = "bits of a weight stream, up to which FINN widens matrix units; default 36, with --max-fps wider ones too"
+TRUST_HELP = "execute build steps of the folder that qtrain does not ship"
 BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}  # what a bare file does not say
 
 
@@ -37,6 +39,7 @@ def estimate_parser() -> ArgumentParser:
     parser.add_argument("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
     parser.add_argument("--mvau_wwidth_max", type=int | None, help=WIDTH_HELP)
     parser.add_argument("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
+    parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
     parser.add_argument("--json", action="store_true", help="print the estimate as JSON")
     parser.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
@@ -88,6 +91,22 @@ def _check(options: Namespace) -> None:
         raise UserError(f"max_utilization is {share:g}: it must be above 0 and at most 1, for instance 0.8")
     if options.save_folding and Path(options.target).is_file():
         raise UserError(f"--save-folding writes into a FINN folder, but {options.target} is a file; name a folder")
+    _check_out(options.target, options.out)
+
+
+def _check_out(target: str, out: str | None) -> None:
+    """See that a build does not litter the FINN folder, which then would no longer be what was exported."""
+    from qtrain.export.finn_folder import PRODUCTS
+
+    folder = Path(target).resolve()
+    if out is None or not folder.is_dir():
+        return
+    place = Path(out).resolve()
+    if place.is_relative_to(folder) and place.relative_to(folder).parts[:1] not in [(name,) for name in PRODUCTS]:
+        raise UserError(
+            f"--out {out} lies in the FINN folder, which holds nothing but its export and {' and '.join(PRODUCTS)}; "
+            "name another folder, or leave --out away"
+        )
 
 
 def _cost(options: Namespace) -> int:
@@ -113,7 +132,8 @@ def _cost(options: Namespace) -> int:
 @contextmanager
 def _asked(options: Namespace) -> Iterator[_Asked]:
     from qtrain.export import get_board
-    from qtrain.export.finn_folder import check_files, read_manifest
+    from qtrain.export.finn_folder import read_manifest
+    from qtrain.export.folder_checks import check_folder, said_of_steps
     from qtrain.export.folding import read_folding, saved_folding
     from qtrain.export.graph_file import folder_of, read_graph
 
@@ -126,13 +146,13 @@ def _asked(options: Namespace) -> Iterator[_Asked]:
             yield _Asked(given, folder, folder / "model.onnx", get_board(facts["board"]), *_rates(facts), None)
         return
     manifest = read_manifest(given)
+    check_folder(given, manifest, trust=options.trust)
     read_graph(given / "model.onnx")
     facts = {name: manifest[name] for name in BARE} | chosen
     folding = None if anew else saved_folding(given)
     if folding is not None:
         read_folding(folding)
-    if options.save_folding:
-        check_files(given, manifest)
+    print(f"{given}: {said_of_steps(given)}", file=sys.stderr if options.json else sys.stdout)
     yield _Asked(given, given, given / "model.onnx", get_board(facts["board"]), *_rates(facts), folding)
 
 
@@ -224,11 +244,17 @@ def _problems(estimate: "Estimate", searched: bool) -> list[str]:
 
 def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
     from qtrain.export.folding import FOLDING, read_folding, save_folding
+    from qtrain.export.signing import drop
 
     folding = read_folding(out / "report" / "auto_folding_config.json")
     save_folding(asked.folder, folding, asked.board, estimate.target_fps, asked.clock_ns)
+    unsigned = drop(asked.folder)
     if not quiet:
         print(
             f"{asked.given / FOLDING}: the build starts from it now, for {estimate.target_fps:,} frames/s on "
             f"{estimate.board}"
         )
+        if unsigned:
+            print(
+                f"{asked.given}: the signature was over another manifest and is gone; sign it anew (docs/security.md)"
+            )

@@ -24,6 +24,7 @@ def export_parser() -> ArgumentParser:
     add_board(parser, "ZCU104")
     parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
     parser.add_argument("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
+    parser.add_argument("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
     parser.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     return parser
 
@@ -32,6 +33,13 @@ def verify_parser() -> ArgumentParser:
     """What ``verify`` can be given."""
     parser = Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
     parser.add_argument("folder", type=str, help="FINN folder; with --finn also a QONNX file")
+    parser.add_argument("--run", type=str | None, help="run folder: compute torch's side anew from its checkpoint")
+    parser.add_argument(
+        "--signers", type=str | None, help="require a signature: ssh's allowed signers, or a public key"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="take, and with --finn execute, steps qtrain does not ship"
+    )
     parser.add_argument("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
     parser.add_argument("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
     parser.add_argument("--images", type=str | None, help="a number or all; default as many as time allows")
@@ -44,9 +52,12 @@ def verify_parser() -> ArgumentParser:
 def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     from qtrain.experiments.run import export_run
+    from qtrain.export.signing import check_key, sign
     from qtrain.report.tables import print_proof
 
     out = Path(options.out or Path(options.run) / "finn")
+    if options.sign:
+        check_key(Path(options.sign))
     proof = export_run(
         Path(options.run),
         out,
@@ -61,14 +72,25 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     print(f"{out}: {ready} on {options.board}")
     export_dialect(out, options.dialect)
+    if options.sign:
+        print(f"{sign(out, Path(options.sign))}: signed with {options.sign}")
     return 0
 
 
 def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
+    from qtrain.experiments.run import verify_run
     from qtrain.export import verify
+    from qtrain.export.signing import check_signature
     from qtrain.report.tables import print_proof
 
+    if options.run and (options.finn or options.finn_base):
+        raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
+    signature = None
+    if Path(options.folder).is_dir():
+        signature = check_signature(Path(options.folder), Path(options.signers) if options.signers else None)
+    elif options.signers:
+        raise UserError(f"--signers goes with a FINN folder, and {options.folder} is none")
     if options.finn_base:
         return verify_finn_base(options, image_count(options.images))
     if options.finn:
@@ -81,7 +103,16 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         raise UserError(
             f"{options.folder} is not a FINN folder but a file; with --finn a QONNX file is compared with FINN"
         )
-    print_proof(asdict(verify(options.folder, say=print)))
+    if options.run:
+        folders = (Path(options.folder), Path(options.run))
+        proof = verify_run(*folders, data_root=options.data_root, trust=options.trust, say=print)
+        whose = f"The folder is an export of {options.run}: torch's answers were computed anew from its checkpoint."
+    else:
+        proof = verify(options.folder, trust=options.trust, say=print)
+        whose = "This proves the graph against the answers that the folder records, not whose they are: --run RUN does."
+    print_proof(asdict(proof))
+    print(f"{options.folder}: {signature}")
+    print(whose)
     return 0
 
 
@@ -100,7 +131,7 @@ def _verify_finn(options: Namespace) -> int:
     elif options.data:
         raise UserError(f"--data goes with a QONNX file; {options.folder} has its test images inside")
     else:
-        proof, failure = verify_finn(options.folder, images=count, say=say)
+        proof, failure = verify_finn(options.folder, images=count, trust=options.trust, say=say)
     if options.json:
         print(json.dumps(asdict(proof), indent=2, default=str))
     else:

@@ -1,0 +1,148 @@
+"""What a FINN folder must hold and nothing else: its files, its build, and whose Python that is, before it runs."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+
+from qtrain.export import beyond, finn_folder
+from qtrain.export.boards import get_board
+from qtrain.export.errors import ProofError
+from qtrain.export.finn_folder import MANIFEST, few
+from qtrain.export.foreign import one_line
+from qtrain.export.known import EARLIER
+from qtrain.export.passes import PASSES
+
+FOLDING_ENTRY = "folding_config_file"
+DIALECT_MODEL = "model_finn_base.onnx"
+STAGES = tuple(f"stages/{number}_{name}.onnx" for number, name in enumerate(["exported", *(p.name for p in PASSES)]))
+_PROOF = ("model.onnx", "input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", beyond.FILE)
+# What a build is for: a folder that says one thing in its manifest and another in its build is refused even if trusted.
+_TARGET = ("board", "shell_flow_type", "target_fps", "synth_clk_period_ns", "verify_input_npy", "output_dir")
+
+
+def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = False) -> None:
+    """See that a folder holds the files of an export, all of them, nothing else, and the build that qtrain writes.
+
+    Args:
+        folder: FINN folder.
+        manifest: of it.
+        trust: take Python and build steps that qtrain has not written.
+
+    Raises:
+        ProofError: names what is wrong and what to do.
+    """
+    with _written(manifest) as ours:
+        own = sorted(path.name for path in ours.iterdir())
+        required = {*_PROOF, *STAGES, *own, "README.md"}
+        listed = set(manifest["files"])
+        if missing := sorted(required - listed):
+            raise ProofError(f"{MANIFEST} does not name {few(missing)}, which every export writes; export again")
+        finn_folder.check_files(folder, manifest, changed_too=frozenset(_python(own)) if trust else frozenset())
+        foldings = {name for path in ours.iterdir() if (name := _check_build_file(folder, path, manifest, trust))}
+        if strange := sorted(listed - required - foldings - {DIALECT_MODEL}):
+            raise ProofError(f"{MANIFEST} names {few(strange)}, which no export writes; take it out of the folder")
+    for name in ("model.onnx", *STAGES):
+        _check_weights_inside(folder / name)
+    _check_readme(folder, manifest)
+
+
+@contextmanager
+def _written(manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """The build files that this version writes for a manifest's board, target and clock, in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="qtrain-build-files-") as temporary:
+        board = get_board(manifest["board"])
+        finn_folder.write_build_files(Path(temporary), board, manifest["target_fps"], manifest["clock_ns"])
+        yield Path(temporary)
+
+
+def _python(names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith(".py")]
+
+
+def _check_build_file(folder: Path, ours: Path, manifest: Mapping[str, Any], trust: bool) -> str | None:
+    """Compare a build file with ours; return the folding that a configuration names."""
+    if ours.suffix in (".json", ".yaml"):
+        return _check_config(folder / ours.name, _config(ours), manifest, trust)
+    content = (folder / ours.name).read_bytes()
+    known = hashlib.sha256(content).hexdigest() in EARLIER.get(ours.name, ())
+    if content != ours.read_bytes() and not known and not trust:
+        raise ProofError(
+            f"{folder / ours.name} is not a file that qtrain has shipped, and a build executes it; read it, and give "
+            "--trust where you know who wrote it"
+        )
+    return None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    with one_line(path):
+        text = path.read_text()
+        config = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(config, dict):
+        raise ProofError(f"{path} is no build configuration; export the run again")
+    return config
+
+
+def _check_config(path: Path, ours: dict[str, Any], manifest: Mapping[str, Any], trust: bool) -> str | None:
+    config = _config(path)
+    folding = config.pop(FOLDING_ENTRY, None)
+    if folding is not None and (folding not in manifest["files"] or not str(folding).endswith(".json")):
+        raise ProofError(f"{path} builds with the folding {str(folding)[:80]!r}, which {MANIFEST} does not name")
+    ours = {name: value for name, value in ours.items() if name != FOLDING_ENTRY}
+    different = [name for name in {**ours, **config} if config.get(name) != ours.get(name)]
+    if stated := [name for name in different if name in _TARGET]:
+        name = stated[0]
+        raise ProofError(
+            f"{path} has {name} {str(config.get(name))[:80]!r}, but by {MANIFEST} it is {ours.get(name)!r}; export the "
+            "run again"
+        )
+    if different and not trust:
+        raise ProofError(
+            f"{path} has another {different[0]} than qtrain writes; look at it, and give --trust where you know who "
+            "wrote it"
+        )
+    return str(folding) if folding is not None else None
+
+
+def _check_weights_inside(path: Path) -> None:
+    """See that a graph keeps its weights in its own file: an export does, and others are no part of the proof."""
+    with one_line(path):
+        graph = onnx.load(str(path), load_external_data=False).graph
+        outside = [tensor for tensor in graph.initializer if tensor.external_data]
+    if not graph.node:
+        raise ProofError(f"{path} holds no graph; export the run again")
+    if outside:
+        where = next((entry.value for entry in outside[0].external_data if entry.key == "location"), "another file")
+        raise ProofError(f"{path} keeps its weights in {where[:80]!r}, outside its own file; export the run again")
+
+
+def _check_readme(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """See that the words beside the manifest name the same network, board and accuracy."""
+    with one_line(folder / "README.md"):
+        text = (folder / "README.md").read_text()
+    accuracy = manifest["proof"].get("accuracy_graph")
+    shown = f"{accuracy:.2f}" if isinstance(accuracy, float) else str(accuracy)
+    for what, value in (("network", manifest.get("network")), ("board", manifest["board"]), ("accuracy", shown)):
+        if str(value) not in text:
+            raise ProofError(f"{MANIFEST} has the {what} {str(value)[:80]!r}, which README.md does not name")
+
+
+def said_of_steps(folder: Path) -> str:
+    """One line for a command that executes a folder's steps."""
+    names = [name for name in finn_folder.SHIPPED if (folder / name).is_file()]
+    known = all(_is_known(folder / name) for name in names)
+    whose = "which qtrain ships" if known else "which qtrain does not know and you trust"
+    return f"executing the folder's own build steps, {' and '.join(names)}, {whose}"
+
+
+def _is_known(path: Path) -> bool:
+    content = path.read_bytes()
+    if content == Path(__file__).with_name(path.name).read_bytes():
+        return True
+    return hashlib.sha256(content).hexdigest() in EARLIER.get(path.name, ())
