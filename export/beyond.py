@@ -78,9 +78,8 @@ def quantizer_scales(model: ModelWrapper, executor: Executor) -> dict[str, Tenso
 
 def _levels(values: Tensor, scale: Tensor, first: int) -> Tensor:
     """Sum the levels of a batch [B, channels, ...], whose first image has the number ``first``, by channel."""
-    levels = (values / scale).round().to(torch.int64).flatten(2) if values.dim() > 2 else None
-    if levels is None:
-        levels = (values / scale).round().to(torch.int64)[..., None]
+    levels = (values / scale).round().to(torch.int64)
+    levels = levels.reshape(*levels.shape[:2], -1)
     images, _, positions = levels.shape
     places = torch.arange(first * positions + 1, (first + images) * positions + 1).view(images, 1, positions)
     weights = (places * _SPREAD) >> 20
