@@ -13,7 +13,9 @@ from qtrain.errors import UserError
 from qtrain.export import finn_folder
 from qtrain.export.bare import unwrapped
 from qtrain.export.boards import Board, get_board
+from qtrain.export.build_files import write_build_files
 from qtrain.export.errors import ProofError
+from qtrain.export.folder_readme import README, folder_readme
 from qtrain.export.foreign import one_line
 from qtrain.export.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
@@ -157,8 +159,7 @@ def export_finn(
         # FINN's checks run in float32 too: images that it classifies as float64 does
         agreed = (sample == classes[: len(sample)]).nonzero().flatten()
         finn_folder.write_golden_pair(work, pixels[agreed], classes[agreed])
-        finn_folder.write_build_files(work, found, target_fps, clock_ns)
-        finn_folder.write_readme(work, network, found, target_fps, proof.accuracy_graph, proof.images)
+        write_build_files(work, found, target_fps, clock_ns)
         finn_folder.write_proof_data(work, pixels, labels, logits)
         facts = {
             "network": network,
@@ -170,6 +171,7 @@ def export_finn(
             "stages": [asdict(stage) for stage in stages],
             "source": dict(source or {}),
         }
+        (work / README).write_text(folder_readme(facts, shape))
         finn_folder.write_manifest(work, facts)
     return proof
 

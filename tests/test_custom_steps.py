@@ -15,6 +15,7 @@ from qonnx.transformation.infer_datatypes import InferDataTypes
 from torch import Tensor, nn
 
 from qtrain.export.boards import get_board
+from qtrain.export.build_files import write_build_files
 from qtrain.export.compiler import estimate_build
 from qtrain.export.custom_transforms import (
     MaxPoolOfCounts,
@@ -24,7 +25,7 @@ from qtrain.export.custom_transforms import (
     SignsAsIntegers,
     TransposeForkedMaxPool,
 )
-from qtrain.export.finn_folder import write_build_files, write_golden_pair
+from qtrain.export.finn_folder import write_golden_pair
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, predict

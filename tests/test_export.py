@@ -208,7 +208,7 @@ def test_the_folder_is_whole(folder: Path) -> None:
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {
         "model.onnx",
-        "dataflow_build_config.json",
+        "official_build_config.json",
         "build_config.yaml",
         "build.py",
         "input.npy",
@@ -222,8 +222,11 @@ def test_the_folder_is_whole(folder: Path) -> None:
     assert manifest["proof"]["accuracy_torch"] == manifest["proof"]["accuracy_graph"]
     assert manifest["network"] == "CNV_2W2A"
     assert manifest["source"] == {"recipe": {"lr": 0.1}}
-    config = json.loads((folder / "dataflow_build_config.json").read_text())
-    assert config == yaml.safe_load((folder / "build_config.yaml").read_text())
+    config = yaml.safe_load((folder / "build_config.yaml").read_text())
+    official = json.loads((folder / "official_build_config.json").read_text())
+    assert official | {"steps": config["steps"]} == config | {"fpga_part": "xczu7ev-ffvc1156-2-e"}
+    assert "initial_python" in config["verify_steps"]
+    assert not (folder / "dataflow_build_config.json").exists()  # FINN's mode of that name cannot take our steps
     assert (config["board"], config["shell_flow_type"], config["target_fps"]) == ("ZCU104", "vivado_zynq", 1000)
 
 
