@@ -85,6 +85,20 @@ class SignedOffsets(Transformation):
         return model, False
 
 
+class OneRowForAllChannels(Transformation):
+    """Keep one row of thresholds where all channels have the same: official FINN's main repeats it for each.
+
+    Only then a quantizer is known to be uniform, and may change places with a flatten.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Shorten every table of equal rows."""
+        for node, _, steps in _thresholds(model):
+            if len(steps) > 1 and (steps == steps[0]).all():
+                model.set_initializer(node.input[1], steps[:1].copy())
+        return model, False
+
+
 class RoundHalfToEven(Transformation):
     """Let a MultiThreshold decide a value halfway between two steps as the quantizer does: the even one wins.
 

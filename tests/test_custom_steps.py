@@ -21,6 +21,7 @@ from qtrain.export.custom_transforms import (
     MaxPoolOfCounts,
     MoveFlattenPastMultiThreshold,
     MoveTransposePastConstant,
+    OneRowForAllChannels,
     RoundHalfToEven,
     SignsAsIntegers,
     TransposeForkedMaxPool,
@@ -295,6 +296,22 @@ def test_a_padded_max_pool_of_signed_values_pools_counts(kind: str, bias: float,
     assert after.get_tensor_datatype("q").min() == 0
     assert after.get_tensor_datatype("y") == DataType[kind]
     equal_on_random_input(model, after, [1, 2, 6, 6])
+
+
+def test_a_row_that_each_channel_repeats_is_kept_once() -> None:
+    """As official FINN's main imports a uniform quantizer: else the flatten in front of it would stay in software."""
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), threshold("f", "y", "INT2", -1.0)]
+    repeated = np.repeat(np.array([[-0.5, 0.5]], np.float32), 18, 0)
+    model = graph(nodes, [1, 2, 3, 3], [1, 18], {"y_thresholds": repeated}, f=[1, 18])
+    after = model.transform(OneRowForAllChannels())
+    assert after.get_initializer("y_thresholds").tolist() == [[-0.5, 0.5]]
+    equal_on_random_input(model, after, [1, 2, 3, 3])
+    moved = after.transform(MoveFlattenPastMultiThreshold())
+    assert [node.op_type for node in moved.graph.node] == ["MultiThreshold", "Flatten"]
+    equal_on_random_input(model, moved, [1, 2, 3, 3])
+    repeated[3, 1] = 0.25
+    other = graph(nodes, [1, 2, 3, 3], [1, 18], {"y_thresholds": repeated}, f=[1, 18]).transform(OneRowForAllChannels())
+    np.testing.assert_array_equal(other.get_initializer("y_thresholds"), repeated)
 
 
 def test_a_flatten_at_the_input_moves_behind_the_quantizer() -> None:

@@ -55,7 +55,9 @@ def test_it_builds_untouched_verifies_and_starts_from_a_saved_folding(finn_plus:
     first = cycles(folder)
 
     folding = json.loads((folder / OUTPUT / "report" / "auto_folding_config.json").read_text())
-    save_folding(folder, folding, get_board("Pynq-Z1"), target_fps=1, clock_ns=10.0, made_by="finn-plus")  # a target that asks for less
+    save_folding(
+        folder, folding, get_board("Pynq-Z1"), target_fps=1, clock_ns=10.0, made_by="finn-plus"
+    )  # a target that asks for less
     (folder / OUTPUT).rename(tmp_path / "first")
     finn_build(finn_plus, folder, tmp_path / "home")
     assert cycles(folder) == first
