@@ -230,6 +230,25 @@ def test_the_folder_is_whole(folder: Path) -> None:
     assert (config["board"], config["shell_flow_type"], config["target_fps"]) == ("ZCU104", "vivado_zynq", 1000)
 
 
+def test_the_readme_says_how_each_compiler_builds_it_and_what_the_board_is_fed(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    files = {p.relative_to(folder).parts[0] for p in folder.rglob("*") if p.is_file()} - {"README.md"}
+    assert not [name for name in files if f"`{name}" not in text]
+    for said in (
+        "finn build build_config.yaml model.onnx",
+        "./run-docker.sh build_custom FOLDER",
+        "python build.py --estimates",
+        "39f0c9a6b",
+        "73ba5ed64",
+        "channels last, [N, 32, 32, 3]",
+        "uint8",
+        "10 ns are 100 MHz",
+    ):
+        assert said in text
+    proof = json.loads((folder / "manifest.json").read_text())["proof"]
+    assert f"{proof['accuracy_graph']:.2f} % top-1 on 60 test images" in text
+
+
 def test_the_golden_pair_is_real_and_holds_in_float32(folder: Path) -> None:
     images, classes = np.load(folder / "input.npy"), np.load(folder / "expected_output.npy")
     assert images.shape == (8, 3, 32, 32)
