@@ -208,7 +208,8 @@ def _streamlining() -> list[Transformation]:
 def _streamline(model: ModelWrapper) -> ModelWrapper:
     """Streamline in float64, until thresholds are rounded up to the integers they compare with."""
     model = _until_stable(_apply(model, [own.ParametersInDouble()]), _streamlining)
-    return _tidy(_apply(model, [thresholds.RoundAndClipThresholds(), numbers.DoubleToSingleFloat()]))
+    rounded = [thresholds.RoundAndClipThresholds(), own.WholeThresholdsAsIntegers(), numbers.DoubleToSingleFloat()]
+    return _tidy(_apply(model, rounded))
 
 
 def _channels_last() -> list[Transformation]:

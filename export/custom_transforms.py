@@ -122,6 +122,23 @@ class RoundHalfToEven(Transformation):
         return model, False
 
 
+class WholeThresholdsAsIntegers(Transformation):
+    """Say of thresholds that are whole numbers that they are: official FINN's main says it of those that it rounds."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Annotate thresholds of integers with the type of what they compare, or the smallest that holds them."""
+        for node, _, steps in _thresholds(model):
+            kind = model.get_tensor_datatype(node.input[0])
+            known = model.get_tensor_datatype(node.input[1])
+            if not kind.is_integer() or known.is_integer() or (steps != np.round(steps)).any():
+                continue
+            low, high = float(steps.min()), float(steps.max())
+            if not kind.min() <= low <= high <= kind.max():
+                kind = DataType.get_smallest_possible(high if low >= 0 else min(low, -(high + 1)))
+            model.set_tensor_datatype(node.input[1], kind)
+        return model, False
+
+
 class MaxPoolOfCounts(Transformation):
     """Split a signed threshold in front of a padded max-pool: count before it, add the offset behind it.
 

@@ -57,7 +57,9 @@ qtrain estimate FOLDER                                                          
 
 FOLDER is an absolute path. All is written to `output/`. `build.py` ends with status 0 where the whole network became
 one dataflow partition, FINN's executions of the graph gave the classes of `expected_output.npy`, and all that was asked
-for was built; else with 1 and one line. Without Vivado and Vitis HLS it stops at the estimates and says so.
+for was built; else with 1 and one line. A FAIL of `finn_onnx_python` or `initial_python` does not count where
+`streamlined_python` passes for that image: only from there on are there integers alone, before it float32 rounds.
+Without Vivado and Vitis HLS it stops at the estimates and says so.
 
 ## Tried with
 

@@ -25,6 +25,7 @@ from qtrain.export.custom_transforms import (
     RoundHalfToEven,
     SignsAsIntegers,
     TransposeForkedMaxPool,
+    WholeThresholdsAsIntegers,
 )
 from qtrain.export.finn_folder import write_golden_pair
 from qtrain.export.passes import PASSES
@@ -312,6 +313,20 @@ def test_a_row_that_each_channel_repeats_is_kept_once() -> None:
     repeated[3, 1] = 0.25
     other = graph(nodes, [1, 2, 3, 3], [1, 18], {"y_thresholds": repeated}, f=[1, 18]).transform(OneRowForAllChannels())
     np.testing.assert_array_equal(other.get_initializer("y_thresholds"), repeated)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([-2.0, 0.0], "INT4"), ([0.0, 9.0], "UINT4"), ([-9.0, 3.0], "INT5"), ([0.5, 1.0], "FLOAT32")]
+)
+def test_whole_thresholds_of_integers_are_integers(values: list[float], kind: str) -> None:
+    """Official FINN's main annotates only those that it rounds, and refuses the others in its conversion."""
+    constants = {"y_thresholds": np.array([values], np.float32)}
+    model = graph([threshold("x", "y", "INT2", -1.0)], [1, 4], [1, 4], constants)
+    model.set_tensor_datatype("x", DataType["INT4"])
+    after = model.transform(WholeThresholdsAsIntegers())
+    assert after.get_tensor_datatype("y_thresholds") == DataType[kind]
+    model.set_tensor_datatype("x", DataType["FLOAT32"])
+    assert model.transform(WholeThresholdsAsIntegers()).get_tensor_datatype("y_thresholds") == DataType["FLOAT32"]
 
 
 def test_a_flatten_at_the_input_moves_behind_the_quantizer() -> None:

@@ -52,8 +52,10 @@ class Builder:
         graph = helper.make_graph(nodes, "parent", [], [])
         onnx.save(helper.make_model(graph), str(models / "dataflow_parent.onnx"))
         (verified / "verify_initial_python_0_SUCCESS.npy").touch()
-        if self.fault == "classes":
+        if self.fault in ("classes", "rounding"):
+            verdict = "SUCCESS" if self.fault == "rounding" else "FAIL"
             (verified / "verify_initial_python_1_FAIL.npy").touch()
+            (verified / f"verify_streamlined_python_1_{verdict}.npy").touch()
         return 0
 
     def modules(self) -> dict[str, ModuleType]:
@@ -142,11 +144,19 @@ def test_with_vivado_the_whole_build_runs(run: Run, hls: str) -> None:
     [
         ("step", "FINN failed; the reason is above and in output/build_dataflow.log"),
         ("software", "FINN leaves 1 layer(s) in software: TopK_0"),
-        ("classes", "FINN's execution of the graph gives other classes: verify_initial_python_1_FAIL"),
+        (
+            "classes",
+            "FINN's execution of the graph gives other classes: verify_initial_python_1, verify_streamlined_python_1",
+        ),
     ],
 )
 def test_what_finn_goes_on_after_is_status_1_and_one_line(run: Run, fault: str, says: str) -> None:
     assert run("--estimates", fault=fault)[0] == f"build.py: {says}"
+
+
+def test_a_class_that_only_float32_changed_is_said_and_passes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--estimates", fault="rounding")[0] == 0
+    assert "build.py: verify_initial_python_1 FAIL by rounding" in capsys.readouterr().out
 
 
 def test_a_verification_of_an_earlier_build_does_not_count(run: Run) -> None:
