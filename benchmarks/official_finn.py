@@ -46,7 +46,7 @@ NETWORKS = (
     *("RESNET20_2", "WRN20_2", "RESNET18_1", "RESNET18_4", "RESNET10_2", "WRN20_4", "LFC_2"),
 )
 # Official FINN executes a layer value by value: an image of a deep network at full width takes a minute.
-WIDTHS = {"RESNET20": 0.5, "WRN20": 0.5, "RESNET18": 0.125, "RESNET10": 0.125, "VGG11": 0.125, "VGG_SMALL": 0.125}
+WIDTHS = {"RESNET20": 0.25, "WRN20": 0.25, "RESNET18": 0.125, "RESNET10": 0.125, "VGG11": 0.125, "VGG_SMALL": 0.125}
 
 
 @dataclass(frozen=True)
