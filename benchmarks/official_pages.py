@@ -23,7 +23,8 @@ In the table:
 - partition: the parent graph is one StreamingDataflowPartition behind the host's Transpose
 - golden pair: FINN's own executions of the graph by its verify steps, images with the expected class of all
 - classes: test images with torch's class (float64) in the graph after create_dataflow_partition, FINN's Python model of
-  every layer
+  every layer; where a matrix unit takes a whole image as one vector, which `main`'s model of it does not flatten though
+  its hardware stream needs no flatten, the flatten is put back for this comparison
 - LUT, BRAM (18 Kb), frames/s: FINN's estimates of the **narrow** network on {board}, {fps} frames/s asked
 """
 
@@ -116,6 +117,14 @@ def disagreements(records: list[Record]) -> str:
         said = r.get("said") or r.get("error") or ""
         if said or not r["one_partition"] or (classes and classes["equal"] < classes["images"]):
             lines.append(f"- {r['network']}, {r['compiler']}: {said or 'see the table'}")
+        for kind, text in r["golden"].items():
+            equal, images = text.split(" of ")
+            if equal != images:
+                exact = r["golden"].get("streamlined_python", "none")
+                lines.append(
+                    f"- {r['network']}, {r['compiler']}: {kind} {text} images, in float32 that rounds at a quantizer's "
+                    f"boundary; streamlined_python, integers alone, {exact}"
+                )
     return "\n".join(lines) or "None."
 
 
