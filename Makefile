@@ -104,5 +104,6 @@ campaign: .venv/.base
 results: .venv/.base
 	$(BIN)/python -m benchmarks.render
 	$(BIN)/python -W ignore benchmarks/finn_pages.py
+	$(BIN)/python benchmarks/official_pages.py
 	$(BIN)/python -W ignore benchmarks/sweep_pages.py
 	$(BIN)/python -c "from qtrain.report.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build a FINN folder to a bitstream: finn_build.sh [--print] [--docker | --plus [--estimate]] FOLDER
+# Build a FINN folder to a bitstream: finn_build.sh [--print] [--docker | --plus] [--estimate] FOLDER
 #   --plus      with FINN+ (the command finn of finn-plus, which make finn installs), Vivado's settings64.sh sourced.
-#   --estimate  with FINN+: stop after its estimates. Where there is no Vivado, qtrain estimate FOLDER gives the same.
+#   --estimate  stop after the estimates. Where there is neither FINN, qtrain estimate FOLDER gives the same.
 #   --docker    with the official FINN: FINN_ROOT names its checkout, FINN_XILINX_PATH and FINN_XILINX_VERSION Vivado.
 #   --print     only print the command.
 # Without --docker or --plus: FINN+ where the command finn is there, else Docker.
@@ -9,12 +9,12 @@ set -euo pipefail
 
 stop() { echo "finn_build.sh: $1" >&2; exit 2; }
 
-how="" print=no folder="" more=()
+how="" print=no folder="" estimate=no
 for word in "$@"; do
     case "$word" in
         --docker | --plus) how="${word#--}" ;;
         --print) print=yes ;;
-        --estimate) more=(--stop step_generate_estimate_reports --skip-dep-update --batch) ;;
+        --estimate) estimate=yes ;;
         -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) stop "there is no option $word; there are --docker, --plus, --estimate and --print" ;;
         *) [ -z "$folder" ] || stop "one folder, but got $folder and $word"; folder="$word" ;;
@@ -28,12 +28,13 @@ folder="$(cd "$folder" && pwd)"
 [ -n "$how" ] || { if command -v finn >/dev/null; then how=plus; else how=docker; fi; }
 
 if [ "$how" = plus ]; then
-    command=(finn build build_config.yaml model.onnx "${more[@]}")
+    command=(finn build build_config.yaml model.onnx)
+    [ "$estimate" = no ] || command+=(--stop step_generate_estimate_reports --skip-dep-update --batch)
 else
-    [ ${#more[@]} = 0 ] || stop "--estimate goes with --plus"
     # What run-docker.sh build_custom does, without its pdb, whose status is 0 for a failed build too.
     mount="${FINN_DOCKER_EXTRA:-} -v $folder:$folder -w $folder"
     command=(env "FINN_DOCKER_EXTRA=$mount" "${FINN_ROOT:-FINN_ROOT}/run-docker.sh" python build.py)
+    [ "$estimate" = no ] || command+=(--estimates)
 fi
 if [ "$print" = yes ]; then
     printf '%q ' "${command[@]}"; echo

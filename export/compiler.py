@@ -23,6 +23,7 @@ import numpy as np
 from qtrain.errors import UserError
 from qtrain.export._child import run_group
 from qtrain.export.boards import Board, get_board
+from qtrain.export.build_files import MVAU_WWIDTH_MAX
 from qtrain.export.verdict import BuildResult, figures, found_targets, refusal, software_nodes, unfinished, verified
 
 INSTALL = (
@@ -30,7 +31,6 @@ INSTALL = (
     "`pip install --no-deps finn-plus==1.6.1 mip==1.17.0`"
 )
 WORKER = Path(__file__).with_name("_finn_worker.py")
-MVAU_WWIDTH_MAX = 36  # FINN's default
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them
     "step_qonnx_to_finn": "finn_onnx_python",
     "step_tidy_up": "initial_python",

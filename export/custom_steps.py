@@ -208,7 +208,8 @@ def _streamlining() -> list[Transformation]:
 def _streamline(model: ModelWrapper) -> ModelWrapper:
     """Streamline in float64, until thresholds are rounded up to the integers they compare with."""
     model = _until_stable(_apply(model, [own.ParametersInDouble()]), _streamlining)
-    return _tidy(_apply(model, [thresholds.RoundAndClipThresholds(), numbers.DoubleToSingleFloat()]))
+    rounded = [thresholds.RoundAndClipThresholds(), own.WholeThresholdsAsIntegers(), numbers.DoubleToSingleFloat()]
+    return _tidy(_apply(model, rounded))
 
 
 def _channels_last() -> list[Transformation]:
@@ -229,7 +230,7 @@ def step_exact_thresholds(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
     First of all: the offset of a signed quantizer and its scale still follow directly.
     """
-    return _tidy(_apply(model, [own.SignedOffsets(), own.RoundHalfToEven()]))
+    return _tidy(_apply(model, [own.OneRowForAllChannels(), own.SignedOffsets(), own.RoundHalfToEven()]))
 
 
 def step_encode_signs(model: ModelWrapper, cfg: Config) -> ModelWrapper:

@@ -85,6 +85,20 @@ class SignedOffsets(Transformation):
         return model, False
 
 
+class OneRowForAllChannels(Transformation):
+    """Keep one row of thresholds where all channels have the same: official FINN's main repeats it for each.
+
+    Only then a quantizer is known to be uniform, and may change places with a flatten.
+    """
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Shorten every table of equal rows."""
+        for node, _, steps in _thresholds(model):
+            if len(steps) > 1 and (steps == steps[0]).all():
+                model.set_initializer(node.input[1], steps[:1].copy())
+        return model, False
+
+
 class RoundHalfToEven(Transformation):
     """Let a MultiThreshold decide a value halfway between two steps as the quantizer does: the even one wins.
 
@@ -105,6 +119,23 @@ class RoundHalfToEven(Transformation):
             new = (level - 0.5 + np.where(level % 2 == 0, -TIE, TIE)) * scale.astype(np.float64).reshape(1, 1)
             if np.allclose(new, old, rtol=1e-5, atol=1e-5 * float(np.abs(scale).max())):
                 model.set_initializer(node.input[1], new)
+        return model, False
+
+
+class WholeThresholdsAsIntegers(Transformation):
+    """Say of thresholds that are whole numbers that they are: official FINN's main says it of those that it rounds."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Annotate thresholds of integers with the type of what they compare, or the smallest that holds them."""
+        for node, _, steps in _thresholds(model):
+            kind = model.get_tensor_datatype(node.input[0])
+            known = model.get_tensor_datatype(node.input[1])
+            if not kind.is_integer() or known.is_integer() or (steps != np.round(steps)).any():
+                continue
+            low, high = float(steps.min()), float(steps.max())
+            if not kind.min() <= low <= high <= kind.max():
+                kind = DataType.get_smallest_possible(high if low >= 0 else min(low, -(high + 1)))
+            model.set_tensor_datatype(node.input[1], kind)
         return model, False
 
 

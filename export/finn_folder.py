@@ -12,12 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from torch import Tensor, from_numpy
 
 from qtrain.errors import UserError
 from qtrain.export.arrays import read_npy, read_npz
-from qtrain.export.boards import Board
 from qtrain.export.errors import ProofError
 
 FORMAT = 2
@@ -27,85 +25,7 @@ PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, a
 MOST_FPS, MOST_CLOCK_NS = 10**12, 10**9  # numbers beyond are damaged
 _PACKAGES = ("qtrain", "torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
 
-_BUILD_PY = '''"""Builds this folder with official FINN: run `python build.py` inside its container."""
-
-from custom_steps import BUILD_STEPS
-from finn.builder.build_dataflow import build_dataflow_cfg
-from finn.builder.build_dataflow_config import DataflowBuildConfig
-
-with open("dataflow_build_config.json") as file:
-    config = DataflowBuildConfig.from_json(file.read())
-config.steps = list(BUILD_STEPS)  # official FINN takes our steps as functions only, and its own have other names
-raise SystemExit(build_dataflow_cfg("model.onnx", config))
-'''
-
-# Ours, in `custom_steps.py`, in place of FINN's step_streamline and step_convert_to_hw; then FINN+'s own.
-_OWN_STEPS = (
-    "exact_thresholds",
-    "encode_signs",
-    "streamline_scales",
-    "lower_convolutions",
-    "channels_last",
-    "binary_matmuls",
-    "global_pool",
-    "convert_to_hardware",
-)
-_FINN_PLUS_STEPS = (
-    "minimize_bit_width_initial",
-    "create_dataflow_partition",
-    "specialize_layers",
-    "target_fps_parallelization",
-    "apply_folding_config",
-    "minimize_bit_width",
-    "transpose_decomposition",
-    "generate_estimate_reports",
-    "assign_ddr_weight_offsets",
-    "generate_hardware",
-    "create_stitched_ip",
-    "measure_rtlsim_performance",
-    "out_of_context_synthesis",
-    "prepare_synthesis",
-    "synthesize_bitfile",
-    "make_driver",
-    "deployment_package",
-)
-BUILD_STEPS = (
-    "step_qonnx_to_finn",
-    "step_tidy_up",
-    *(f"custom_steps.step_{name}" for name in _OWN_STEPS),
-    *(f"step_{name}" for name in _FINN_PLUS_STEPS),
-)
 SHIPPED = ("custom_steps.py", "custom_transforms.py")
-
-_README = """{network} for {board}, {fps} frames/s: {accuracy:.2f} % top-1 on {images} images, torch and graph equal.
-Official FINN: `python build.py` in its container. FINN+: `finn build build_config.yaml model.onnx` in this folder, with
-`--stop step_generate_estimate_reports` for estimates alone. `qtrain verify .` repeats the proof in `manifest.json`.
-"""
-
-
-def build_config(board: Board, target_fps: int, clock_ns: float) -> dict[str, Any]:
-    """FINN's build configuration: a whole build, to the bitfile, checked against the golden pair on the way."""
-    return {
-        "output_dir": "output",
-        "board": board.name,
-        "shell_flow_type": board.shell_flow_type,
-        "synth_clk_period_ns": clock_ns,
-        "target_fps": target_fps,
-        "mvau_wwidth_max": 36,
-        "generate_outputs": [
-            "estimate_reports",
-            "stitched_ip",
-            "rtlsim_performance",
-            "bitfile",
-            "pynq_driver",
-            "deployment_package",
-        ],
-        "steps": list(BUILD_STEPS),
-        "verify_steps": ["streamlined_python"],  # the first graph of integers alone: exact, unlike those before it
-        "verify_input_npy": "input.npy",
-        "verify_expected_output_npy": "expected_output.npy",
-        "enable_build_pdb_debug": False,
-    }
 
 
 def check_destination(out: Path) -> None:
@@ -148,22 +68,6 @@ def new_folder(out: Path) -> Iterator[Path]:
 def versions() -> dict[str, str]:
     """Versions of the packages that an export depends on."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
-
-
-def write_build_files(folder: Path, board: Board, target_fps: int, clock_ns: float) -> None:
-    """Write what FINN and FINN+ read beside the model."""
-    config = build_config(board, target_fps, clock_ns)
-    (folder / "dataflow_build_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "build_config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "build.py").write_text(_BUILD_PY)
-    for name in SHIPPED:
-        shutil.copyfile(Path(__file__).with_name(name), folder / name)
-
-
-def write_readme(folder: Path, network: str, board: Board, target_fps: int, accuracy: float, images: int) -> None:
-    """Three lines for whoever is handed the folder."""
-    text = _README.format(network=network, board=board.name, fps=target_fps, accuracy=accuracy, images=images)
-    (folder / "README.md").write_text(text)
 
 
 def write_golden_pair(folder: Path, pixels: Tensor, classes: Tensor) -> None:

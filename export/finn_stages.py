@@ -9,8 +9,8 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
+from qtrain.export.build_files import BUILD_STEPS
 from qtrain.export.execute import Executor
-from qtrain.export.finn_folder import BUILD_STEPS
 from qtrain.export.finn_operators import FINN_OPERATORS
 from qtrain.export.matching import threshold_outputs
 from qtrain.export.operators import top1

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import onnx
 import yaml
 
 from qtrain.export import beyond, finn_folder
+from qtrain.export.arrays import read_npy
 from qtrain.export.boards import get_board
+from qtrain.export.build_files import MVAU_WWIDTH_MAX, write_build_files
 from qtrain.export.errors import ProofError
 from qtrain.export.finn_folder import MANIFEST, few
+from qtrain.export.folder_readme import README, folder_readme
 from qtrain.export.foreign import one_line
 from qtrain.export.known import EARLIER
 from qtrain.export.passes import PASSES
@@ -40,7 +44,7 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = Fal
     """
     with _written(manifest) as ours:
         own = sorted(path.name for path in ours.iterdir())
-        required = {*_PROOF, *STAGES, *own, "README.md"}
+        required = {*_PROOF, *STAGES, *own, README}
         listed = set(manifest["files"])
         if missing := sorted(required - listed):
             raise ProofError(f"{MANIFEST} does not name {few(missing)}, which every export writes; export again")
@@ -58,7 +62,15 @@ def _written(manifest: Mapping[str, Any]) -> Iterator[Path]:
     """The build files that this version writes for a manifest's board, target and clock, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="qtrain-build-files-") as temporary:
         board = get_board(manifest["board"])
-        finn_folder.write_build_files(Path(temporary), board, manifest["target_fps"], manifest["clock_ns"])
+        folding = manifest.get("folding")
+        width = folding.get("mvau_wwidth_max") if isinstance(folding, dict) else MVAU_WWIDTH_MAX
+        write_build_files(
+            Path(temporary),
+            board,
+            manifest["target_fps"],
+            manifest["clock_ns"],
+            mvau_wwidth_max=width or MVAU_WWIDTH_MAX,
+        )
         yield Path(temporary)
 
 
@@ -123,14 +135,13 @@ def _check_weights_inside(path: Path) -> None:
 
 
 def _check_readme(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """See that the words beside the manifest name the same network, board and accuracy."""
-    with one_line(folder / "README.md"):
-        text = (folder / "README.md").read_text()
-    accuracy = manifest["proof"].get("accuracy_graph")
-    shown = f"{accuracy:.2f}" if isinstance(accuracy, float) else str(accuracy)
-    for what, value in (("network", manifest.get("network")), ("board", manifest["board"]), ("accuracy", shown)):
-        if str(value) not in text:
-            raise ProofError(f"{MANIFEST} has the {what} {str(value)[:80]!r}, which README.md does not name")
+    """See that the words beside the manifest are those that follow from it."""
+    with one_line(folder / README):
+        ours = folder_readme(manifest, read_npy(folder / "input.npy").shape[1:])
+        text = (folder / README).read_text()
+    for line, theirs in zip_longest(ours.splitlines(), text.splitlines()):
+        if line != theirs:
+            raise ProofError(f"{README} says {str(theirs)[:80]!r}, where by {MANIFEST} it is {str(line)[:80]!r}")
 
 
 def said_of_steps(folder: Path) -> str:

@@ -15,10 +15,12 @@ from qtrain.export.annotations import check_annotations
 from qtrain.export.bare import unwrapped
 from qtrain.export.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
 from qtrain.export.boards import Board, get_board
+from qtrain.export.build_files import write_build_files
 from qtrain.export.digests import weights_digest
 from qtrain.export.errors import ProofError
 from qtrain.export.figures import STAGE_IMAGES, check_data, check_figures, check_stages, data_facts
 from qtrain.export.folder_checks import check_folder
+from qtrain.export.folder_readme import README, folder_readme
 from qtrain.export.foreign import one_line
 from qtrain.export.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
@@ -153,8 +155,7 @@ def export_finn(
         # FINN's checks run in float32 too: images that it classifies as float64 does
         agreed = (sample == classes[: len(sample)]).nonzero().flatten()
         finn_folder.write_golden_pair(work, pixels[agreed], classes[agreed])
-        finn_folder.write_build_files(work, found, target_fps, clock_ns)
-        finn_folder.write_readme(work, network, found, target_fps, proof.accuracy_graph, proof.images)
+        write_build_files(work, found, target_fps, clock_ns)
         finn_folder.write_proof_data(work, pixels, labels, logits)
         weights = weights_digest(model)
         beyond, pairs, answers = prove_beyond(graph, reference, pixels, weights, say)
@@ -174,6 +175,7 @@ def export_finn(
             "data": data_facts(pixels, labels),
             "source": dict(source or {}),
         }
+        (work / README).write_text(folder_readme(facts, shape))
         finn_folder.write_manifest(work, facts)
     return proof
 

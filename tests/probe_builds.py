@@ -7,7 +7,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
 from qtrain.export.boards import get_board
-from qtrain.export.finn_folder import write_build_files, write_golden_pair
+from qtrain.export.build_files import write_build_files
+from qtrain.export.finn_folder import write_golden_pair
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, predict

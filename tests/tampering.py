@@ -14,7 +14,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 
+from qtrain.export.arrays import read_npy
 from qtrain.export.digests import test_digest as digest_of
+from qtrain.export.folder_readme import folder_readme
 from qtrain.export.known import TEST_SPLITS
 
 LAST_STAGE = "stages/4_annotated.onnx"
@@ -32,7 +34,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any], also: tuple[str, ...]
 
 
 def state(folder: Path, **facts: Any) -> None:
-    """Put facts into the manifest; ``proof_x`` into its proof."""
+    """Put facts into the manifest, ``proof_x`` into its proof, and have README.md say the same."""
     manifest = manifest_of(folder)
     for name, value in facts.items():
         part, _, entry = name.partition("_")
@@ -40,6 +42,7 @@ def state(folder: Path, **facts: Any) -> None:
             manifest["proof"][entry] = value
         else:
             manifest[name] = value
+    (folder / "README.md").write_text(folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]))
     write_manifest(folder, manifest)
 
 

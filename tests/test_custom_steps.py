@@ -15,16 +15,19 @@ from qonnx.transformation.infer_datatypes import InferDataTypes
 from torch import Tensor, nn
 
 from qtrain.export.boards import get_board
+from qtrain.export.build_files import write_build_files
 from qtrain.export.compiler import estimate_build
 from qtrain.export.custom_transforms import (
     MaxPoolOfCounts,
     MoveFlattenPastMultiThreshold,
     MoveTransposePastConstant,
+    OneRowForAllChannels,
     RoundHalfToEven,
     SignsAsIntegers,
     TransposeForkedMaxPool,
+    WholeThresholdsAsIntegers,
 )
-from qtrain.export.finn_folder import write_build_files, write_golden_pair
+from qtrain.export.finn_folder import write_golden_pair
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, predict
@@ -294,6 +297,36 @@ def test_a_padded_max_pool_of_signed_values_pools_counts(kind: str, bias: float,
     assert after.get_tensor_datatype("q").min() == 0
     assert after.get_tensor_datatype("y") == DataType[kind]
     equal_on_random_input(model, after, [1, 2, 6, 6])
+
+
+def test_a_row_that_each_channel_repeats_is_kept_once() -> None:
+    """As official FINN's main imports a uniform quantizer: else the flatten in front of it would stay in software."""
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), threshold("f", "y", "INT2", -1.0)]
+    repeated = np.repeat(np.array([[-0.5, 0.5]], np.float32), 18, 0)
+    model = graph(nodes, [1, 2, 3, 3], [1, 18], {"y_thresholds": repeated}, f=[1, 18])
+    after = model.transform(OneRowForAllChannels())
+    assert after.get_initializer("y_thresholds").tolist() == [[-0.5, 0.5]]
+    equal_on_random_input(model, after, [1, 2, 3, 3])
+    moved = after.transform(MoveFlattenPastMultiThreshold())
+    assert [node.op_type for node in moved.graph.node] == ["MultiThreshold", "Flatten"]
+    equal_on_random_input(model, moved, [1, 2, 3, 3])
+    repeated[3, 1] = 0.25
+    other = graph(nodes, [1, 2, 3, 3], [1, 18], {"y_thresholds": repeated}, f=[1, 18]).transform(OneRowForAllChannels())
+    np.testing.assert_array_equal(other.get_initializer("y_thresholds"), repeated)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([-2.0, 0.0], "INT4"), ([0.0, 9.0], "UINT4"), ([-9.0, 3.0], "INT5"), ([0.5, 1.0], "FLOAT32")]
+)
+def test_whole_thresholds_of_integers_are_integers(values: list[float], kind: str) -> None:
+    """Official FINN's main annotates only those that it rounds, and refuses the others in its conversion."""
+    constants = {"y_thresholds": np.array([values], np.float32)}
+    model = graph([threshold("x", "y", "INT2", -1.0)], [1, 4], [1, 4], constants)
+    model.set_tensor_datatype("x", DataType["INT4"])
+    after = model.transform(WholeThresholdsAsIntegers())
+    assert after.get_tensor_datatype("y_thresholds") == DataType[kind]
+    model.set_tensor_datatype("x", DataType["FLOAT32"])
+    assert model.transform(WholeThresholdsAsIntegers()).get_tensor_datatype("y_thresholds") == DataType["FLOAT32"]
 
 
 def test_a_flatten_at_the_input_moves_behind_the_quantizer() -> None:

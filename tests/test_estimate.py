@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from qtrain.errors import UserError
-from qtrain.export import ProofError, get_board
+from qtrain.export import get_board
 from qtrain.export.compiler import estimate_build
 from qtrain.export.estimate import read_estimate
 from qtrain.export.folding import save_folding
@@ -107,13 +107,17 @@ def test_the_saved_folding_is_what_the_build_starts_from_and_the_folder_still_pr
     searched: dict[str, Any], tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     folder, estimate = searched["folder"], searched["estimate"]
-    for config in (
-        json.loads((folder / "dataflow_build_config.json").read_text()),
-        yaml.safe_load((folder / "build_config.yaml").read_text()),
-    ):
-        assert config["folding_config_file"] == "folding_config.json"
+    official = json.loads((folder / "official_build_config.json").read_text())
+    plus = yaml.safe_load((folder / "build_config.yaml").read_text())
+    assert plus["folding_config_file"] == "folding_config.json"
+    assert official["folding_config_file"] == "official_folding_config.json"
+    for config in (official, plus):
         assert config["target_fps"] == estimate["target_fps"]
-    assert "folding_config.json" in json.loads((folder / "manifest.json").read_text())["files"]
+        assert config["mvau_wwidth_max"] == estimate["mvau_wwidth_max"] > 36
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {"folding_config.json", "official_folding_config.json"} <= set(manifest["files"])
+    assert manifest["folding"]["made_by"] == f"finn-plus {estimate['versions']['finn-plus']}"
+    assert manifest["folding"]["made_by"] in (folder / "README.md").read_text()
     assert cli("verify", folder).status == 0
     again = cli("estimate", folder, "--out", tmp_path / "again", "--json")
     assert (again.status, again.err) == (0, "")
@@ -175,7 +179,7 @@ def test_ctrl_c_while_the_compiler_runs_leaves_nothing(finn_plus: str, folder: P
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
 def test_saving_changes_all_files_or_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException
 ) -> None:
@@ -190,15 +194,7 @@ def test_saving_changes_all_files_or_none(
     monkeypatch.setattr(os, "replace", breaks)
     expected = KeyboardInterrupt if error is KeyboardInterrupt else UserError
     with pytest.raises(expected):
-        save_folding(folder, {"Defaults": {}}, get_board("ZCU104"), 2000, 5.0)
-    assert tree(folder) == before
-
-
-def test_nothing_is_saved_into_a_folder_that_was_changed(folder: Path) -> None:
-    (folder / "model.onnx").write_bytes(b"other")
-    before = tree(folder)
-    with pytest.raises(ProofError, match=r"changed: model\.onnx"):
-        save_folding(folder, {"Defaults": {}}, get_board("ZCU104"), 2000, 5.0)
+        save_folding(folder, {"Defaults": {}}, get_board("ZCU104"), 2000, 5.0, made_by="finn-plus 1.6.1")
     assert tree(folder) == before
 
 

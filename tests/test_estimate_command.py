@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from qtrain.export.estimate import Estimate, LayerEstimate
 from tests.checks import check_refusal, tree
@@ -126,9 +127,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     manifest = json.loads((finn / "manifest.json").read_text())
     Path("other-format/manifest.json").write_text(json.dumps({**manifest, "format": 9}))
     shutil.copytree(finn, "no-folding")
-    config = json.loads((finn / "dataflow_build_config.json").read_text())
+    config = yaml.safe_load((finn / "build_config.yaml").read_text())
     config["folding_config_file"] = "folding_config.json"
-    Path("no-folding/dataflow_build_config.json").write_text(json.dumps(config))
+    Path("no-folding/build_config.yaml").write_text(yaml.safe_dump(config))
     Path("no-folding/folding_config.json").write_text("no folding")
     write_manifest(Path("no-folding"), manifest, also=("folding_config.json",))
     before = tree(Path.cwd())

@@ -208,7 +208,7 @@ def test_the_folder_is_whole(folder: Path) -> None:
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {
         "model.onnx",
-        "dataflow_build_config.json",
+        "official_build_config.json",
         "build_config.yaml",
         "build.py",
         "input.npy",
@@ -222,9 +222,31 @@ def test_the_folder_is_whole(folder: Path) -> None:
     assert manifest["proof"]["accuracy_torch"] == manifest["proof"]["accuracy_graph"]
     assert manifest["network"] == "CNV_2W2A"
     assert manifest["source"] == {"recipe": {"lr": 0.1}}
-    config = json.loads((folder / "dataflow_build_config.json").read_text())
-    assert config == yaml.safe_load((folder / "build_config.yaml").read_text())
+    config = yaml.safe_load((folder / "build_config.yaml").read_text())
+    official = json.loads((folder / "official_build_config.json").read_text())
+    assert official | {"steps": config["steps"]} == config | {"fpga_part": "xczu7ev-ffvc1156-2-e"}
+    assert "initial_python" in config["verify_steps"]
+    assert not (folder / "dataflow_build_config.json").exists()  # FINN's mode of that name cannot take our steps
     assert (config["board"], config["shell_flow_type"], config["target_fps"]) == ("ZCU104", "vivado_zynq", 1000)
+
+
+def test_the_readme_says_how_each_compiler_builds_it_and_what_the_board_is_fed(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    files = {p.relative_to(folder).parts[0] for p in folder.rglob("*") if p.is_file()} - {"README.md"}
+    assert not [name for name in files if f"`{name}" not in text]
+    for said in (
+        "finn build build_config.yaml model.onnx",
+        "./run-docker.sh build_custom FOLDER",
+        "python build.py --estimates",
+        "39f0c9a6b",
+        "73ba5ed64",
+        "channels last, [N, 32, 32, 3]",
+        "uint8",
+        "10 ns are 100 MHz",
+    ):
+        assert said in text
+    proof = json.loads((folder / "manifest.json").read_text())["proof"]
+    assert f"{proof['accuracy_graph']:.2f} % top-1 on 60 test images" in text
 
 
 def test_the_golden_pair_is_real_and_holds_in_float32(folder: Path) -> None:

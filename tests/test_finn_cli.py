@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qtrain.export import get_board
+from qtrain.export.build_files import VERIFIED
 from qtrain.export.compiler import compiler_environment
 from qtrain.export.folding import save_folding
 from tests.checks import tree
@@ -50,11 +51,13 @@ def test_it_builds_untouched_verifies_and_starts_from_a_saved_folding(finn_plus:
     assert "Running step: step_generate_estimate_reports" in printed.replace("\n", " ")
     assert {name: content for name, content in tree(folder).items() if not name.startswith(OUTPUT)} == before
     verdicts = [p.stem.rpartition("_")[2] for p in (folder / OUTPUT / "verification_output").glob("*.npy")]
-    assert verdicts == ["SUCCESS"] * IMAGES
+    assert verdicts == ["SUCCESS"] * IMAGES * len(VERIFIED)
     first = cycles(folder)
 
     folding = json.loads((folder / OUTPUT / "report" / "auto_folding_config.json").read_text())
-    save_folding(folder, folding, get_board("Pynq-Z1"), target_fps=1, clock_ns=10.0)  # a target that asks for less
+    save_folding(
+        folder, folding, get_board("Pynq-Z1"), target_fps=1, clock_ns=10.0, made_by="finn-plus"
+    )  # a target that asks for less
     (folder / OUTPUT).rename(tmp_path / "first")
     finn_build(finn_plus, folder, tmp_path / "home")
     assert cycles(folder) == first

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
@@ -159,7 +160,6 @@ def test_weights_outside_the_graphs_file_are_refused(finn: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "says"),
     [
-        ({"network": "RESNET50"}, "README.md does not name"),
         ({"board": "ZCU104"}, "board"),
         ({"target_fps": 5}, "target_fps"),
         ({"clock_ns": 5.0}, "synth_clk_period_ns"),
@@ -167,7 +167,7 @@ def test_weights_outside_the_graphs_file_are_refused(finn: Path) -> None:
         ({"proof_equal": 19}, "says equal 19, but it is 20"),
         ({"proof_ties": 7}, "says ties 7"),
         ({"proof_accuracy_torch": 99.5}, "says accuracy_torch 99.5"),
-        ({"proof_accuracy_graph": 99.5}, "accuracy"),
+        ({"proof_accuracy_graph": 99.5}, "says accuracy_graph 99.5"),
         ({"proof_largest_logit_difference": 0.5}, "largest_logit_difference"),
         ({"proof_qonnx_images": 21}, "no such proof"),
         ({"proof_qonnx_equal": 0}, "no such proof"),
@@ -249,6 +249,13 @@ def test_an_annotation_that_the_values_do_not_fit_is_named(finn: Path, tensor: s
 # --- The build --------------------------------------------------------------------------------------------------------
 
 
+def test_words_beside_the_manifest_that_do_not_follow_from_it_are_named(finn: Path) -> None:
+    readme = finn / "README.md"
+    readme.write_text(readme.read_text().replace("Pynq-Z1", "ZCU104"))
+    forge(finn)
+    refused(finn, "README.md says 'For ZCU104", "by manifest.json it is 'For Pynq-Z1")
+
+
 def test_a_build_for_another_board_is_found(finn: Path) -> None:
     for path in (*finn.glob("*.json"), *finn.glob("*.yaml")):
         if path.name != "manifest.json":
@@ -259,13 +266,13 @@ def test_a_build_for_another_board_is_found(finn: Path) -> None:
 
 
 def test_a_build_with_other_steps_or_an_unlisted_folding_needs_trust(finn: Path) -> None:
-    (config,) = [path for path in finn.glob("*.json") if path.name != "manifest.json"][:1]
-    whole = json.loads(config.read_text())
-    config.write_text(json.dumps({**whole, "steps": whole["steps"][1:]}))
+    config = finn / "build_config.yaml"
+    whole = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**whole, "steps": whole["steps"][1:]}))
     forge(finn)
     refused(finn, "has another steps than qtrain writes", "--trust")
     assert verify(finn, trust=True).equal == IMAGES
-    config.write_text(json.dumps({**whole, "folding_config_file": "output/mine.json"}))
+    config.write_text(yaml.safe_dump({**whole, "folding_config_file": "output/mine.json"}))
     forge(finn)
     refused(finn, "builds with the folding 'output/mine.json'", trust=True)
 

@@ -243,11 +243,20 @@ def _problems(estimate: "Estimate", searched: bool) -> list[str]:
 
 
 def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
+    from qtrain.export.build_files import MVAU_WWIDTH_MAX
     from qtrain.export.folding import FOLDING, read_folding, save_folding
     from qtrain.export.signing import drop
 
     folding = read_folding(out / "report" / "auto_folding_config.json")
-    save_folding(asked.folder, folding, asked.board, estimate.target_fps, asked.clock_ns)
+    save_folding(
+        asked.folder,
+        folding,
+        asked.board,
+        estimate.target_fps,
+        asked.clock_ns,
+        made_by=f"finn-plus {estimate.versions['finn-plus']}",
+        mvau_wwidth_max=estimate.mvau_wwidth_max or MVAU_WWIDTH_MAX,
+    )
     unsigned = drop(asked.folder)
     if not quiet:
         print(
