@@ -5,7 +5,6 @@ high. Each option mends one of these; none is the paper's, so each has a name of
 
 - ``aslr_decay``: in the last fifth of the epochs the draws are scaled down to 0 on a line and the search rests,
   as in warm-up/stable/decay schedules (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024, arXiv 2405.18392);
-  ``aslr_climb`` (climbing.py) is the same from a start of any height;
 - ``aslr_smooth``: the search sees the mean of the last three validation errors;
 - ``aslr_average``: the weights that are judged are the mean over the last fifth of the steps (tail averaging,
   Izmailov et al. 2018, arXiv 1803.05407), with BatchNorm's statistics estimated anew.

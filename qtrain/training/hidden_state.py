@@ -23,7 +23,7 @@ def hidden_state(model: nn.Module, start: Mapping[str, float]) -> dict[str, Any]
     """
     saved = model.state_dict()
     numbers = {name: number for name, number in numbers_by_name(model).items() if start.get(name) != number}
-    tensors = {name: tensor.detach() for name, tensor in named_tensors(model) if not _is_same(saved.get(name), tensor)}
+    tensors = {name: tensor.detach() for name, tensor in _tensors(model) if not _is_same(saved.get(name), tensor)}
     return {"numbers": numbers, "tensors": tensors}
 
 
@@ -36,10 +36,14 @@ def restore_hidden_state(model: nn.Module, state: Mapping[str, Any], start: Mapp
         state: as ``hidden_state`` returned it.
         start: ``numbers_by_name`` of ``model`` as it was built: loading changes numbers too.
     """
-    tensors = dict(named_tensors(model))
+    tensors = dict(_tensors(model))
     for name, tensor in state["tensors"].items():
         tensors[name].copy_(tensor)
-    set_numbers(model, {**start, **state["numbers"]})
+    modules = dict(model.named_modules())
+    for name, number in {**start, **state["numbers"]}.items():
+        path, _, attribute = name.rpartition(".")
+        if getattr(modules[path], attribute, None) != number:  # not all can be set
+            setattr(modules[path], attribute, number)
 
 
 def numbers_by_name(model: nn.Module) -> dict[str, bool | int | float]:
@@ -49,16 +53,7 @@ def numbers_by_name(model: nn.Module) -> dict[str, bool | int | float]:
     return {f"{paths[module]}.{name}": number for module, name, number in numbers if name != "training"}
 
 
-def set_numbers(model: nn.Module, numbers: Mapping[str, float]) -> None:
-    """Give the modules the numbers that ``numbers_by_name`` found."""
-    modules = dict(model.named_modules())
-    for name, number in numbers.items():
-        path, _, attribute = name.rpartition(".")
-        if getattr(modules[path], attribute, None) != number:  # not all can be set
-            setattr(modules[path], attribute, number)
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield parameters and buffers by name, but for Brevitas' constants, of which a network has thousands."""
     yield from model.named_parameters()
     constants = {path for path, module in model.named_modules() if isinstance(module, StatelessBuffer)}

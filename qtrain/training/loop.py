@@ -1,6 +1,5 @@
 """The training loop, in one visible function."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -153,29 +152,25 @@ def train(
                         ranks.wait()
                         raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {out}")
                 mean_loss = loss_sum.item() / len(data.train)
-                ends_here = not session.method.recovers
-                if ends_here:
-                    _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
+                _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
                 trained = time.perf_counter()
                 with session.judged():
                     validation = evaluate(model, data.validation, loss_function, ranks=ranks)
-                    if ends_here:
-                        _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
-                    finite = math.isfinite(mean_loss) and math.isfinite(validation.loss)
-                    if finite and validation.accuracy > at.best_accuracy:
+                    _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
+                    if validation.accuracy > at.best_accuracy:
                         at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
                         best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
                         if ranks.is_first:
                             checkpoint.save(out / checkpoint.BEST, best)
                 lr = session.lr()
-                session.method.validated(1 - validation.accuracy / 100 if finite else math.inf)
+                session.method.validated(1 - validation.accuracy / 100)
                 at.seconds += time.perf_counter() - started
                 record = {
                     "type": "epoch",
                     "epoch": epoch + 1,
                     "lr": lr,
-                    "loss": mean_loss if finite else None,
-                    "validation_loss": validation.loss if finite else None,
+                    "loss": mean_loss,
+                    "validation_loss": validation.loss,
                     "validation_accuracy": validation.accuracy,
                     "images_per_second": images_seen / (trained - started),
                     "seconds": at.seconds,
@@ -189,10 +184,6 @@ def train(
                     checkpoint.save(out / checkpoint.LAST, session.state(recipe))
                 watch.epoch(record, recipe.epochs)
             ranks.wait()  # the best weights are written
-            if not at.best_epoch:
-                raise UserError(
-                    f"the loss was finite in no epoch; lower --lr (it is {recipe.lr:g}) or look at the data"
-                )
             load_best(model, recipe, out, where)
             test = evaluate(model, data.test, loss_function, ranks=ranks)
             result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
@@ -207,5 +198,5 @@ def train(
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:
-    if not math.isfinite(loss):
+    if not torch.isfinite(torch.tensor(loss)):
         raise UserError(f"the loss is {loss} {when}; lower --lr (it is {recipe.lr:g}) or look at the data")

@@ -19,7 +19,6 @@ from qtrain.schedulers import ASLR, layer_groups
 from qtrain.schedulers.schedules import constant, cosine, cosine_restarts, multistep, one_cycle, wsd
 from qtrain.schedulers.transition import TransitionRate, transition_groups
 from qtrain.training.adaptive import Adaptive, Averaging, Decaying, Smoothed
-from qtrain.training.climbing import Climbing
 from qtrain.training.methods import DecayingLineSearch, LineSearch, Method, Packaged, Plateau, Scheduled, Transition
 
 
@@ -74,8 +73,7 @@ def _adaptive(kind: type[Adaptive]) -> _Kind:
                 f"{recipe.scheduler}'s option warmup_steps must be below the run's {steps * recipe.epochs} steps, but "
                 f"got {warmup}"
             )
-        more = {"model": model} if kind is Climbing else {}
-        return kind(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **more, **options)
+        return kind(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **options)
 
     return _Kind(make, options_of(ASLR, {"seed"}) | options_of(kind))
 
@@ -150,7 +148,6 @@ _PLATEAU: dict[str, Any] = {"factor": 0.1, "patience": 10}  # torch's own
 _KINDS = {
     "aslr": _adaptive(Adaptive),
     "aslr_decay": _adaptive(Decaying),
-    "aslr_climb": _adaptive(Climbing),
     "aslr_smooth": _adaptive(Smoothed),
     "aslr_average": _adaptive(Averaging),
     "multistep": _Kind(_multistep, {}),

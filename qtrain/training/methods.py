@@ -24,13 +24,11 @@ class Method:
             statistics must be estimated anew for them.
         skips_non_finite: whether a step whose loss is not finite is left out instead of ending the run.
         finds_rate: whether the optimizer changes its rate by itself from step to step.
-        recovers: whether an epoch whose loss is not finite is told as an infinite error instead of ending the run.
     """
 
     judges_others = False
     skips_non_finite = False
     finds_rate = False
-    recovers = False
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer = optimizer
@@ -42,7 +40,7 @@ class Method:
         """Told after each step, and after the weights were clipped."""
 
     def validated(self, error: float) -> None:
-        """Take in the top-1 error, 0 to 1, on the validation images after an epoch; infinity where it diverged."""
+        """Take in the top-1 error, 0 to 1, on the validation images after an epoch."""
 
     @contextmanager
     def judged(self) -> Iterator[None]:
