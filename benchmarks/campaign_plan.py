@@ -16,6 +16,7 @@ HOME = 8  # ASLR's rate is found here, and one baseline is tuned here alone
 SEEDS = (0, 1, 2)
 CHOICE_SEEDS = (10, 11, 12)  # a mend is chosen on these and judged on SEEDS
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+BEST_RATE = 0.03  # of RATES, for aslr_decay and for wsd, at 1 and at 8 bits: what seed 0 showed
 GRID = (0.1, 0.05, 0.02, 0.01)  # of equals the first wins
 AUTO = "auto"
 ONE_RATE = ("aslr", "aslr_decay", "wsd")  # at ASLR's rate; wsd is what the search itself is measured against
@@ -82,6 +83,9 @@ def plan(found: Found) -> Iterator[Run]:
         for bits in (1, HOME):
             for scheduler in ("aslr_decay", "wsd", "multistep", "aslr"):
                 yield from (Run(SENSITIVITY, scheduler, bits, lr, seed) for lr in RATES)
+            yield Run(SENSITIVITY, "aslr_decay", bits, AUTO, seed)
+        if seed == SEEDS[0]:
+            yield from _choice()
     yield RANGE_TEST
     lr = one_rate(found)
     yield from _at_one_rate(lr, (1, 4), SEEDS[:1])
@@ -94,6 +98,14 @@ def plan(found: Found) -> Iterator[Run]:
                 if rate is not None:
                     yield Run(FULL, "multistep", bits, rate, seed)
     yield from _at_one_rate(lr, (1, 4), SEEDS, RIVALS)
+
+
+def _choice() -> Iterator[Run]:
+    """Yield what says whether a start that the range test finds is as good as the best of ``RATES``."""
+    for seed in CHOICE_SEEDS:
+        for bits in (1, HOME):
+            yield Run(CHOICE, "aslr_decay", bits, AUTO, seed)
+            yield from (Run(CHOICE, scheduler, bits, BEST_RATE, seed) for scheduler in ("aslr_decay", "wsd"))
 
 
 def _at_one_rate(
