@@ -263,8 +263,8 @@ def written(found: Found) -> str:
         sensitivity_table(found),
         f"![test accuracy over the first learning rate](campaign/{SENSITIVITY_PLOT})",
         "With lr auto the range test finds the first rate before the training, here in 300 steps; the runs have 1,200. "
-        f"Whether that is as good as the best of the rates was asked on seeds {', '.join(map(str, CHOICE_SEEDS))}, which "
-        "nothing else is judged on:",
+        f"Whether that is as good as the best of the rates was asked on seeds {', '.join(map(str, CHOICE_SEEDS))}, on "
+        "which nothing else is judged:",
         choice_table(found),
         "### One rate at every bit width",
         f"All 45,000 training images, 20 epochs, {len(SEEDS)} seeds. The one rate is the range test's at {HOME} bits; "
