@@ -90,7 +90,7 @@ class Recipe:
     lr: float | Literal["auto"] = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
-    scheduler: Scheduler = "aslr"
+    scheduler: Scheduler = "aslr_decay"
     scheduler_options: dict[str, Any] = field(default_factory=dict, hash=False)
     baseline: Baseline = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75, 0.9)

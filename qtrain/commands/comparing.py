@@ -28,7 +28,7 @@ def compare_parser() -> ArgumentParser:
         f"worst decides. {RECIPES}"
     )
     add_recipe(parser)
-    parser.add_argument("--schedulers", type=str, default="aslr,multistep", help="comma-separated")
+    parser.add_argument("--schedulers", type=str, default="aslr_decay,multistep", help="comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
     parser.add_argument(
         "--tolerance",
@@ -43,7 +43,11 @@ def compare_parser() -> ArgumentParser:
         help="whether exit status is 0 (ok) or 1 (fail) where it is undecided; default ok with one seed, which never "
         "decides, else fail",
     )
-    parser.add_argument("--challenger", type=str, default="aslr", help="the scheduler that is judged")
+    parser.add_argument(
+        "--challenger",
+        type=str | None,
+        help="the scheduler that is judged; default aslr_decay where it takes part, else aslr",
+    )
     parser.add_argument(
         "--against",
         type=str | None,
@@ -146,7 +150,7 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
     from qtrain.training.progress import tell
 
     given = any(word.partition("=")[0] == "--lr" for word in argv)
-    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr"]
+    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr_decay"]
     plan = make_plan(
         recipes if given else [recipe.replace(lr=AUTO) for recipe in recipes],
         options.lr_from,

@@ -15,12 +15,12 @@ from qtrain.experiments.run import export_run
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
-from qtrain.report.statistics import default_judged
+from qtrain.report.statistics import ASLR, default_judged
 from qtrain.report.verdict import TOLERANCE, Verdict, judge, verdicts_record
 from qtrain.training import Watcher
 
 BASELINE = "multistep"
-CHALLENGER = "aslr"
+CHALLENGER = "aslr_decay"
 FORMAT = 1
 COMPARISON = "comparison.json"
 FINN = "finn"
@@ -101,7 +101,12 @@ class Comparison:
         }
 
 
-def check_schedulers(schedulers: Sequence[str], challenger: str = CHALLENGER, against: Sequence[str] = ()) -> None:
+def default_challenger(schedulers: Sequence[str]) -> str:
+    """The scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
+    return CHALLENGER if CHALLENGER in schedulers or ASLR not in schedulers else ASLR
+
+
+def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequence[str] = ()) -> None:
     """See that the challenger is there with something to compare it with, each once.
 
     Raises:
@@ -125,7 +130,7 @@ def check_comparison(
     schedulers: Sequence[str],
     seeds: int,
     tolerance: float,
-    challenger: str = CHALLENGER,
+    challenger: str | None = None,
     against: Sequence[str] | None = None,
     tuning: Mapping[str, int] | None = None,
 ) -> None:
@@ -134,7 +139,7 @@ def check_comparison(
     Raises:
         UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
     """
-    check_schedulers(schedulers, challenger, against or ())
+    check_schedulers(schedulers, challenger or default_challenger(schedulers), against or ())
     if seeds < 1:
         raise UserError(f"seeds must be 1 or more, but got {seeds}")
     if not tolerance >= 0:
@@ -160,7 +165,7 @@ def compare(
     schedulers: Sequence[str] = (CHALLENGER, BASELINE),
     seeds: int = 3,
     tolerance: float = TOLERANCE,
-    challenger: str = CHALLENGER,
+    challenger: str | None = None,
     against: Sequence[str] | None = None,
     tuning: Mapping[str, int] | None = None,
     again: bool = False,
@@ -182,7 +187,7 @@ def compare(
         schedulers: the challenger and others.
         seeds: runs a scheduler.
         tolerance: points that the challenger may fall short by.
-        challenger: the scheduler that is judged.
+        challenger: the scheduler that is judged; default aslr_decay where it takes part, else aslr.
         against: the schedulers it is held against; by default the recipe's baseline where it is among them, else the
             others that are tuned by hand, else all others.
         tuning: tuning runs that a scheduler's numbers cost before, by scheduler; for the record.
@@ -216,7 +221,8 @@ def compare(
             found[cell.folder] = cell
             say(result_line(cell))
     cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
-    comparison = Comparison(recipe, cells, tolerance, challenger, held, dict(tuning or {}), lr_range)
+    judged = challenger or default_challenger(schedulers)
+    comparison = Comparison(recipe, cells, tolerance, judged, held, dict(tuning or {}), lr_range)
     write_json(out / COMPARISON, comparison.to_dict())
     return comparison
 

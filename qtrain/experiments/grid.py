@@ -8,7 +8,15 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import cells_of
-from qtrain.experiments.compare import COMPARISON, Comparison, check_comparison, compare, result_line
+from qtrain.experiments.compare import (
+    BASELINE,
+    CHALLENGER,
+    COMPARISON,
+    Comparison,
+    check_comparison,
+    compare,
+    result_line,
+)
 from qtrain.experiments.json_files import write_json
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
@@ -117,7 +125,7 @@ def compare_grid(
     folders = {recipe.network: out / recipe.network for recipe in recipes}
     _check_free(out, list(folders.values()))
     checked: Mapping[str, Any] = {k: options[k] for k in ("challenger", "against", "tuning") if k in options}
-    schedulers = options.get("schedulers", ("aslr", "multistep"))
+    schedulers = options.get("schedulers", (CHALLENGER, BASELINE))
     for recipe in recipes:
         check_comparison(
             recipe,

@@ -28,7 +28,7 @@ class Plan:
 
     recipes: tuple[Recipe, ...]
     home: str
-    schedulers: tuple[str, ...] = ("aslr",)
+    schedulers: tuple[str, ...] = ("aslr_decay",)
     grid: tuple[float, ...] = GRID
     tune_seeds: int = 1
     seeds: int = 3
