@@ -29,7 +29,7 @@ from qtrain.export import export_finn
 from qtrain.models import build_model
 
 RESULTS = Path(__file__).parents[1] / "results" / "fuzz.jsonl"
-ARRAYS = ("input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz")
+ARRAYS = ("input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", "proof/beyond.npz")
 STATUSES = (0, 1, 2, 3)
 _EXECUTES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pty.spawn")
 
