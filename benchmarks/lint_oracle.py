@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks.lint_oracle [--cases 100] [--first 0] [--jobs 2] [--max-minutes 20]
 
-Seeds count upwards from the last recorded one unless ``--first`` says otherwise. One line a network goes to
+Seeds count upwards from the last recorded one unless ``--first`` says otherwise. Each process imports the compiler once
+and forks its builds (``benchmarks/warm_compiler.py``). One line a network goes to
 results/lint_oracle.jsonl; exit status 1 where the verdicts differ.
 """
 
@@ -19,10 +20,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.warm_compiler import WarmCompiler
 from qtrain.export.compiler import estimate_build
 from qtrain.export.lint import lint_module
 from tests.probe_builds import moved, write_folder
-from tests.random_networks import SHAPE, random_network
+from tests.random_networks import REPORTS, SHAPE, random_network
 
 RESULTS = Path(__file__).parents[1] / "results" / "lint_oracle.jsonl"
 LIMIT_S = 150
@@ -46,10 +48,15 @@ def judge(seed: int) -> dict[str, Any]:
     return record | {"accepted": build.accepted, "reason": build.reason}
 
 
-def attempt(seed: int, end: float) -> dict[str, Any] | None:
-    """Judge a seed in a process of its own; None where the time is up."""
+def prepare() -> None:
+    """Make a process ready for many builds."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
+    WarmCompiler()
+
+
+def attempt(seed: int, end: float) -> dict[str, Any] | None:
+    """Judge a seed in a process of its own; None where the time is up."""
     return judge(seed) if time.time() < end else None
 
 
@@ -62,10 +69,11 @@ def main() -> None:
     parser.add_argument("--max-minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    first = options.first if options.first is not None else max((json.loads(x)["seed"] for x in lines), default=-1) + 1
+    last = max((json.loads(line)["seed"] for line in lines), default=-1)
+    first = options.first if options.first is not None else max(last + 1, REPORTS)
     end = time.time() + 60 * options.max_minutes
     records = []
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), prepare) as pool:
         running = {pool.submit(attempt, seed, end): seed for seed in range(first, first + options.cases)}
         for future in as_completed(running):
             if (error := future.exception()) is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto
 
-from qtrain.export.lint_finding import LOWERING, PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
+from qtrain.export.lint_finding import PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
 from qtrain.export.lint_quantizers import QUANTIZER_RULES
 from qtrain.export.lint_streams import (
     INVARIANT,
@@ -22,6 +22,7 @@ from qtrain.export.lint_streams import (
     Rule,
     attributes,
 )
+from qtrain.export.lint_windows import WINDOW_RULES
 
 KNOWN = {*QUANTIZERS, *PRODUCTS, *INVARIANT, *POOLS, "Trunc", "Relu", "BatchNormalization", "TopK", "Pad"}
 KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
@@ -115,44 +116,6 @@ def products(net: Network) -> Iterator[Finding]:
 
 def _depthwise(net: Network, node: NodeProto) -> bool:
     return node.op_type == "Conv" and attributes(node).get("group", 1) == net.shape(node.input[0])[1] > 1
-
-
-def convolutions(net: Network) -> Iterator[Finding]:
-    """Groups, padding and biases."""
-    for node in net.running("Conv"):
-        options, channels, outputs = attributes(node), net.shape(node.input[0])[1], net.shape(node.output[0])[1]
-        groups = options.get("group", 1)
-        if groups != 1 and not groups == channels == outputs:
-            says = "cannot reshape array: of grouped convolutions only depthwise ones are lowered, one filter a channel"
-            mend = "use groups=1, or groups equal to the input channels (depthwise) and a 1x1 convolution behind it"
-            yield Finding("groups", "error", net.layer(node), says, LOWERING, mend)
-        pads = options.get("pads", [0, 0, 0, 0])
-        if pads[: len(pads) // 2] != pads[len(pads) // 2 :]:
-            yield _padding(net, node)
-        if len(node.input) > 2 and net.weight_quantizer(node.input[2]) is not None:
-            says = "cannot reshape array of size 1 into shape (1,C,1,1); official FINN main computes wrong classes"
-            mend = "keep the bias in float (bias_quant None), or bias=False before a BatchNorm: thresholds absorb both"
-            yield Finding("bias-quantizer", "error", net.layer(node), says, TO_FINN, mend)
-    for node in net.running("Pad"):
-        yield _padding(net, node)
-
-
-def _padding(net: Network, node: NodeProto) -> Finding:
-    says = UNMAPPED.format("Pad") + "; its default steps: IndexError"
-    mend = "use an odd kernel and the convolution's own padding, the same on both sides"
-    return Finding("padding", "error", net.layer(node), says, PARTITION, mend)
-
-
-def max_pools(net: Network) -> Iterator[Finding]:
-    """Streaming pools take whole windows."""
-    for node in net.running("MaxPool"):
-        options, sizes = attributes(node), net.shape(node.input[0])[2:]
-        strides = options.get("strides", [1] * len(sizes))
-        if options["kernel_shape"] == strides and any(size % s for size, s in zip(sizes, strides, strict=True)):
-            says = "finn-plus takes it; users report that official FINN wants sizes that the pool divides, and "
-            says += f"{'x'.join(map(str, sizes))} is no multiple of {strides[0]}"
-            mend = "pad the convolution before it (padding=1 for a 3x3 kernel), or pool elsewhere"
-            yield Finding("odd-pool", "warning", net.layer(node), says, "step_convert_to_hw (main, dev)", mend)
 
 
 def additions(net: Network) -> Iterator[Finding]:
@@ -252,8 +215,7 @@ RULES: tuple[Rule, ...] = (
     average_pools,
     truncations,
     products,
-    convolutions,
-    max_pools,
+    *WINDOW_RULES,
     additions,
     averaged,
     flattenings,

@@ -120,6 +120,11 @@ def conv(
     return qnn.QuantConv2d(a, b, kernel, weight_quant=quant, weight_bit_width=bits, **options)
 
 
+def up(channels: int) -> nn.Module:
+    """A transposed convolution that doubles the image's sides."""
+    return qnn.QuantConvTranspose2d(channels, channels, 2, stride=2, bias=False, weight_bit_width=4)
+
+
 def linear(a: int, b: int = 10, bits: int = 4, quant: type = Int8WeightPerTensorFloat, **more: object):
     return qnn.QuantLinear(a, b, weight_quant=quant, weight_bit_width=bits, **{"bias": False, **more})
 
