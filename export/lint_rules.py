@@ -12,6 +12,7 @@ import numpy as np
 from onnx import NodeProto
 
 from qtrain.export.lint_finding import PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
+from qtrain.export.lint_layout import LAYOUT_RULES
 from qtrain.export.lint_quantizers import QUANTIZER_RULES
 from qtrain.export.lint_streams import (
     INVARIANT,
@@ -25,8 +26,13 @@ from qtrain.export.lint_streams import (
 from qtrain.export.lint_windows import WINDOW_RULES
 
 KNOWN = {*QUANTIZERS, *PRODUCTS, *INVARIANT, *POOLS, "Trunc", "Relu", "BatchNormalization", "TopK", "Pad"}
+KNOWN -= {"Squeeze", "Unsqueeze"}
 KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
 ACTIVATION = "use a brevitas.nn.QuantReLU (unsigned) or a signed QuantIdentity or QuantHardTanh"
+LEFT = {  # the image is subtracted, or divided by
+    "Sub": "write c - x as x * -1.0 + c",
+    "Div": "nothing divides by what comes of the image; multiply and add constants",
+}
 MENDS = {
     "Concat": "add the branches (one shared signed QuantIdentity on both) instead of concatenating them; widen a "
     "shortcut with a 1x1 QuantConv2d instead of channels of zeros",
@@ -35,6 +41,8 @@ MENDS = {
     "ArgMax": "return the logits; the export puts TopK behind them",
     "DequantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     "QuantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), "flatten with nn.Flatten(); an axis that comes or goes has no hardware"),
+    "Neg": "multiply by -1.0 instead",
     **dict.fromkeys(("Shape", "Gather", "Slice"), "flatten with nn.Flatten(), and keep shapes constant"),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),
     **dict.fromkeys(("Sigmoid", "Tanh", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Erf", "HardSwish"), ACTIVATION),
@@ -51,6 +59,8 @@ def operators(net: Network) -> Iterator[Finding]:
             mend = "of two branches FINN takes the sum only (one shared signed QuantIdentity on both)"
         elif kind == "Reshape" and _rearranges(net, node):
             mend = "flatten for a linear layer only; what mixes or splits channels has no hardware"
+        elif kind in ("Sub", "Div") and node.input[0] not in net.streams:
+            mend = LEFT[kind]
         elif kind in KNOWN:
             continue
         else:
@@ -112,6 +122,16 @@ def products(net: Network) -> Iterator[Finding]:
         says = f"Unsupported/unmapped layer(s): Im2Col, MatMul; it does not get integers{source}"
         mend = "put a quantizer in front: a signed 8-bit QuantIdentity behind the pre-processing, a QuantReLU elsewhere"
         yield Finding("float-input", "error", net.layer(node), says, PARTITION, mend)
+
+
+def factors(net: Network) -> Iterator[Finding]:
+    """Factors of a Gemm, which FINN writes as constants in double beside tensors in float."""
+    for node in net.running("Gemm"):
+        options = attributes(node)
+        if other := [name for name in ("alpha", "beta") if options.get(name, 1.0) != 1.0]:
+            says = f"Type parameter (T) of Optype (Mul) bound to different types: of a Gemm's {' and '.join(other)}"
+            mend = "multiply the scale of the weights (and the bias) with them, and leave the Gemm without"
+            yield Finding("gemm-factors", "error", net.layer(node), says, TO_FINN, mend)
 
 
 def _depthwise(net: Network, node: NodeProto) -> bool:
@@ -215,7 +235,9 @@ RULES: tuple[Rule, ...] = (
     average_pools,
     truncations,
     products,
+    factors,
     *WINDOW_RULES,
+    *LAYOUT_RULES,
     additions,
     averaged,
     flattenings,

@@ -12,7 +12,7 @@ from qtrain.export.lint_streams import Network, Rule, attributes
 
 LAYOUT = "step_channels_last"  # ours; official FINN makes its pools in step_convert_to_hw
 # What ONNX lets a file leave out and FINN reads all the same.
-WRITTEN_OUT = {"Conv": ("group", "pads", "strides"), "MaxPool": ("pads", "strides")}
+WRITTEN_OUT = {"Conv": ("group", "pads", "strides"), "MaxPool": ("pads", "strides"), "Quant": ("narrow", "signed")}
 NOT_SET = ("", "NOTSET")
 
 
@@ -60,10 +60,10 @@ def thin_images(net: Network) -> Iterator[Finding]:
 
 def left_out(net: Network) -> Iterator[Finding]:
     """Attributes that a file leaves to ONNX's defaults, or to ``auto_pad``, and FINN reads."""
-    for node in net.running(*WRITTEN_OUT):
+    for node in net.of_type(*WRITTEN_OUT):
         options = attributes(node)
         automatic = options.get("auto_pad", "NOTSET")
-        if automatic not in NOT_SET and _automatic_is_refused(node, options):
+        if automatic not in NOT_SET and _automatic_is_refused(net, node, options):
             says = f"of auto_pad={automatic} it computes no pads here: Required attribute pads unspecified, or invalid "
             says += "dimensions"
             mend = "write the pads out: pads=[top, left, bottom, right] and no auto_pad, the same on both sides"
@@ -77,14 +77,25 @@ def left_out(net: Network) -> Iterator[Finding]:
             yield Finding("left-out", "error", net.layer(node), says, _step(node), mend)
 
 
-def _automatic_is_refused(node: NodeProto, options: dict[str, Any]) -> bool:
-    """Whether FINN cannot tell the pads: it can for convolutions that keep the image's size, or pad nothing."""
-    stepwise = any(stride != 1 for stride in options.get("strides", [1]))
-    return node.op_type != "Conv" or (options["auto_pad"] != "VALID" and stepwise)
+def _automatic_is_refused(net: Network, node: NodeProto, options: dict[str, Any]) -> bool:
+    """Whether FINN cannot tell the pads, or takes others.
+
+    It computes those of a convolution without stride and dilation; of a pool it reads ``pads``, where they are written.
+    """
+    if node.op_type == "Conv":
+        plain = all(value == 1 for name in ("strides", "dilations") for value in options.get(name, [1]))
+        return bool(options["auto_pad"] != "VALID" and not plain)
+    if "pads" not in options:
+        return True
+    sizes, outputs, kernel = net.shape(node.input[0])[2:], net.shape(node.output[0])[2:], options["kernel_shape"]
+    strides, pads = options.get("strides", [1] * len(kernel)), options["pads"]
+    axes = range(len(kernel))
+    counts = [(sizes[i] + pads[i] + pads[i + len(kernel)] - kernel[i]) // strides[i] + 1 for i in axes]
+    return counts != list(outputs)
 
 
 def _step(node: NodeProto) -> str:
-    return LAYOUT if node.op_type == "MaxPool" else LOWERING
+    return {"MaxPool": LAYOUT, "Quant": TO_FINN}.get(node.op_type, LOWERING)
 
 
 def max_pools(net: Network) -> Iterator[Finding]:

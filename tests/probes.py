@@ -21,6 +21,7 @@ from brevitas.quant import (
 from torch import nn
 
 from qtrain.models.layers import ScalarNorm
+from tests.layout_probes import CONSTANTS, LAYOUTS, ROUNDINGS, THIN
 from tests.probe_kinds import Probe, ok, refused
 from tests.probe_networks import (
     Affine,
@@ -295,5 +296,9 @@ _ALL = (
     *MAX_POOLS,
     *_ZOO,
     *_OTHERS,
+    *LAYOUTS,
+    *CONSTANTS,
+    *ROUNDINGS,
+    *THIN,
 )
 PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}

@@ -93,7 +93,12 @@ MAX_POOLS = (
         "pool1",
         "pool_2_padded",
     ),
-    ok("pool_2_padded", lambda: net({"conv1": conv(3, 8, 2, padding=0), "pool1": nn.MaxPool2d(2, padding=1)}), rule="odd-pool", layer="pool1"),
+    ok(
+        "pool_2_padded",
+        lambda: net({"conv1": conv(3, 8, 2, padding=0), "pool1": nn.MaxPool2d(2, padding=1)}),
+        rule="odd-pool",
+        layer="pool1",
+    ),
     ok("pool_ceil_whole", lambda: net({"pool1": nn.MaxPool2d(2, ceil_mode=True)})),
     ok("pool_ceil_stride_1", lambda: net({"pool1": nn.MaxPool2d(3, 1, 1, ceil_mode=True), "pool2": nn.MaxPool2d(4)})),
     refused(
@@ -109,7 +114,10 @@ MAX_POOLS = (
     ok("pool_1_2", lambda: net({"pool1": nn.MaxPool2d((1, 2)), "fc": linear(64)})),
     ok("pool_stride_1", lambda: net({"pool1": nn.MaxPool2d(2, 1), "pool2": nn.MaxPool2d(4, 3), "fc": linear(32)})),
     ok("pool_2_3", lambda: net({"pool1": nn.MaxPool2d((2, 3), 2, (0, 1))})),
-    ok("pool_strides", lambda: net({"pool1": nn.MaxPool2d(2, (2, 1), (0, 1)), "pool2": nn.MaxPool2d((2, 9))})),
+    ok(
+        "pool_strides",
+        lambda: net({"pool1": nn.MaxPool2d(2, (2, 1), (0, 1)), "pool2": nn.MaxPool2d((2, 9)), "fc": linear(16)}),
+    ),
     ok("pool_signed_padded", lambda: net({"act1": identity(), "pool1": nn.MaxPool2d(3, 2, 1)})),
     ok("pool_of_the_input", lambda: net({"pool2": None}, after={"input": {"pool0": nn.MaxPool2d(2)}})),
     ok("adaptive_max", lambda: net({"pool2": nn.AdaptiveMaxPool2d(1), "fc": linear(8)})),
