@@ -7,7 +7,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
 from qtrain.export.boards import get_board
+from qtrain.export.execute import Executor
 from qtrain.export.finn_folder import write_build_files, write_golden_pair
+from qtrain.export.finn_operators import FINN_OPERATORS
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.reference import float64_reference, predict
@@ -40,11 +42,25 @@ def write_folder(model: nn.Module, shape: tuple[int, int, int], folder: Path, im
     graph = to_qonnx(model, shape)
     for step in PASSES:
         graph = step.apply(graph)
-    folder.mkdir(parents=True)
-    graph.save(str(folder / "model.onnx"))
-    write_build_files(folder, get_board("Pynq-Z1"), target_fps=100, clock_ns=10.0)
+    _write_build(graph, folder)
     pixels = torch.randint(0, 256, (64, *shape), dtype=torch.uint8)
     logits = predict(float64_reference(model, pixels[:1].float() / 255), pixels)
     best = logits.topk(2).values
     clearest = (best[:, 0] - best[:, 1]).argsort(descending=True)[:images]
     write_golden_pair(folder, pixels[clearest], logits.argmax(1)[clearest])
+
+
+def write_golden_folder(graph: ModelWrapper, shape: tuple[int, int, int], folder: Path, images: int = 6) -> None:
+    """As ``write_folder``, of a graph as exported; the classes are those of the graph in float64."""
+    for step in PASSES:
+        graph = step.apply(graph)
+    _write_build(graph, folder)
+    pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    executor = Executor(graph, FINN_OPERATORS)
+    write_golden_pair(folder, pixels, executor(pixels)[executor.output].flatten())
+
+
+def _write_build(graph: ModelWrapper, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    graph.save(str(folder / "model.onnx"))
+    write_build_files(folder, get_board("Pynq-Z1"), target_fps=100, clock_ns=10.0)
