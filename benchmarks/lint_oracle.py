@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.warm_compiler import WarmCompiler
@@ -28,6 +29,7 @@ from tests.random_networks import REPORTS, SHAPE, random_network
 
 RESULTS = Path(__file__).parents[1] / "results" / "lint_oracle.jsonl"
 LIMIT_S = 150
+IMAGES = 24  # of two, a wrong rounding or dilation gave the right classes by chance
 
 
 def judge(seed: int) -> dict[str, Any]:
@@ -39,13 +41,14 @@ def judge(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "finn"
         try:
-            write_folder(moved(drawn.model, SHAPE), SHAPE, folder, images=2)
+            write_folder(moved(drawn.model, SHAPE), SHAPE, folder, images=IMAGES)
         except Exception as error:  # what cannot be exported is refused before the compiler sees it
             return record | {"accepted": False, "reason": f"export: {type(error).__name__}"}
         build = estimate_build(
-            folder, board="Pynq-Z1", target_fps=100, out=Path(scratch) / "out", timeout_s=LIMIT_S, images=2
+            folder, board="Pynq-Z1", target_fps=100, out=Path(scratch) / "out", timeout_s=LIMIT_S, images=IMAGES
         )
-    return record | {"accepted": build.accepted, "reason": build.reason}
+        classes = len(np.unique(np.load(folder / "expected_output.npy")))
+    return record | {"classes": classes, "accepted": build.accepted, "reason": build.reason}
 
 
 def prepare() -> None:

@@ -229,7 +229,7 @@ def step_exact_thresholds(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
     First of all: the offset of a signed quantizer and its scale still follow directly.
     """
-    return _tidy(_apply(model, [own.SignedOffsets(), own.RoundHalfToEven()]))
+    return _tidy(_apply(model, [own.ConstantsOfFullRank(), own.SignedOffsets(), own.RoundHalfToEven()]))
 
 
 def step_encode_signs(model: ModelWrapper, cfg: Config) -> ModelWrapper:

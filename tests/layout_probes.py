@@ -108,6 +108,7 @@ CONSTANTS = (
     ok("minus", lambda: net(after={"norm1": {"minus": Function(lambda x: x * -1.0 + 1)}})),
     refused("negated", lambda: net(after={"norm1": {"minus": Function(lambda x: -x)}}), "operator", "minus", "minus"),
     ok("constant_channel", lambda: net(after={"norm1": {"constant": Constant((8, 1, 1), product=False)}})),
+    ok("constant_behind_layer", lambda: net({"norm1": Constant((8, 1, 1), product=False)})),
     ok("constant_pixel", lambda: net(after={"norm1": {"constant": Constant((1, 8, 8), product=True)}})),
     refused(
         "mean_image",

@@ -222,7 +222,7 @@ def test_a_file_with_newer_names_is_built_and_proven(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("finn_plus")
 def test_the_transpose_of_channels_last_images_is_named_by_verify(tmp_path: Path) -> None:
     graph_of("base", channels_last).save(str(tmp_path / "a.onnx"))
-    with pytest.raises(ProofError, match="layout mismatch.*take the Transpose out"):
+    with pytest.raises(ProofError, match=r"layout mismatch.*take the Transpose out"):
         verify_graph(tmp_path / "a.onnx", images=16)
 
 

@@ -1,10 +1,21 @@
 """Probes of what slides over an image: convolutions, padding and max-pools, attribute by attribute."""
 
-from brevitas.quant import Int8BiasPerTensorFloatInternalScaling
+from brevitas.quant import Int8BiasPerTensorFloatInternalScaling, SignedBinaryActPerTensorConst
 from torch import nn
 
 from tests.probe_kinds import ok, refused
-from tests.probe_networks import conv, depthwise, identity, linear, net, norm, relu, up
+from tests.probe_networks import MeanBinaryWeight, conv, depthwise, identity, linear, net, norm, relu, up
+
+
+def sign() -> nn.Module:
+    """An activation of one bit."""
+    return identity(1, SignedBinaryActPerTensorConst)
+
+
+def binary(**more: object) -> nn.Module:
+    """A convolution with weights of one bit."""
+    return conv(8, 8, bits=1, quant=MeanBinaryWeight, **more)
+
 
 CONVOLUTIONS = (
     ok("bias_float_norm", lambda: net({"conv2": conv(8, 8, bias=True)})),
@@ -56,6 +67,15 @@ CONVOLUTIONS = (
     ok("depthwise_dilated", lambda: net({"conv2": conv(8, 8, dilation=2, padding=2, groups=8)})),
     ok("depthwise_1_3", lambda: net({"conv2": conv(8, 8, (1, 3), padding=(0, 1), groups=8)})),
     ok("depthwise_stride", lambda: net({"conv2": conv(8, 8, groups=8, stride=2), "pool2": None})),
+    ok("depthwise_sign", lambda: net({"act1": sign(), "conv2": conv(8, 8, groups=8), "act2": sign()})),
+    ok("depthwise_binary", lambda: net({"act1": sign(), "conv2": binary(groups=8), "act2": sign()})),
+    ok(
+        "depthwise_binary_twice",
+        lambda: net(
+            {"act1": sign(), "pool1": None, "conv2": binary(groups=8, padding=0), "act2": sign()},
+            after={"act2": {"conv3": binary(groups=8, padding=0), "norm3": norm(), "act3": sign()}},
+        ),
+    ),
     ok("kernel_1_3", lambda: net({"conv2": conv(8, 8, (1, 3), padding=(0, 1))})),
     ok("kernel_3_5", lambda: net({"conv2": conv(8, 8, (3, 5), padding=(1, 2))})),
     ok("kernel_1_padded", lambda: net({"conv2": conv(8, 8, 1, padding=1), "pool2": nn.MaxPool2d(3)})),
