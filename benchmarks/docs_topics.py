@@ -47,6 +47,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "pool-ceil": "A max-pool whose `ceil_mode` makes windows that reach beyond the image",
         "pool-dilation": "A max-pool with dilation",
         "pool-stride": "A max-pool whose stride is larger than its kernel",
+        "pool-signed": "A padded max-pool of values below zero that another layer reads too",
         "pool-padding": "Of a QONNX file: a max-pool that is padded on one side more than on the other",
         "odd-pool": "A max-pool over a size that its stride does not divide",
     },

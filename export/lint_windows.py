@@ -8,7 +8,7 @@ from typing import Any
 from onnx import NodeProto
 
 from qtrain.export.lint_finding import LOWERING, PARTITION, TO_FINN, UNMAPPED, Finding
-from qtrain.export.lint_streams import Network, Rule, attributes
+from qtrain.export.lint_streams import QUANTIZERS, Network, Rule, attributes
 
 LAYOUT = "step_channels_last"  # ours; official FINN makes its pools in step_convert_to_hw
 # What ONNX lets a file leave out and FINN reads all the same.
@@ -116,6 +116,13 @@ def max_pools(net: Network) -> Iterator[Finding]:
             says += _sizes(strides)
             mend = "use a kernel as large as the stride at least, or a convolution with this stride"
             yield Finding("pool-stride", "error", layer, says, PARTITION, mend)
+        if any(pads) and _shared_and_signed(net, node):
+            says = (
+                "FMPadding_Batch doesn't currently support pad_val != 0: these values may be below zero, and another "
+            )
+            says += "layer reads them too"
+            mend = "pool behind a QuantReLU, pool without padding, or give the pool a quantizer of its own"
+            yield Finding("pool-signed", "error", layer, says, PARTITION, mend)
         if any(pads[axis] != pads[axis + len(kernel)] for axis in axes):
             says, mend = "Uneven padding not supported", "pad the same on both sides: nn.MaxPool2d's own padding does"
             yield Finding("pool-padding", "error", layer, says, LAYOUT, mend)
@@ -129,6 +136,14 @@ def max_pools(net: Network) -> Iterator[Finding]:
             says += f"{_sizes(sizes)} is no multiple of {_sizes(strides)}"
             mend = "pad the convolution before it (padding=1 for a 3x3 kernel), or pool elsewhere"
             yield Finding("odd-pool", "warning", layer, says, "step_convert_to_hw (main, dev)", mend)
+
+
+def _shared_and_signed(net: Network, pool: NodeProto) -> bool:
+    """Whether a pool reads a signed quantizer that others read: only the pool's own can count from zero."""
+    source = net.producer(pool.input[0])
+    if source is None or source.op_type not in QUANTIZERS or len(net.consumers(source)) < 2:
+        return False
+    return source.op_type == "BipolarQuant" or bool(attributes(source).get("signed", 0))
 
 
 def _as_many(sizes: tuple[int, ...], kernel: list[int], strides: list[int], wanted: tuple[int, ...]) -> str:

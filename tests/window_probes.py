@@ -4,7 +4,7 @@ from brevitas.quant import Int8BiasPerTensorFloatInternalScaling, SignedBinaryAc
 from torch import nn
 
 from tests.probe_kinds import ok, refused
-from tests.probe_networks import MeanBinaryWeight, conv, depthwise, identity, linear, net, norm, relu, up
+from tests.probe_networks import MeanBinaryWeight, PooledBranch, conv, depthwise, identity, linear, net, norm, relu, up
 
 
 def sign() -> nn.Module:
@@ -138,6 +138,17 @@ MAX_POOLS = (
         "pool_strides",
         lambda: net({"pool1": nn.MaxPool2d(2, (2, 1), (0, 1)), "pool2": nn.MaxPool2d((2, 9)), "fc": linear(16)}),
     ),
+    refused(
+        "branch_pool_signed",
+        lambda: PooledBranch(identity(), nn.MaxPool2d(3, 1, 1)),
+        "pool-signed",
+        "pool",
+        "branch_pool",
+    ),
+    refused(
+        "branch_pool_sign", lambda: PooledBranch(sign(), nn.MaxPool2d(3, 1, 1)), "pool-signed", "pool", "branch_pool"
+    ),
+    ok("branch_pool", lambda: PooledBranch(relu(), nn.MaxPool2d(3, 1, 1))),
     ok("pool_signed_padded", lambda: net({"act1": identity(), "pool1": nn.MaxPool2d(3, 2, 1)})),
     ok("pool_of_the_input", lambda: net({"pool2": None}, after={"input": {"pool0": nn.MaxPool2d(2)}})),
     ok("adaptive_max", lambda: net({"pool2": nn.AdaptiveMaxPool2d(1), "fc": linear(8)})),
