@@ -16,7 +16,7 @@ _ELEMENTWISE = ("Mul", "Div", "Add", "Sub")
 def transposes(net: Network) -> Iterator[Finding]:
     """Transposes that hardware does not cancel: of the image that comes in, and of images in between."""
     for node in net.running("Transpose"):
-        if _harmless(net, node):
+        if _harmless(net, node) or len(net.shape(node.input[0])) > 4:  # of more axes, the reshape is named
             continue
         if _permutation(net, node) == TO_CHANNELS_FIRST and _from_the_image(net, node):
             says = "MultiThreshold input (NCHW) and output (NHWC) layout mismatch, or Threshold shape incorrect: it "

@@ -117,7 +117,7 @@ def weight_roundings(model: nn.Module) -> Iterator[Finding]:
         if not isinstance(layer, QuantWeightMixin) or layer.weight is None or is_decoupled(layer):
             continue
         for module in layer.weight_quant.modules():
-            rounding = getattr(module, "float_to_int_impl", None)
+            rounding = getattr(getattr(module, "int_quant", None), "float_to_int_impl", None)
             if rounding is not None and not isinstance(rounding, RoundSte):
                 yield rounding_finding(path, type(rounding).__name__.removesuffix("Ste").upper())
 

@@ -134,7 +134,6 @@ CONSTANTS = (
 )
 
 ROUNDINGS = (
-    refused("relu_floor", lambda: net({"act1": relu(quant=RoundingDown)}), "quantizer-rounding", "act1", "base"),
     refused(
         "weights_floor",
         lambda: net({"conv2": conv(8, 8, quant=WeightsRoundedDown)}),
@@ -142,6 +141,7 @@ ROUNDINGS = (
         "conv2",
         "base",
     ),
+    refused("relu_floor", lambda: net({"act1": relu(quant=RoundingDown)}), "quantizer-rounding", "act1", "base"),
 )
 
 THIN = (
