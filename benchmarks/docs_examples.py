@@ -107,6 +107,20 @@ def _file(name: str) -> Example:
     return Example(lambda: lint_graph(exported(PROBES[name])), code)
 
 
+def _changed(code: str) -> Example:
+    """A file of the base network as another exporter would write it; ``code`` changes its nodes."""
+
+    def ask() -> tuple[Finding, ...]:
+        graph = exported(PROBES["base"])
+        nodes = {kind: [node for node in graph.graph.node if node.op_type == kind] for kind in ("MaxPool", "Conv")}
+        scope = {"pool": nodes["MaxPool"][0], "conv": nodes["Conv"][0], "model": graph}
+        exec(code, scope | {"attribute": onnx.helper.make_attribute})
+        del graph.graph.value_info[:]
+        return lint_graph(graph)
+
+    return Example(ask, code)
+
+
 def _empty() -> tuple[Finding, ...]:
     return lint_graph(ModelWrapper(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))))
 
@@ -124,6 +138,18 @@ EXAMPLES: dict[str, Example] = {
     "no-top1": _file("base"),
     "sign-scale": _file("identity_1_bit"),
     "graph": Example(_empty),
+    "open-size": _changed("model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = 'H'"),
+    "renamed": _changed("for n in model.graph.node: n.op_type = n.op_type.replace('Quant', 'IntQuant')"),
+    "auto-pad": _changed(
+        "pool.attribute.remove(next(a for a in pool.attribute if a.name == 'pads'))\n"
+        "pool.attribute.append(attribute('auto_pad', 'SAME_UPPER'))"
+    ),
+    "left-out": _changed("conv.attribute.remove(next(a for a in conv.attribute if a.name == 'strides'))"),
+    "pool-padding": _changed("next(a for a in pool.attribute if a.name == 'pads').ints[:] = [0, 0, 1, 1]"),
+    "gemm-factors": _changed(
+        "last = next(n for n in model.graph.node if n.op_type == 'MatMul')\n"
+        "last.op_type = 'Gemm'\nlast.attribute.append(attribute('alpha', 0.5))"
+    ),
     "thresholds": _probe("relu_8_bits"),
     "custom-steps": _probe("residual_post"),
 }

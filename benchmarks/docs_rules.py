@@ -1,6 +1,6 @@
 """The page of FINN's rules: each rule of lint, FINN's words, the mend, and the probes that the compiler was asked with.
 
-Rules are read from the code of lint and probes from ``tests/probes.py``, both as text, so that writing the page needs
+Rules are read from the code of lint and probes from ``tests/*probes.py``, both as text, so that writing the page needs
 neither torch nor minutes. Lint's words about each rule's example are recorded in ``results/lint_findings.jsonl``.
 """
 
@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _CODE_LINE = re.compile(r"\S+\.py:\d+")
 
 @dataclass(frozen=True)
 class ProbeText:
-    """A probe as it stands in ``tests/probes.py``.
+    """A probe as it stands in ``tests/*probes.py``.
 
     Attributes:
         name: of the probe.
@@ -42,9 +43,9 @@ class ProbeText:
 
 def read_probes() -> dict[str, ProbeText]:
     """All probes whose name is written out, by name."""
-    tree = ast.parse((ROOT / "tests" / "probes.py").read_text())
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "tests").glob("*probes.py"))]
     found = {}
-    for call in ast.walk(tree):
+    for call in chain.from_iterable(map(ast.walk, trees)):
         kind = getattr(call.func, "id", "") if isinstance(call, ast.Call) else ""
         if isinstance(call, ast.Call) and kind in ("ok", "refused") and isinstance(call.args[0], ast.Constant):
             probe = _probe(call, accepted=kind == "ok")

@@ -4,6 +4,8 @@ TOPICS: dict[str, dict[str, str]] = {
     "Images and first layer": {
         "float-input": "A convolution or linear layer that gets floats: no quantizer in front of it, or a norm or a "
         "mean between the quantizer and it",
+        "channels-last": "Images with the channels last, turned by a Transpose before the first layer",
+        "open-size": "Of a QONNX file: a height, width or number of channels that is left open",
         "input-type": "Of a QONNX file: an input that is not annotated as UINT8, so that the first layer would compute "
         "in floats",
     },
@@ -16,6 +18,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "those in place",
         "integer-1-bit": "An integer quantizer of one bit; one bit needs a binary quantizer",
         "bias-quantizer": "A convolution whose bias is quantized",
+        "quantizer-rounding": "A quantizer that rounds down, up or to zero, for weights or activations",
         "zero-point": "A quantizer with a zero point, for weights or activations",
     },
     "Activations": {
@@ -29,7 +32,11 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Convolutions": {
         "groups": "Grouped convolutions, except depthwise ones with one filter a channel",
-        "padding": "Padding that differs between the sides, or a layer of its own",
+        "padding": "Padding by a layer of its own, or with other values than zero",
+        "thin-image": "A kernel of more than one pixel, or padding, along an axis where the image has one pixel",
+        "axes": "Convolutions and pools of another number of axes than two",
+        "auto-pad": "Of a QONNX file: pads left to `auto_pad` where FINN cannot tell them",
+        "left-out": "Of a QONNX file: attributes left to ONNX's defaults that FINN reads",
     },
     "Pools": {
         "average-pool": "An average pool over windows, or `nn.AvgPool2d` over the whole image",
@@ -37,6 +44,11 @@ TOPICS: dict[str, dict[str, str]] = {
         "trunc-pool": "A truncation that does not stand behind an average pool",
         "trunc-compilers": "A truncating average pool that rounds down: official FINN main computes it wrong",
         "average-quantizer": "A quantizer behind the average over the whole image",
+        "pool-ceil": "A max-pool whose `ceil_mode` makes windows that reach beyond the image",
+        "pool-dilation": "A max-pool with dilation",
+        "pool-stride": "A max-pool whose stride is larger than its kernel",
+        "pool-signed": "A padded max-pool of values below zero that another layer reads too",
+        "pool-padding": "Of a QONNX file: a max-pool that is padded on one side more than on the other",
         "odd-pool": "A max-pool over a size that its stride does not divide",
     },
     "Branches": {
@@ -53,6 +65,10 @@ TOPICS: dict[str, dict[str, str]] = {
         "random": "Random numbers that are drawn in evaluation mode: dropout, noise, a module left in train mode",
         "batch-statistics": "A norm that takes the statistics of the batch in evaluation mode",
         "moving-state": "A network that gives the same images other answers at the next call",
+        "transpose": "Axes of an image that are turned inside the network",
+        "pixel-constant": "A constant that differs from pixel to pixel and does not follow a convolution",
+        "gemm-factors": "Of a QONNX file: a Gemm with alpha or beta",
+        "renamed": "Of a QONNX file: operators by the newer name that qonnx gave them",
         "operator": "An operator that FINN has no hardware for",
         "frozen-branch": "Python in `forward` that reads numbers of the image: the export keeps what one image decided",
         "export": "A network that torch cannot export",

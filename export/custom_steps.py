@@ -230,7 +230,8 @@ def step_exact_thresholds(model: ModelWrapper, cfg: Config) -> ModelWrapper:
 
     First of all: the offset of a signed quantizer and its scale still follow directly.
     """
-    return _tidy(_apply(model, [own.OneRowForAllChannels(), own.SignedOffsets(), own.RoundHalfToEven()]))
+    first = [own.OneRowForAllChannels(), own.ConstantsOfFullRank()]
+    return _tidy(_apply(model, [*first, own.SignedOffsets(), own.RoundHalfToEven()]))
 
 
 def step_encode_signs(model: ModelWrapper, cfg: Config) -> ModelWrapper:

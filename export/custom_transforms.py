@@ -34,6 +34,10 @@ def _padded(node: NodeProto) -> bool:
     return any(pads)
 
 
+def _depthwise(node: NodeProto) -> bool:
+    return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+
+
 def _swap(model: ModelWrapper, first: NodeProto, second: NodeProto, middle: str) -> None:
     """Let ``second``, the one reader of ``first``, work before it, with the tensor ``middle`` between them."""
     source, end = first.input[0], second.output[0]
@@ -54,6 +58,24 @@ class ParametersInDouble(Transformation):
                 for name in node.input:
                     if (values := model.get_initializer(name)) is not None and values.dtype == np.float32:
                         model.set_initializer(name, values.astype(np.float64))
+        return model, False
+
+
+class ConstantsOfFullRank(Transformation):
+    """Give a constant beside an image all four axes: FINN looks for channels by place, and ONNX lets axes of 1 go."""
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Put the axes that are missing in front."""
+        for node in model.graph.node:
+            if node.op_type not in ("Mul", "Add", "Sub", "Div"):
+                continue
+            for name, other in zip(node.input, reversed(node.input), strict=True):
+                values, axes = model.get_initializer(name), len(model.get_tensor_shape(other) or ())
+                if values is None or not 0 < values.ndim < axes or len(model.find_consumers(name)) != 1:
+                    continue
+                kind = model.get_tensor_datatype(name)
+                model.set_initializer(name, values.reshape((1,) * (axes - values.ndim) + values.shape))
+                model.set_tensor_datatype(name, kind)
         return model, False
 
 
@@ -173,7 +195,8 @@ class SignsAsIntegers(Transformation):
     """Give a sign two bits where one is not enough: at zero padding, additions, average pools and forks.
 
     One bit has no code for zero. Two equal thresholds count 0 or 2, and the offset -1 makes that -1 or +1. A sign that
-    no matrix multiplication takes in is a layer of its own, which FINN has for integers and for XNOR's bits only.
+    no matrix multiplication takes in is a layer of its own, which FINN has for integers and for XNOR's bits only; so
+    has its depthwise convolution.
     """
 
     def _stands_alone(self, model: ModelWrapper, tensor: str) -> bool:
@@ -181,7 +204,7 @@ class SignsAsIntegers(Transformation):
         producer = model.find_producer(tensor)
         while producer is not None and producer.op_type in LINEAR and not model.is_join_node(producer):
             producer = model.find_producer(producer.input[0])
-        return producer is None or producer.op_type not in PRODUCTS
+        return producer is None or producer.op_type not in PRODUCTS or _depthwise(producer)
 
     def _counts_bits(self, model: ModelWrapper, tensor: str) -> bool:
         """Whether the one reader becomes XNOR: a product with signs."""
@@ -191,6 +214,7 @@ class SignsAsIntegers(Transformation):
         return (
             reader is not None
             and reader.op_type in PRODUCTS
+            and not _depthwise(reader)
             and model.get_tensor_datatype(reader.input[1]) == DataType["BIPOLAR"]
         )
 
@@ -199,7 +223,7 @@ class SignsAsIntegers(Transformation):
         if len(readers) != 1:
             return True  # FINN's conversion to XNOR rewrites the threshold of one reader only
         reader = readers[0]
-        if reader.op_type in SIGNED_ZERO or _padded(reader):
+        if reader.op_type in SIGNED_ZERO or _padded(reader) or _depthwise(reader):
             return True
         return reader.op_type in PASSED_ON and self._needs_two_bits(model, reader.output[0])
 

@@ -14,6 +14,7 @@ from qtrain.errors import UserError
 from qtrain.export.finn_folder import SHIPPED
 from qtrain.export.foreign import one_line
 from qtrain.export.graph_checks import check_graph
+from qtrain.export.lint_ends import OLDER_NAMES
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -67,10 +68,14 @@ def check_file(path: Path) -> None:
 def folder_of(path: Path) -> Iterator[Path]:
     """Yield a temporary folder for the compiler: the graph with its weights inside, and our build steps.
 
+    Operators that qonnx has renamed go by the names that the compilers know; they mean the same.
+
     Raises:
         UserError: as ``read_graph``.
     """
     proto = read_graph(path)
+    for node in proto.graph.node:
+        node.op_type = OLDER_NAMES.get(node.op_type, node.op_type)
     with tempfile.TemporaryDirectory(prefix="qtrain-graph-") as temporary:
         folder = Path(temporary)
         onnx.save(proto, str(folder / "model.onnx"))

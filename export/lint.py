@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from qtrain.errors import UserError
 from qtrain.export.bare import bare_copy
 from qtrain.export.lint_causes import changing_answers, not_finite
+from qtrain.export.lint_ends import EXPORT, OLDER_NAMES, older_names, one_logit, open_sizes, outputs
 from qtrain.export.lint_finding import PARTITION, SEVERITIES, WHOLE, Finding
 from qtrain.export.lint_modules import (
     MODULE_RULES,
@@ -35,7 +36,6 @@ from qtrain.export.qonnx import to_qonnx
 __all__ = ["Finding", "lint_file", "lint_graph", "lint_module"]
 
 Findings = tuple[Finding, ...]
-EXPORT = "before FINN: the export"
 
 
 def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Findings:
@@ -60,7 +60,7 @@ def _lint_copy(network: nn.Module, shape: tuple[int, ...]) -> Findings:
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
         return (_no_logits(logits),)
     if logits.shape[1] < 2:
-        return (_one_logit(),)
+        return (one_logit(),)
     if not has_quantizers(network):
         return (not_quantized(),)
     clamped = list(clamped_weights(network))  # they shrink with every call, which their own rule names
@@ -86,23 +86,26 @@ def lint_graph(model: ModelWrapper) -> Findings:
     Args:
         model: left as it is.
     """
-    model, notes = copy.deepcopy(model), []
+    model = copy.deepcopy(model)
+    notes: list[Finding] = []
     if len(model.graph.input) == 0 or not model.graph.node:
         return (_unreadable("it has no input or no layers"),)
     if not any(node.op_type in (*QUANTIZERS, "Trunc", "FloatQuant", "QuantizeLinear") for node in model.graph.node):
         return (not_quantized(),)
+    notes += [*open_sizes(model), *older_names(model)]
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
-        node.op_type = "Quant" if node.op_type == "IntQuant" else node.op_type  # its newer name; FINN knows the older
+        node.op_type = OLDER_NAMES.get(node.op_type, node.op_type)
     try:
         model = annotate(clean(_for_one_image(model)))
+        notes += outputs(model)
         if not model.get_tensor_datatype(model.graph.input[0].name).is_integer():
             notes.append(_no_pixels(model.graph.input[0].name))
         if not any(node.op_type == "TopK" for node in model.graph.node):
             notes.append(_no_class())
             model = annotate(take_class(model))
     except Exception as error:
-        return (_unreadable(_line(error)),)
+        return _sorted(notes) if any(note.severity == "error" for note in notes) else (_unreadable(_line(error)),)
     return _sorted([*notes, *_rules(Network(model))])
 
 
@@ -161,12 +164,6 @@ def _no_logits(output: object) -> Finding:
     got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     says = f"TopK and the labels need one row of logits for an image, but the network returns {got}"
     return Finding("output", "error", WHOLE, says, EXPORT, "return one tensor [N, classes] from forward")
-
-
-def _one_logit() -> Finding:
-    says = "nothing, and answers class 0 for every image: TopK over one logit has nothing to choose from"
-    mend = "give the last layer two outputs and train with cross entropy; a sigmoid's threshold is their difference"
-    return Finding("output", "error", WHOLE, says, EXPORT, mend)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from brevitas.core.function_wrapper import InplaceTensorClampSte
+from brevitas.core.function_wrapper.ops_ste import RoundSte
 from brevitas.core.quant import BinaryQuant, ClampedBinaryQuant
 from brevitas.core.scaling import ConstScaling, StatsFromParameterScaling
 from brevitas.core.zero_point import ZeroZeroPoint
@@ -14,7 +15,7 @@ from torch import nn
 
 from qtrain.export.decoupled import is_decoupled
 from qtrain.export.lint_finding import PARTITION, UNMAPPED, WHOLE, Finding
-from qtrain.export.lint_quantizers import one_bit_finding, sign_scale_finding, zero_point_finding
+from qtrain.export.lint_quantizers import one_bit_finding, rounding_finding, sign_scale_finding, zero_point_finding
 from qtrain.export.lint_rules import average_pool_finding
 from qtrain.export.reference import layers
 
@@ -110,6 +111,17 @@ def one_bit_integers(model: nn.Module) -> Iterator[Finding]:
             yield one_bit_finding(path, says)
 
 
+def weight_roundings(model: nn.Module) -> Iterator[Finding]:
+    """Weights that are not rounded to the nearest: Brevitas exports them as if they were."""
+    for path, layer in layers(model):
+        if not isinstance(layer, QuantWeightMixin) or layer.weight is None or is_decoupled(layer):
+            continue
+        for module in layer.weight_quant.modules():
+            rounding = getattr(getattr(module, "int_quant", None), "float_to_int_impl", None)
+            if rounding is not None and not isinstance(rounding, RoundSte):
+                yield rounding_finding(path, type(rounding).__name__.removesuffix("Ste").upper())
+
+
 def average_pools(model: nn.Module) -> Iterator[Finding]:
     """For a network that cannot be exported: the average pools that FINN would refuse."""
     for path, layer in layers(model):
@@ -129,4 +141,11 @@ def not_quantized() -> Finding:
     return Finding("not-quantized", "error", WHOLE, says, PARTITION, mend)
 
 
-MODULE_RULES: tuple[ModuleRule, ...] = (zero_weights, clamped_weights, zero_points, learned_signs, one_bit_integers)
+MODULE_RULES: tuple[ModuleRule, ...] = (
+    zero_weights,
+    clamped_weights,
+    zero_points,
+    learned_signs,
+    one_bit_integers,
+    weight_roundings,
+)

@@ -11,6 +11,7 @@ from qtrain.export.lint_finding import PARTITION, TO_FINN, UNMAPPED, WHOLE, Find
 from qtrain.export.lint_streams import PRODUCTS, Network, Rule, attributes, followed_by_quantizer
 
 MAX_BITS = 8  # FINN's max_multithreshold_bit_width
+NEAREST = ("ROUND", "HALF_EVEN")
 CHEAP_BITS = 4  # above, thresholds take most of the logic
 
 
@@ -39,6 +40,9 @@ def quantizer_values(net: Network) -> Iterator[Finding]:
         scale = net.constant(node, 1)
         if scale is not None and not (np.isfinite(scale).all() and (scale != 0).all()):
             yield one_bit_finding(net.layer(node), "Rounding error is too high to match set QONNX datatype (BIPOLAR)")
+        rounding = attributes(node).get("rounding_mode", "ROUND")
+        if rounding.upper() not in NEAREST:
+            yield rounding_finding(net.layer(node), rounding)
         zero_point = net.constant(node, 2)
         if zero_point is not None and (zero_point != 0).any():
             yield zero_point_finding(net.layer(node))
@@ -55,6 +59,13 @@ def quantizer_values(net: Network) -> Iterator[Finding]:
                 "use one scale for the tensor: scaling_per_output_channel False",
             )
             yield Finding("activation-scale", "error", net.layer(node), says, PARTITION, mend)
+
+
+def rounding_finding(layer: str, rounding: str) -> Finding:
+    """Make the finding about a quantizer that does not round to the nearest."""
+    says = f"nothing, and computes wrong classes: it rounds to the nearest, this quantizer's rounding is {rounding}"
+    mend = "leave the rounding to Brevitas, or give float_to_int_impl_type='ROUND'"
+    return Finding("quantizer-rounding", "error", layer, says, TO_FINN, mend)
 
 
 def zero_point_finding(layer: str) -> Finding:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto
 
-from qtrain.export.lint_finding import LOWERING, PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
+from qtrain.export.lint_finding import PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
+from qtrain.export.lint_layout import LAYOUT_RULES
 from qtrain.export.lint_quantizers import QUANTIZER_RULES
 from qtrain.export.lint_streams import (
     INVARIANT,
@@ -22,10 +23,16 @@ from qtrain.export.lint_streams import (
     Rule,
     attributes,
 )
+from qtrain.export.lint_windows import WINDOW_RULES
 
 KNOWN = {*QUANTIZERS, *PRODUCTS, *INVARIANT, *POOLS, "Trunc", "Relu", "BatchNormalization", "TopK", "Pad"}
+KNOWN -= {"Squeeze", "Unsqueeze"}
 KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
 ACTIVATION = "use a brevitas.nn.QuantReLU (unsigned) or a signed QuantIdentity or QuantHardTanh"
+LEFT = {  # the image is subtracted, or divided by
+    "Sub": "write c - x as x * -1.0 + c",
+    "Div": "nothing divides by what comes of the image; multiply and add constants",
+}
 MENDS = {
     "Concat": "add the branches (one shared signed QuantIdentity on both) instead of concatenating them; widen a "
     "shortcut with a 1x1 QuantConv2d instead of channels of zeros",
@@ -34,6 +41,8 @@ MENDS = {
     "ArgMax": "return the logits; the export puts TopK behind them",
     "DequantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     "QuantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), "flatten with nn.Flatten(); an axis that comes or goes has no hardware"),
+    "Neg": "multiply by -1.0 instead",
     **dict.fromkeys(("Shape", "Gather", "Slice"), "flatten with nn.Flatten(), and keep shapes constant"),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),
     **dict.fromkeys(("Sigmoid", "Tanh", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Erf", "HardSwish"), ACTIVATION),
@@ -50,6 +59,8 @@ def operators(net: Network) -> Iterator[Finding]:
             mend = "of two branches FINN takes the sum only (one shared signed QuantIdentity on both)"
         elif kind == "Reshape" and _rearranges(net, node):
             mend = "flatten for a linear layer only; what mixes or splits channels has no hardware"
+        elif kind in ("Sub", "Div") and node.input[0] not in net.streams:
+            mend = LEFT[kind]
         elif kind in KNOWN:
             continue
         else:
@@ -113,46 +124,18 @@ def products(net: Network) -> Iterator[Finding]:
         yield Finding("float-input", "error", net.layer(node), says, PARTITION, mend)
 
 
+def factors(net: Network) -> Iterator[Finding]:
+    """Factors of a Gemm, which FINN writes as constants in double beside tensors in float."""
+    for node in net.running("Gemm"):
+        options = attributes(node)
+        if other := [name for name in ("alpha", "beta") if options.get(name, 1.0) != 1.0]:
+            says = f"Type parameter (T) of Optype (Mul) bound to different types: of a Gemm's {' and '.join(other)}"
+            mend = "multiply the scale of the weights (and the bias) with them, and leave the Gemm without"
+            yield Finding("gemm-factors", "error", net.layer(node), says, TO_FINN, mend)
+
+
 def _depthwise(net: Network, node: NodeProto) -> bool:
     return node.op_type == "Conv" and attributes(node).get("group", 1) == net.shape(node.input[0])[1] > 1
-
-
-def convolutions(net: Network) -> Iterator[Finding]:
-    """Groups, padding and biases."""
-    for node in net.running("Conv"):
-        options, channels, outputs = attributes(node), net.shape(node.input[0])[1], net.shape(node.output[0])[1]
-        groups = options.get("group", 1)
-        if groups != 1 and not groups == channels == outputs:
-            says = "cannot reshape array: of grouped convolutions only depthwise ones are lowered, one filter a channel"
-            mend = "use groups=1, or groups equal to the input channels (depthwise) and a 1x1 convolution behind it"
-            yield Finding("groups", "error", net.layer(node), says, LOWERING, mend)
-        pads = options.get("pads", [0, 0, 0, 0])
-        if pads[: len(pads) // 2] != pads[len(pads) // 2 :]:
-            yield _padding(net, node)
-        if len(node.input) > 2 and net.weight_quantizer(node.input[2]) is not None:
-            says = "cannot reshape array of size 1 into shape (1,C,1,1); official FINN main computes wrong classes"
-            mend = "keep the bias in float (bias_quant None), or bias=False before a BatchNorm: thresholds absorb both"
-            yield Finding("bias-quantizer", "error", net.layer(node), says, TO_FINN, mend)
-    for node in net.running("Pad"):
-        yield _padding(net, node)
-
-
-def _padding(net: Network, node: NodeProto) -> Finding:
-    says = UNMAPPED.format("Pad") + "; its default steps: IndexError"
-    mend = "use an odd kernel and the convolution's own padding, the same on both sides"
-    return Finding("padding", "error", net.layer(node), says, PARTITION, mend)
-
-
-def max_pools(net: Network) -> Iterator[Finding]:
-    """Streaming pools take whole windows."""
-    for node in net.running("MaxPool"):
-        options, sizes = attributes(node), net.shape(node.input[0])[2:]
-        strides = options.get("strides", [1] * len(sizes))
-        if options["kernel_shape"] == strides and any(size % s for size, s in zip(sizes, strides, strict=True)):
-            says = "finn-plus takes it; users report that official FINN wants sizes that the pool divides, and "
-            says += f"{'x'.join(map(str, sizes))} is no multiple of {strides[0]}"
-            mend = "pad the convolution before it (padding=1 for a 3x3 kernel), or pool elsewhere"
-            yield Finding("odd-pool", "warning", net.layer(node), says, "step_convert_to_hw (main, dev)", mend)
 
 
 def additions(net: Network) -> Iterator[Finding]:
@@ -252,8 +235,9 @@ RULES: tuple[Rule, ...] = (
     average_pools,
     truncations,
     products,
-    convolutions,
-    max_pools,
+    factors,
+    *WINDOW_RULES,
+    *LAYOUT_RULES,
     additions,
     averaged,
     flattenings,

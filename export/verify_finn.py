@@ -221,9 +221,14 @@ def check_build(
         stages = read_stages(Path(temporary) / "build")
         if not stages:
             raise ProofError(_refused(build, exported))
-        count = images or _affordable(stages, pixels, budget_s)
-        say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
-        checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
+        try:
+            count = images or _affordable(stages, pixels, budget_s)
+            say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
+            checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
+        except ProofError as error:
+            if build.accepted:
+                raise
+            raise ProofError(_refused(build, exported)) from error  # what it left cannot be executed either
     proof = FinnProof(build, checked, count, len(pixels))
     return proof, _failure(proof, exported)
 

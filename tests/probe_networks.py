@@ -120,6 +120,11 @@ def conv(
     return qnn.QuantConv2d(a, b, kernel, weight_quant=quant, weight_bit_width=bits, **options)
 
 
+def up(channels: int) -> nn.Module:
+    """A transposed convolution that doubles the image's sides."""
+    return qnn.QuantConvTranspose2d(channels, channels, 2, stride=2, bias=False, weight_bit_width=4)
+
+
 def linear(a: int, b: int = 10, bits: int = 4, quant: type = Int8WeightPerTensorFloat, **more: object):
     return qnn.QuantLinear(a, b, weight_quant=quant, weight_bit_width=bits, **{"bias": False, **more})
 
@@ -400,3 +405,17 @@ class Forked(nn.Module):
 
 def cnv(name: str) -> nn.Module:
     return build_model(name, width=0.125)
+
+
+class PooledBranch(nn.Module):
+    """A convolution beside a max-pool with one, behind one activation, added."""
+
+    def __init__(self, act: nn.Module, pool: nn.Module):
+        super().__init__()
+        self.input, self.stem, self.act = identity(8, FixedPointInput), conv(3, 8), act
+        self.left, self.pool, self.right = conv(8, 8), pool, conv(8, 8, 1)
+        self.join, self.last, self.flatten, self.fc = identity(4), relu(), nn.Flatten(), linear(512)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(self.input(2.0 * x - 1.0)))
+        return self.fc(self.flatten(self.last(self.join(self.left(x)) + self.join(self.right(self.pool(x))))))

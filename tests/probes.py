@@ -5,8 +5,6 @@ A probe differs from an accepted base network in one layer, so that its verdict 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import brevitas.nn as qnn
@@ -23,6 +21,8 @@ from brevitas.quant import (
 from torch import nn
 
 from qtrain.models.layers import ScalarNorm
+from tests.layout_probes import CONSTANTS, LAYOUTS, ROUNDINGS, THIN
+from tests.probe_kinds import Probe, ok, refused
 from tests.probe_networks import (
     Affine,
     Branches,
@@ -42,7 +42,6 @@ from tests.probe_networks import (
     average,
     cnv,
     conv,
-    depthwise,
     fixed_point,
     flat,
     hidden,
@@ -57,41 +56,7 @@ from tests.probe_networks import (
     truncated,
     zoo,
 )
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A network and FINN's verdict on it.
-
-    Attributes:
-        name: of the probe.
-        make: builds the untrained module; takes images in [0, 1].
-        accepted: whether finn-plus 1.6.1 with our step list takes the whole network and computes it right.
-        rule: of the finding that lint must report; None where it must report no error and no warning.
-        layer: module path that the finding must name; None for the whole network.
-        also: rules of further findings that the same change brings.
-        mended: the accepted probe that differs from this one by lint's mend.
-        shape: of one image.
-    """
-
-    name: str
-    make: Callable[[], nn.Module]
-    accepted: bool = True
-    rule: str | None = None
-    layer: str | None = None
-    also: tuple[str, ...] = ()
-    mended: str | None = None
-    shape: tuple[int, int, int] = (3, 8, 8)
-
-
-# --- The table -------------------------------------------------------------------------------------------------------
-
-ok = Probe
-
-
-def refused(name: str, make: Callable[[], nn.Module], rule: str, layer: str | None, mended: str, **more) -> Probe:  # type: ignore[no-untyped-def]
-    return Probe(name, make, accepted=False, rule=rule, layer=layer, mended=mended, **more)
-
+from tests.window_probes import CONVOLUTIONS, MAX_POOLS
 
 _CNV = tuple(
     ok(f"cnv_{w}w{a}a", partial(cnv, f"CNV_{w}W{a}A"), shape=(3, 32, 32))
@@ -197,49 +162,12 @@ _ACTIVATIONS = (
     ok("power_of_two", fixed_point),
 )
 
-_CONVOLUTIONS = (
-    ok("bias_float_norm", lambda: net({"conv2": conv(8, 8, bias=True)})),
-    ok("bias_float", lambda: net({"conv2": conv(8, 8, bias=True), "norm2": None})),
-    refused(
-        "bias_int8",
-        lambda: net({"conv2": conv(8, 8, bias=True, bias_quant=Int8BiasPerTensorFloatInternalScaling)}),
-        "bias-quantizer",
-        "conv2",
-        "bias_float_norm",
-    ),
-    ok("stride_2", lambda: net({"conv2": conv(8, 8, stride=2), "pool2": None})),
-    ok("kernel_1", lambda: net({"conv2": conv(8, 8, 1)})),
-    ok("dilation", lambda: net({"conv2": conv(8, 8, dilation=2, padding=2)})),
-    ok("depthwise", depthwise),
-    refused("grouped", lambda: net({"conv2": conv(8, 8, groups=2)}), "groups", "conv2", "base"),
-    refused(
-        "even_kernel_padded",
-        lambda: net({"conv2": conv(8, 8, 2, padding=0)}, after={"pool1": {"pad": nn.ZeroPad2d((0, 1, 0, 1))}}),
-        "padding",
-        "pad",
-        "base",
-    ),
-    ok("dropout", lambda: net(after={"pool2": {"dropout": nn.Dropout(0.2)}})),
-)
-
 _LAST = (
     ok("scalar_norm", lambda: net(after={"fc": {"scalar": ScalarNorm()}})),
     refused("last_bias", lambda: net({"fc": linear(32, bias=True)}), "head", "fc", "base"),
     refused("last_norm", lambda: net(after={"fc": {"last": nn.BatchNorm1d(10)}}), "head", "last", "scalar_norm"),
     refused("last_per_channel", lambda: net({"fc": linear(32, quant=Int8WeightPerChannelFloat)}), "head", "fc", "base"),
     refused("last_softmax", lambda: net(after={"fc": {"softmax": nn.Softmax(1)}}), "head", "softmax", "base"),
-)
-
-_POOLS = (
-    ok("pool_before_quantizer", lambda: net({"act1": nn.MaxPool2d(2), "pool1": relu()})),
-    ok("identity_after_pool", lambda: net(after={"pool1": {"requant": identity()}})),
-    ok(
-        "odd_pool",
-        lambda: net({"conv1": conv(3, 8, padding=0), "fc": linear(8)}),
-        rule="odd-pool",
-        layer="pool2",
-    ),
-    ok("even_pool", lambda: net({"conv1": conv(3, 8, padding=0), "pool2": nn.Identity(), "fc": linear(72)})),
 )
 
 _ZOO = (
@@ -264,18 +192,6 @@ _OTHERS = (
     ok("hidden_bias_int8", lambda: hidden(bias=True, bias_quant=Int8BiasPerTensorFloatInternalScaling)),
     ok("hidden_norm", lambda: hidden(nn.BatchNorm1d(16), bias=False)),
     ok("output_quantizer", lambda: net({"fc": linear(32, output_quant=Int8ActPerTensorFloat)})),
-    ok("even_kernel", lambda: net({"conv2": conv(8, 8, 2, padding=0), "pool2": None, "fc": linear(72)})),
-    ok("patches", lambda: net({"conv1": conv(3, 8, 2, stride=2, padding=0), "pool1": None})),
-    ok("pool_3_2", lambda: net({"pool1": nn.MaxPool2d(3, 2, 1)})),
-    ok("pool_3_2_unpadded", lambda: net({"pool1": nn.MaxPool2d(3, 2), "pool2": nn.MaxPool2d(3, 2), "fc": linear(8)})),
-    ok("pool_3_1", lambda: net({"pool1": nn.MaxPool2d(3, 1, 1), "pool2": nn.MaxPool2d(4)})),
-    refused(
-        "depthwise_multiplier",
-        lambda: net({"conv2": conv(8, 16, groups=8), "norm2": norm(16), "fc": linear(64)}),
-        "groups",
-        "conv2",
-        "depthwise",
-    ),
     refused("relu_1_bit", lambda: net({"act1": relu(1)}), "integer-1-bit", "act1", "sign"),
     refused("identity_1_bit", lambda: net({"act1": identity(1)}), "integer-1-bit", "act1", "sign"),
     refused("relu6", lambda: net({"act1": nn.ReLU6()}), "operator", "act1", "base"),
@@ -308,8 +224,6 @@ _OTHERS = (
         ),
     ),
     ok("sign_kernel_1", lambda: net({"act1": identity(1, SignedBinaryActPerTensorConst), "conv2": conv(8, 8, 1)})),
-    ok("asymmetric_kernel", lambda: net({"conv2": conv(8, 8, (3, 1), padding=(1, 0))})),
-    ok("asymmetric_stride", lambda: net({"conv2": conv(8, 8, stride=(2, 1)), "pool2": None, "fc": linear(64)})),
     ok("quant_tensors", lambda: tensors()),
     ok("global_average_function", lambda: Functional("average")),
     refused("mean", lambda: Functional("mean"), "operator", "ReduceMean", "global_average_function"),
@@ -377,10 +291,14 @@ _ALL = (
     *_WEIGHTS,
     *_INPUTS,
     *_ACTIVATIONS,
-    *_CONVOLUTIONS,
+    *CONVOLUTIONS,
     *_LAST,
-    *_POOLS,
+    *MAX_POOLS,
     *_ZOO,
     *_OTHERS,
+    *LAYOUTS,
+    *CONSTANTS,
+    *ROUNDINGS,
+    *THIN,
 )
 PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}

@@ -1,7 +1,9 @@
 """Random small networks out of the zoo's building blocks, about half of them with something that FINN may refuse.
 
-`random_network(seed)` draws one; the same seed draws the same. What lint says of it and what the real compiler says
-must be the same: `tests/test_lint_random.py` tries a few, `benchmarks/lint_oracle.py` many.
+`random_network(seed)` draws one; the same seed draws the same. Seeds from ``REPORTS`` on draw from the blocks of public
+reports as well (``tests/random_blocks.py``), and other heads; those below are the recorded ones from before. What lint
+says of a network and what the real compiler says must be the same: `tests/test_lint_random.py` tries a few,
+`benchmarks/lint_oracle.py` many.
 """
 
 import random
@@ -20,8 +22,10 @@ from qtrain.models.names import NetworkName
 from qtrain.models.quantizers import Scales
 from qtrain.models.resnet import Block
 from qtrain.models.wide_resnet import PaperUnit, Unit
+from tests.random_blocks import BLOCKS, Function
 
 CLASSES, CHANNELS, SIZE = 10, 8, 8
+REPORTS = 1000
 SHAPE = (3, SIZE, SIZE)
 Part = tuple[str, nn.Module]
 
@@ -112,9 +116,9 @@ BAD: dict[str, Callable[[Layers, str], nn.Module]] = {
 }
 
 
-def _head(draw: random.Random, layers: Layers, size: int) -> tuple[str, list[Part]]:
+def _head(draw: random.Random, layers: Layers, pixels: int) -> tuple[str, list[Part]]:
     pooled = draw.random() < 0.6
-    features = CHANNELS if pooled else CHANNELS * size * size
+    features = CHANNELS if pooled else CHANNELS * pixels
     parts: list[Part] = [("pool", nn.AdaptiveAvgPool2d(1))] if pooled else []
     parts.append(("flatten", nn.Flatten()))
     words = ["average" if pooled else "flatten"]
@@ -138,6 +142,83 @@ def _head(draw: random.Random, layers: Layers, size: int) -> tuple[str, list[Par
     return ", ".join([*words, kind]), parts
 
 
+def _add_blocks(draw: random.Random, layers: Layers, parts: list[Part]) -> list[str]:
+    """One to three blocks that FINN takes, now and then one more that it does not take."""
+    names = draw.choices(list(GOOD), k=draw.randint(1, 3))
+    if draw.random() < 0.4:
+        names.insert(draw.randint(0, len(names)), draw.choice(list(BAD)))
+    for i, name in enumerate(names, 1):
+        parts.append((f"part{i}", (GOOD | BAD)[name](layers, f"part{i}")))
+    return names
+
+
+def _add_reported(draw: random.Random, layers: Layers, parts: list[Part]) -> list[str]:
+    """One to three blocks of all kinds that fit the image; one that does not fit is drawn anew."""
+    names: list[str] = []
+    wanted = draw.randint(1, 3)
+    while len(names) < wanted:
+        path = f"part{len(names) + 1}"
+        if draw.random() < 0.35:
+            words = draw.choice(list(GOOD))
+            block = GOOD[words](layers, path)
+        else:
+            words, block = draw.choice(BLOCKS)(layers, path, draw)
+        try:
+            _run(nn.Sequential(*(module for _, module in parts), block))
+        except RuntimeError:  # its windows are larger than what is left of the image
+            continue
+        parts.append((path, block))
+        names.append(words)
+    return names
+
+
+@torch.no_grad()
+def _run(body: nn.Module) -> Tensor:
+    return body.eval()(torch.zeros(2, *SHAPE))
+
+
+class Heads(nn.Module):
+    """Two last layers, added, side by side, or each an output of its own."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, how: str):
+        super().__init__()
+        self.first, self.second, self.how = first, second, how
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits [N, 10], [N, 20], or twice [N, 10]."""
+        first, second = self.first(x), self.second(x)
+        if self.how == "two outputs":
+            return first, second
+        return torch.cat([first, second], 1) if self.how == "side by side" else first + second
+
+
+def _reported_head(draw: random.Random, layers: Layers, size: tuple[int, ...]) -> tuple[str, list[Part]]:
+    """A head as others write it; half of them as the zoo does."""
+    pixels = size[0] * size[1]
+    if draw.random() < 0.5:
+        return _head(draw, layers, pixels)
+    flat = nn.Flatten()
+    pools: dict[str, tuple[nn.Module, int]] = {
+        "average": (nn.AdaptiveAvgPool2d(1), CHANNELS),
+        "average by its size": (nn.AvgPool2d(tuple(size)), CHANNELS),
+        "mean": (Function(lambda x: x.mean((2, 3), keepdim=True)), CHANNELS),
+        "largest": (nn.AdaptiveMaxPool2d(1), CHANNELS),
+        "all pixels": (nn.Identity(), CHANNELS * pixels),
+        "channels last": (Function(lambda x: x.permute(0, 2, 3, 1)), CHANNELS * pixels),
+        "columns first": (Function(lambda x: x.transpose(2, 3)), CHANNELS * pixels),
+    }
+    pool = draw.choice([*pools, "average", "average", "all pixels"])
+    module, features = pools[pool]
+    how = draw.choice(["one"] * 5 + ["added", "side by side", "two outputs"])
+    last: nn.Module = layers.linear("fc", features, CLASSES, role="last")
+    if how != "one":
+        last = Heads(last, layers.linear("fc2", features, CLASSES, role="last"), how)
+    parts: list[Part] = [("pool", module), ("flatten", flat)]
+    if draw.random() < 0.3:
+        parts.append(("dropout", nn.Dropout(0.2)))
+    return f"{pool}, {how}", [*parts, ("fc", last)]
+
+
 def random_network(seed: int) -> RandomNetwork:
     """Draw a network of one to three blocks with its input and its head."""
     draw = random.Random(seed)
@@ -149,15 +230,9 @@ def random_network(seed: int) -> RandomNetwork:
     parts: list[Part] = [("input", layers.input())] if source == "fixed point" else []
     stem = layers.conv("stem.conv", 3, CHANNELS, 3, padding=1, role="first")
     parts.append(("stem", nn.Sequential(stem, nn.BatchNorm2d(CHANNELS), layers.relu("stem.act"))))
-    names = draw.choices(list(GOOD), k=draw.randint(1, 3))
-    if draw.random() < 0.4:
-        names.insert(draw.randint(0, len(names)), draw.choice(list(BAD)))
-    for i, name in enumerate(names, 1):
-        parts.append((f"part{i}", (GOOD | BAD)[name](layers, f"part{i}")))
-    body = nn.Sequential(*(module for _, module in parts))
-    with torch.no_grad():
-        size = body.eval()(torch.zeros(2, *SHAPE)).shape[-1]
-    head, ending = _head(draw, layers, size)
+    names = _add_reported(draw, layers, parts) if seed >= REPORTS else _add_blocks(draw, layers, parts)
+    size = _run(nn.Sequential(*(module for _, module in parts))).shape[2:]
+    head, ending = _reported_head(draw, layers, size) if seed >= REPORTS else _head(draw, layers, size[0] * size[1])
     model = Chain()
     model.raw = source == "raw pixels"
     for name, module in [*parts, *ending]:

@@ -474,7 +474,7 @@ def test_int_quant_is_linted_as_quant() -> None:
     before = lint_graph(graph)
     for node in graph.graph.node:
         node.op_type = "IntQuant" if node.op_type == "Quant" else node.op_type
-    assert lint_graph(graph) == before
+    assert tuple(finding for finding in lint_graph(graph) if finding.rule != "renamed") == before
     assert not [finding for finding in before if finding.severity == "error"]
 
 
