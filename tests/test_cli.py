@@ -148,7 +148,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
         ["undecided must be ok or fail, but got 'maybe'"],
     ),
     ("nothing to compare with", [*COMPARE, "--schedulers", "aslr"], ["aslr and at least one other, each once"]),
-    ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], ["aslr and at least one other, each once"]),
+    ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], ["aslr_decay and at least one other, each once"]),
     ("twice the same", [*COMPARE, "--schedulers", "aslr,aslr"], ["aslr and at least one other, each once"]),
     ("unknown in a list", [*COMPARE, "--schedulers", "aslr,step"], ["one of aslr, aslr_decay", "'step'"]),
     ("unknown board to come", [*COMPARE, "--board", "foo"], ["unknown board 'foo'"]),
@@ -274,8 +274,8 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(here: Path, cli: Ca
 def test_training_prints_the_result_and_where_it_is(here: Path, cli: Callable) -> None:
     outcome = cli(*TRAIN, "--seed", "3")
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out.splitlines()[-1].startswith("runs/CNV_1W1A-digits-aslr-seed3: test accuracy ")
-    again = cli("train", "--resume", "runs/CNV_1W1A-digits-aslr-seed3")
+    assert outcome.out.splitlines()[-1].startswith("runs/CNV_1W1A-digits-aslr_decay-seed3: test accuracy ")
+    again = cli("train", "--resume", "runs/CNV_1W1A-digits-aslr_decay-seed3")
     assert (again.status, again.out) == (0, outcome.out.splitlines()[-1] + "\n")
 
 

@@ -105,6 +105,7 @@ def test_table_and_plot_show_every_width_and_what_tuning_cost(finished: Path) ->
 
 def test_the_command_reads_a_finished_experiment_and_its_report_again(cli: Callable[..., Any], finished: Path) -> None:
     command = (*compare("--optimizer", "adam", "--lr", 0.02, "--milestones", "[0.5,0.75,0.9]"), "--tolerance", 100)
+    command += ("--schedulers", "aslr")
     done = cli(*command, "--out", finished)
     assert done.status == 0, done.err  # one seed
     assert "| bits |" in done.out

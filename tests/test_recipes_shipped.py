@@ -59,7 +59,7 @@ def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: P
 @RECIPES
 def test_aslr_on_a_shipped_recipe_changes_the_schedule_and_nothing_else(path: Path, few_digits: DataSet) -> None:
     shipped = load_recipe(path)
-    assert shipped.scheduler == "aslr"
+    assert shipped.scheduler == "aslr_decay"
     ours, theirs = shipped, shipped.replace(scheduler=shipped.baseline)
     methods = [make_method(narrow(recipe), recipe, 10) for recipe in (ours, theirs)]
     aslr, baseline = (method.optimizer for method in methods)

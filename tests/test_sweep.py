@@ -283,7 +283,7 @@ def _stopped(out: Path, what: SweepPlan, after: int = 0) -> Path:
         (["TFC", "--weight-bits=1", "--train-size=99999"], "99999"),
         (["TFC", "--weight-bits=1", "--device=cuda:99"], "cuda:99"),
         (["TFC", "--weight-bits=1", "--lr=auto", "--scheduler=armijo"], "would not read the rate"),
-        (["TFC", "--weight-bits=1", "--scheduler-options={patience: 5}"], "aslr has no option patience"),
+        (["TFC", "--weight-bits=1", "--scheduler-options={patience: 5}"], "aslr_decay has no option patience"),
         (["TFC", "--weight-bits=1", "--lr=auto", "--scheduler-options={tie: 5}"], "tie must be"),
         (["TFC", "--weight-bits=1", "--out=mine"], "mine holds other things"),
         (["--resume=nowhere"], "is no sweep"),

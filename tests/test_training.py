@@ -34,7 +34,7 @@ def epochs_of(folder: Path) -> list[dict]:
 def long_run(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> tuple[Path, Result]:
     """A run of 8 epochs with ASLR."""
     out = tmp_path_factory.mktemp("long") / "run"
-    return out, train_recipe(tiny(epochs=8, train_size=100, lr=0.05), out)
+    return out, train_recipe(tiny(epochs=8, train_size=100, lr=0.05, scheduler="aslr"), out)
 
 
 @pytest.mark.parametrize(("optimizer", "loss"), [("sgd", "squared_hinge"), ("adam", "cross_entropy")])

@@ -58,7 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(seeds: int, *words: str) -> list[str]:
-    return ["compare", "--config=mine.yaml", "--out=cmp", f"--seeds={seeds}", *words]
+    return ["compare", "--config=mine.yaml", "--out=cmp", f"--seeds={seeds}", "--schedulers=aslr,multistep", *words]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -98,7 +98,7 @@ def test_on_a_terminal_undecided_has_no_colour(
     monkeypatch.delenv("NO_COLOR", raising=False)
     differences, answer, *_ = CASES[case]
     write(here / "cmp", accuracies(differences))
-    compare(RECIPE, here / "cmp", seeds=len(differences))
+    compare(RECIPE, here / "cmp", schedulers=("aslr", "multistep"), seeds=len(differences))
     print_comparison(here / "cmp")
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.findall("\x1b\\[[\\d;]*m", last) == [STYLE[answer], "\x1b[0m"]
@@ -128,7 +128,8 @@ def test_of_a_grid_the_worst_network_decides(
     says: str,
 ) -> None:
     write_grid(here / "cmp", dict(zip(NETWORKS, (one, two), strict=True)))
-    compare_grid([RECIPE.replace(network=network) for network in NETWORKS], here / "cmp", seeds=len(one))
+    recipes = [RECIPE.replace(network=network) for network in NETWORKS]
+    compare_grid(recipes, here / "cmp", seeds=len(one), schedulers=("aslr", "multistep"))
     print_grid(here / "cmp")
     *before, last = capsys.readouterr().out.splitlines()
     assert last.startswith(says)
@@ -167,7 +168,7 @@ def no_retuning_folder(out: Path, by_network: dict[str, list[float | None]]) -> 
                 cell = recipe.replace(scheduler=name, lr=lr, seed=seed)
                 write_cell(cell, _folder(out, cell), found[name][seed])
     words = ["--bits=1,2", "--lr-from=2", "--lr=0.02", "--grid=0.05,0.01", f"--seeds={count}"]
-    return ["compare", "--config=mine.yaml", "CNV", *words, f"--out={out.name}"]
+    return ["compare", "--config=mine.yaml", "CNV", "--schedulers=aslr", *words, f"--out={out.name}"]
 
 
 @pytest.mark.parametrize(

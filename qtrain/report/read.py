@@ -12,6 +12,7 @@ from qtrain.report.statistics import ASLR, Difference, default_judged, paired_di
 from qtrain.report.verdict import Answer, Verdict, judge, worst
 
 FORMAT = 1
+EXPORT_FORMATS = (1, 2)  # of an export's manifest, which differ in nothing that is shown
 COMPARISON, RECORDS, FINN, MANIFEST, MODEL = "comparison.json", "records.jsonl", "finn", "manifest.json", "model.onnx"
 _PROOF = (
     *("images", "equal", "accuracy_torch", "accuracy_graph"),
@@ -264,8 +265,9 @@ def _read_export(folder: Path) -> Export | None:
         return None
     path = folder / MANIFEST
     manifest = parse_json(read_text(path, "qtrain export"), path)
-    if (found := manifest.values.get("format")) != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; export the run again")
+    if (found := manifest.values.get("format")) not in EXPORT_FORMATS:
+        read = " and ".join(map(str, EXPORT_FORMATS))
+        raise UserError(f"{path} has format {found!r}, this qtrain reads {read}; export the run again")
     proof = manifest.object("proof")
     for key in _PROOF:
         proof.number(key)
