@@ -17,7 +17,7 @@ from qtrain.errors import UserError
 Optimizer = Literal["sgd", "nag", "adam"]
 # fmt: off
 Scheduler = Literal[
-    "aslr", "aslr_decay", "aslr_smooth", "aslr_average",
+    "aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average",
     "multistep", "cosine", "cosine_restarts", "constant", "wsd", "onecycle", "plateau",
     "l4mom", "l4adam", "armijo",
     "schedulefree", "prodigy", "dadaptation", "dog", "transition",

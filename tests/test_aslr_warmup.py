@@ -125,7 +125,7 @@ def network():
     return nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-@pytest.mark.parametrize("kind", ["aslr", "aslr_decay", "aslr_smooth", "aslr_average"])
+@pytest.mark.parametrize("kind", ["aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average"])
 def test_the_loops_warm_up_is_the_plain_one(tiny, kind):
     recipe = tiny(scheduler=kind, optimizer="sgd", epochs=10, lr=0.1, seed=5, scheduler_options={"warmup_steps": 5})
     loops, own = network(), network()

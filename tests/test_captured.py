@@ -461,8 +461,8 @@ def test_quantizers_collect_their_statistics_before_the_capture() -> None:
     assert differences(captured, ordinary) == []
 
 
-SCHEDULERS = ["aslr", "aslr_decay", "aslr_smooth", "aslr_average", "multistep", "cosine", "cosine_restarts"]
-SCHEDULERS += ["constant", "wsd", "onecycle", "plateau"]
+SCHEDULERS = ["aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average", "multistep", "cosine"]
+SCHEDULERS += ["cosine_restarts", "constant", "wsd", "onecycle", "plateau"]
 OPTIMIZERS = ["sgd", "nag", "adam"]
 
 

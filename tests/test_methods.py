@@ -1,6 +1,7 @@
 """What each scheduler's name does in the training loop, beyond what its own tests say."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,6 +69,21 @@ def test_aslr_decay_is_aslr_until_its_end_and_then_goes_to_zero(
 
 
 @pytest.mark.filterwarnings("ignore:no step of ASLR's optimizer:UserWarning")  # errors alone are fed
+@pytest.mark.parametrize("snap", [False, True])
+def test_aslr_capped_never_rises_above_its_first_rate(net: nn.Module, tiny: Callable[..., Recipe], snap: bool) -> None:
+    recipe = tiny(scheduler="aslr_capped", lr=0.24, scheduler_options={"snap": snap, "min_lr": 0.01}, epochs=100)
+    method = make_method(net, recipe, 3)
+    centres = []
+    for error in (0.5, *[0.6] * 40):
+        method.before_step(1.0)
+        method.validated(error)
+        centres.append(method.rate())
+    first = 0.2 if snap else 0.24
+    assert max(centres) == centres[0] == first
+    assert min(centres) < first
+    assert any(later > before for before, later in pairwise(centres))  # below it, it rises as ASLR does
+
+
 def test_aslr_smooth_moves_by_the_mean_of_the_last_errors(net: nn.Module, tiny: Callable[..., Recipe]) -> None:
     method = make_method(net, tiny(scheduler="aslr_smooth", scheduler_options={"window": 2}, lr=0.1), 3)
     rates = []

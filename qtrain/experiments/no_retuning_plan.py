@@ -10,7 +10,7 @@ from qtrain.models import check_network, parse_name
 from qtrain.recipe import Recipe
 
 GRID = (0.1, 0.03, 0.01, 0.003)
-ASLR = ("aslr", "aslr_decay", "aslr_smooth", "aslr_average")
+ASLR = ("aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average")
 
 
 @dataclass(frozen=True)

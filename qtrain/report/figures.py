@@ -17,6 +17,7 @@ from qtrain.report.read import ASLR, ComparisonData, Epoch, Run
 # hues in other shades. Dashes tell them apart in a black and white print too.
 COLOURS = {
     **{ASLR: "#0072B2", "aslr_decay": "#3F51B5", "aslr_smooth": "#56B4E9", "aslr_average": "#00A3A3"},
+    "aslr_capped": "#1B2A6B",
     **{"multistep": "#D55E00", "cosine": "#009E73", "constant": "#CC79A7", "cosine_restarts": "#66A61E"},
     **{"wsd": "#8C564B", "onecycle": "#B8860B", "plateau": "#E377C2"},
     **{"l4mom": "#E69F00", "l4adam": "#C49C00", "armijo": "#7B3294"},
@@ -27,7 +28,7 @@ UNKNOWN_COLOUR = "#555555"
 _DASHED, _DASHDOT, _DOTTED = "--", "-.", ":"
 _LONG, _SHORT = (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1))
 DASHES: dict[str, Any] = {
-    **{ASLR: "-", "aslr_decay": _LONG, "aslr_smooth": _SHORT, "aslr_average": _DASHDOT},
+    **{ASLR: "-", "aslr_decay": _LONG, "aslr_capped": _DOTTED, "aslr_smooth": _SHORT, "aslr_average": _DASHDOT},
     **{"multistep": _DASHED, "cosine": _DASHDOT, "constant": _DOTTED, "cosine_restarts": _SHORT},
     **{"wsd": _LONG, "onecycle": _DASHED, "plateau": _DASHDOT},
     **{"l4mom": _DASHED, "l4adam": _DOTTED, "armijo": _SHORT},

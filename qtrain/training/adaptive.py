@@ -1,10 +1,12 @@
-"""ASLR in the training loop, and three options that leave its one number the only one to choose.
+"""ASLR in the training loop, and four options that leave its one number the only one to choose.
 
 ASLR has no final decay, judges noisy validation errors one by one, and keeps the last weights of a rate that may be
 high. Each option mends one of these; none is the paper's, so each has a name of its own:
 
 - ``aslr_decay``: in the last fifth of the epochs the draws are scaled down to 0 on a line and the search rests,
   as in warm-up/stable/decay schedules (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024, arXiv 2405.18392);
+- ``aslr_capped``: ``aslr_decay`` whose centre never rises above its first rate: after an epoch that is no better ASLR's
+  first move is up, and what a rate too high does to a quantized network's weights, a lower one is slow to undo;
 - ``aslr_smooth``: the search sees the mean of the last three validation errors;
 - ``aslr_average``: the weights that are judged are the mean over the last fifth of the steps (tail averaging,
   Izmailov et al. 2018, arXiv 1803.05407), with BatchNorm's statistics estimated anew.
@@ -90,6 +92,20 @@ class Decaying(Adaptive):
         super().load_state_dict(state)
         self.aslr.scale = state["scale"]
         self.aslr.last_draws = list(state["last"])
+
+
+class Capped(Decaying):
+    """``aslr_decay`` whose centre never rises above its first rate, so that its first move is down.
+
+    Args:
+        optimizer: as ``Method``'s.
+        decay: as ``Decaying``'s.
+        options: further ones of ``Adaptive``.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, decay: float = 0.2, **options: Any):
+        super().__init__(optimizer, decay=decay, **options)
+        self.aslr.bounds = (self.aslr.bounds[0], self.aslr.search.lr)
 
 
 class Smoothed(Adaptive):

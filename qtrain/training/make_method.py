@@ -18,7 +18,7 @@ from qtrain.recipe import Recipe
 from qtrain.schedulers import ASLR, layer_groups
 from qtrain.schedulers.schedules import constant, cosine, cosine_restarts, multistep, one_cycle, wsd
 from qtrain.schedulers.transition import TransitionRate, transition_groups
-from qtrain.training.adaptive import Adaptive, Averaging, Decaying, Smoothed
+from qtrain.training.adaptive import Adaptive, Averaging, Capped, Decaying, Smoothed
 from qtrain.training.methods import DecayingLineSearch, LineSearch, Method, Packaged, Plateau, Scheduled, Transition
 
 
@@ -148,6 +148,7 @@ _PLATEAU: dict[str, Any] = {"factor": 0.1, "patience": 10}  # torch's own
 _KINDS = {
     "aslr": _adaptive(Adaptive),
     "aslr_decay": _adaptive(Decaying),
+    "aslr_capped": _adaptive(Capped),
     "aslr_smooth": _adaptive(Smoothed),
     "aslr_average": _adaptive(Averaging),
     "multistep": _Kind(_multistep, {}),
