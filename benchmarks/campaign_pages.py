@@ -14,6 +14,7 @@ from benchmarks.campaign_plan import (
     BITS,
     CHOICE,
     CHOICE_SEEDS,
+    FIND_RATES,
     FULL,
     GRID,
     HOME,
@@ -31,8 +32,7 @@ from qtrain.report.statistics import Difference, epochs_to_reach, paired_differe
 
 FOLDER = RESULTS / "campaign"
 SENSITIVITY_PLOT, BITS_PLOT = "sensitivity.png", "bits.png"
-FINDS_RATE = "aslr_decay"  # trained from the range test's rate too
-SENSITIVE = ("aslr_decay", "wsd", "multistep", "aslr")
+SENSITIVE = ("aslr_decay", "aslr_capped", "wsd", "multistep", "aslr")
 MISSING = "missing"
 CLOSE = 1.0  # points from the best in which a rate counts as good
 Found = Mapping[str, list[dict[str, Any]]]
@@ -111,21 +111,22 @@ def sensitivity_table(found: Found) -> str:
         for scheduler in SENSITIVE:
             cells = {lr: test_accuracies(found, sensitivity_runs(scheduler, bits, lr)) for lr in RATES}
             means = {lr: statistics.mean(cell.values()) for lr, cell in cells.items() if cell}
-            found_there = found_rates(found, bits) if scheduler == FINDS_RATE else ""
+            found_there = found_rates(found, scheduler, bits) if scheduler in FIND_RATES else ""
             rows.append([str(bits), scheduler, *map(mean_text, cells.values()), span(means), found_there])
     head = ["bits", "scheduler", *(f"lr0 {lr:g}" for lr in RATES), f"within {CLOSE:g} point of its best", "lr0 auto"]
     return table(head, rows)
 
 
-def auto_runs(bits: int) -> list[Run]:
+def auto_runs(scheduler: str, bits: int) -> list[Run]:
     """The runs whose first rate the range test found, one a seed."""
-    return [Run(SENSITIVITY, FINDS_RATE, bits, AUTO, seed) for seed in SEEDS]
+    return [Run(SENSITIVITY, scheduler, bits, AUTO, seed) for seed in SEEDS]
 
 
-def found_rates(found: Found, bits: int) -> str:
+def found_rates(found: Found, scheduler: str, bits: int) -> str:
     """``48.12 ± 0.60 from 0.05, 0.06, 0.05``: test accuracy of those runs and the rates, a seed each."""
-    ended = [found[run.name] for run in auto_runs(bits) if run.name in found]
-    text = mean_text(test_accuracies(found, auto_runs(bits)))
+    runs = auto_runs(scheduler, bits)
+    ended = [found[run.name] for run in runs if run.name in found]
+    text = mean_text(test_accuracies(found, runs))
     return text + (" from " + ", ".join(f"{records[0]['recipe']['lr']:g}" for records in ended) if ended else "")
 
 
@@ -133,7 +134,8 @@ def choice_table(found: Found) -> str:
     """What the first rate's choice was made on: seeds that nothing is judged on."""
     rows = []
     for bits in (1, HOME):
-        for scheduler, lr in ((FINDS_RATE, AUTO), (FINDS_RATE, BEST_RATE), ("wsd", BEST_RATE)):
+        pairs = [(scheduler, lr) for scheduler in FIND_RATES for lr in (AUTO, BEST_RATE)]
+        for scheduler, lr in (*pairs, ("wsd", BEST_RATE)):
             runs = [Run(CHOICE, scheduler, bits, lr, seed) for seed in CHOICE_SEEDS]
             rows.append([str(bits), f"{scheduler}, lr {lr}", mean_text(test_accuracies(found, runs))])
     return table(["bits", "scheduler", f"test accuracy, seeds {', '.join(map(str, CHOICE_SEEDS))}"], rows)
@@ -147,9 +149,10 @@ def sensitivity_figure(found: Found) -> Figure:
         for scheduler in SENSITIVE:
             points = {lr: test_accuracies(found, sensitivity_runs(scheduler, bits, lr)) for lr in RATES}
             _draw_points(axes, scheduler, {lr: list(cell.values()) for lr, cell in points.items() if cell})
-        if values := test_accuracies(found, auto_runs(bits)).values():
-            level = statistics.mean(values)
-            axes.axhline(level, color=scheduler_colour(FINDS_RATE), ls=":", lw=1.5, label=f"{FINDS_RATE}, lr auto")
+        for scheduler in FIND_RATES:
+            if values := test_accuracies(found, auto_runs(scheduler, bits)).values():
+                level, colour = statistics.mean(values), scheduler_colour(scheduler)
+                axes.axhline(level, color=colour, ls=":", lw=1.5, label=f"{scheduler}, lr auto")
         axes.set_xscale("log")
         axes.set_xticks(RATES, [f"{lr:g}" for lr in RATES], minor=False)
         axes.set_xlabel("first learning rate")
@@ -219,7 +222,7 @@ def bits_figure(found: Found) -> Figure:
             theirs = test_accuracies(found, full_runs(found, TUNED, bits))
             gap = difference(test_accuracies(found, full_runs(found, row, bits)), theirs)
             if gap is not None:
-                _draw_gap(axes, place + 0.12 * (i - 1.5), gap, row, label=row.title if place == 0 else None)
+                _draw_gap(axes, place + 0.12 * (i - 2), gap, row, label=row.title if place == 0 else None)
     axes.set_xticks(range(len(BITS)), [str(bits) for bits in BITS])
     axes.set_xlabel("bits of weights and activations")
     axes.legend(frameon=False, fontsize=8)

@@ -19,7 +19,13 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 BEST_RATE = 0.03  # of RATES, for aslr_decay and for wsd, at 1 and at 8 bits: what seed 0 showed
 GRID = (0.1, 0.05, 0.02, 0.01)  # of equals the first wins
 AUTO = "auto"
-ONE_RATE = ("aslr", "aslr_decay", "wsd")  # at ASLR's rate; wsd is what the search itself is measured against
+ONE_RATE = (
+    "aslr",
+    "aslr_decay",
+    "aslr_capped",
+    "wsd",
+)  # at ASLR's rate; wsd is what the search itself is measured against
+FIND_RATES = ("aslr_decay", "aslr_capped")  # trained from the range test's rate too
 RIVALS = ("cosine", "schedulefree", "aslr_average")
 
 COMMON: dict[str, Any] = {
@@ -81,9 +87,9 @@ def plan(found: Found) -> Iterator[Run]:
     """Yield every run that can be named so far, the most telling first; some of them twice."""
     for seed in SEEDS:
         for bits in (1, HOME):
-            for scheduler in ("aslr_decay", "wsd", "multistep", "aslr"):
+            for scheduler in ("aslr_decay", "wsd", "multistep", "aslr", "aslr_capped"):
                 yield from (Run(SENSITIVITY, scheduler, bits, lr, seed) for lr in RATES)
-            yield Run(SENSITIVITY, "aslr_decay", bits, AUTO, seed)
+            yield from (Run(SENSITIVITY, scheduler, bits, AUTO, seed) for scheduler in FIND_RATES)
         if seed == SEEDS[0]:
             yield from _choice()
     yield RANGE_TEST
@@ -104,8 +110,8 @@ def _choice() -> Iterator[Run]:
     """Yield what says whether a start that the range test finds is as good as the best of ``RATES``."""
     for seed in CHOICE_SEEDS:
         for bits in (1, HOME):
-            yield Run(CHOICE, "aslr_decay", bits, AUTO, seed)
-            yield from (Run(CHOICE, scheduler, bits, BEST_RATE, seed) for scheduler in ("aslr_decay", "wsd"))
+            yield from (Run(CHOICE, scheduler, bits, AUTO, seed) for scheduler in FIND_RATES)
+            yield from (Run(CHOICE, scheduler, bits, BEST_RATE, seed) for scheduler in (*FIND_RATES, "wsd"))
 
 
 def _at_one_rate(
