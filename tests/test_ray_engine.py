@@ -23,7 +23,8 @@ from qtrain.training.records import read_records
 from tests.ray_tasks import Failing
 
 ROOT = Path(__file__).parents[1]
-CLOCK = {"seconds", "images_per_second", "date"}
+# Beside times, how often a run was cut.
+CLOCK = {"seconds", "images_per_second", "date", "resumed"}
 EPOCHS = 6
 
 

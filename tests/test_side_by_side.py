@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow  # processes that import torch
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("CNV_1W1A", "CNV_2W2A")
-TIMES = ("seconds", "images_per_second", "date", "threads", "commit")
+TIMES = ("seconds", "images_per_second", "date", "threads", "commit", "resumed")
 COMMAND = ("compare", "--config=mine.yaml", "--seeds=1", "--tolerance=100", "--out=cmp")
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom qtrain.cli import main; main()"
 
@@ -156,7 +156,7 @@ def test_an_interrupted_command_goes_on_to_the_results_of_an_undisturbed_one(
     monkeypatch.chdir(tmp_path)
     recipe = tiny(epochs=25, train_size=20, validation_size=20)
     Path("mine.yaml").write_text(dump_recipe(recipe))
-    runs = [Path("cmp") / f"{scheduler}-seed0" for scheduler in ("aslr", "multistep")]
+    runs = [Path("cmp") / f"{scheduler}-seed0" for scheduler in ("aslr_decay", "multistep")]
     process = start((*COMMAND, "--jobs=2"), tmp_path)
     wait_for(process, lambda: all(lines(run) >= 2 for run in runs))
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal: parent and workers
