@@ -143,12 +143,15 @@ def test_the_compiler_says_the_same_of_a_cleaned_one(finn_plus: str, tmp_path: P
     assert {"ElementwiseMul_hls", "ElementwiseAdd_hls"} <= {node.op_type for node in graph.node}  # the notes' floats
 
 
+OUTPUT = "the network [output]"  # they give images
+
+
 @pytest.mark.parametrize(
     ("file", "found"),
     [
-        ("eltwise_chanlast_testcase", ["Conv_0 [float-weights]", "Relu_0 [float-activation]"]),
-        ("bsd300x3-espcn/subpixel/quant_model", ["DepthToSpace_42 [operator]", "Conv_5 [float-input]"]),
-        ("bsd300x3-espcn/nn_resize/quant_model", ["Resize_42 [operator]"]),
+        ("eltwise_chanlast_testcase", [OUTPUT, "Conv_0 [float-weights]", "Relu_0 [float-activation]"]),
+        ("bsd300x3-espcn/subpixel/quant_model", [OUTPUT, "DepthToSpace_42 [operator]", "Conv_5 [float-input]"]),
+        ("bsd300x3-espcn/nn_resize/quant_model", [OUTPUT, "Resize_42 [operator]"]),
         ("floatquant_exec/qonnx_act_weight_fp8", ["input_quant [operator]", "Gemm [float-weights]", "Gemm [head]"]),
         ("bsd300x3-espcn/subpixel/float_model", ["the network [not-quantized]"]),
         ("mnist-conv/model", ["the network [not-quantized]"]),

@@ -84,6 +84,7 @@ def test_aslr_capped_never_rises_above_its_first_rate(net: nn.Module, tiny: Call
     assert any(later > before for before, later in pairwise(centres))  # below it, it rises as ASLR does
 
 
+@pytest.mark.filterwarnings("ignore:no step of ASLR's optimizer:UserWarning")
 def test_aslr_smooth_moves_by_the_mean_of_the_last_errors(net: nn.Module, tiny: Callable[..., Recipe]) -> None:
     method = make_method(net, tiny(scheduler="aslr_smooth", scheduler_options={"window": 2}, lr=0.1), 3)
     rates = []
