@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import onnxruntime
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
@@ -22,6 +23,7 @@ from qtrain.export.vacuous import caveats, check_answers
 TOLERANCE = 1e-5
 # As many of the first images as fit the time run in qonnx's own executor, which takes long for one of a deep network.
 QONNX_IMAGES, QONNX_SECONDS = 8, 60.0
+_ERRORS = 3  # onnxruntime's severities: 2 is a warning
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def run_qonnx(model: ModelWrapper, pixels: Tensor, seconds: float = math.inf) ->
         pixels: [N, C, H, W], 0 to 255.
         seconds: after which no further image is begun, but two at least.
     """
+    onnxruntime.set_default_logger_severity(_ERRORS)  # its warnings about old operators are none of the user's
     inp, out = model.graph.input[0].name, model.graph.output[0].name
     classes: list[int] = []
     last = time.monotonic() + seconds
