@@ -7,11 +7,12 @@ anything is allocated.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from qtrain.errors import UserError
 from qtrain.export.windows import LARGEST_TENSOR
@@ -32,6 +33,9 @@ _GROWING = frozenset(
         "RandomUniform",
     )
 )
+MOST_BITS = 64
+_WIDTHS = {"Quant": (3,), "IntQuant": (3,), "Trunc": (3, 4)}  # inputs that are bit widths
+_DATA_TYPE = re.compile(r"(?:U?INT|FIXED<|SCALEDINT<)(\d+)")
 _CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 _SAME_SHAPE = frozenset(("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold"))
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -64,8 +68,31 @@ def check_graph(model: ModelProto, path: Path) -> None:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 _check_tensor(attribute.t, f"{attribute.name} of {_called(node)}", path)
+    _check_widths(graph, path)
     _check_shapes([*graph.input, *graph.output, *graph.value_info], path)
     _check_growth(model, path)
+
+
+def _check_widths(graph: GraphProto, path: Path) -> None:
+    """See that no integer is wider than ``MOST_BITS``: qonnx computes its range, two to the power of them."""
+    constants = {tensor.name: tensor for tensor in graph.initializer if not tensor.external_data}
+    for node in graph.node:
+        for place in _WIDTHS.get(node.op_type, ()):
+            tensor = constants.get(node.input[place]) if place < len(node.input) else None
+            widths = numpy_helper.to_array(tensor).ravel() if tensor is not None else ()
+            if any(not width <= MOST_BITS for width in widths):
+                raise UserError(f"{path}: {_called(node)} is {max(widths):g} bits wide; {MOST_BITS} are allowed")
+        for attribute in node.attribute:
+            _check_type(attribute.s.decode(errors="replace"), _called(node), path)
+    for annotation in graph.quantization_annotation:
+        for entry in annotation.quant_parameter_tensor_names:
+            _check_type(entry.value, f"tensor {annotation.tensor_name!r}", path)
+
+
+def _check_type(name: str, whose: str, path: Path) -> None:
+    found = _DATA_TYPE.match(name)
+    if found and (len(found[1]) > 4 or int(found[1]) > MOST_BITS):
+        raise UserError(f"{path}: {whose} is of type {name[:40]}; {MOST_BITS} bits are allowed")
 
 
 def _check_definitions(graph: GraphProto, path: Path) -> None:
