@@ -1,6 +1,5 @@
 """What a FINN folder must hold and nothing else: its files, its build, and whose Python that is, before it runs."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,6 @@ from qtrain.export.errors import ProofError
 from qtrain.export.finn_folder import MANIFEST, few
 from qtrain.export.folder_readme import README, folder_readme
 from qtrain.export.foreign import one_line
-from qtrain.export.known import EARLIER
 from qtrain.export.passes import PASSES
 
 FOLDING_ENTRY = "folding_config_file"
@@ -83,11 +81,10 @@ def _check_build_file(folder: Path, ours: Path, manifest: Mapping[str, Any], tru
     if ours.suffix in (".json", ".yaml"):
         return _check_config(folder / ours.name, _config(ours), manifest, trust)
     content = (folder / ours.name).read_bytes()
-    known = hashlib.sha256(content).hexdigest() in EARLIER.get(ours.name, ())
-    if content != ours.read_bytes() and not known and not trust:
+    if content != ours.read_bytes() and not trust:
         raise ProofError(
-            f"{folder / ours.name} is not a file that qtrain has shipped, and a build executes it; read it, and give "
-            "--trust where you know who wrote it"
+            f"{folder / ours.name} is not what this qtrain ships, and a build executes it; export the run again, or "
+            "read it and give --trust where you know who wrote it"
         )
     return None
 
@@ -153,7 +150,4 @@ def said_of_steps(folder: Path) -> str:
 
 
 def _is_known(path: Path) -> bool:
-    content = path.read_bytes()
-    if content == Path(__file__).with_name(path.name).read_bytes():
-        return True
-    return hashlib.sha256(content).hexdigest() in EARLIER.get(path.name, ())
+    return path.read_bytes() == Path(__file__).with_name(path.name).read_bytes()

@@ -283,7 +283,7 @@ def test_python_that_qtrain_does_not_ship_needs_trust(finn: Path, cli: Callable,
     (finn / name).write_text((finn / name).read_text() + "\nraise SystemExit('executed')\n")
     check_refusal(cli("verify", "finn"), 3, f"changed: {name}")
     forge(finn)
-    check_refusal(cli("verify", "finn"), 3, name, "is not a file that qtrain has shipped", "--trust")
+    check_refusal(cli("verify", "finn"), 3, name, "is not what this qtrain ships", "--trust")
     executing = (["estimate", "finn"], ["verify", "finn", "--finn"]) if find_compiler() else ()
     for words in executing:
         outcome = cli(*words)
