@@ -34,8 +34,8 @@ _GROWING = frozenset(
     )
 )
 MOST_BITS = 64
-_WIDTHS = {"Quant": (3,), "IntQuant": (3,), "Trunc": (3, 4)}  # inputs that are bit widths
-_DATA_TYPE = re.compile(r"(?:U?INT|FIXED<|SCALEDINT<)(\d+)")
+_WIDTHS = {"Quant": (3,), "IntQuant": (3,), "Trunc": (3, 4), "FloatQuant": (2, 3)}  # inputs that are bit widths
+_DATA_TYPE = re.compile(r"(?:U?INT|FIXED<|SCALEDINT<|FLOAT<)(\d+)(?:,(\d+))?")
 _CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 _SAME_SHAPE = frozenset(("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold"))
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -91,7 +91,7 @@ def _check_widths(graph: GraphProto, path: Path) -> None:
 
 def _check_type(name: str, whose: str, path: Path) -> None:
     found = _DATA_TYPE.match(name)
-    if found and (len(found[1]) > 4 or int(found[1]) > MOST_BITS):
+    if found and any(len(bits) > 4 or int(bits) > MOST_BITS for bits in found.groups("0")):
         raise UserError(f"{path}: {whose} is of type {name[:40]}; {MOST_BITS} bits are allowed")
 
 

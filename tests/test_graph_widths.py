@@ -28,11 +28,15 @@ def wide_annotation(model: ModelProto) -> None:
     model.graph.quantization_annotation[0].quant_parameter_tensor_names[0].value = "INT999999999999"
 
 
+def wide_mantissa(model: ModelProto) -> None:
+    model.graph.quantization_annotation[0].quant_parameter_tensor_names[0].value = "FLOAT<8,99999999999,127>"
+
+
 def wide_attribute(model: ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("out_dtype", "UINT65"))
 
 
-@pytest.mark.parametrize("damage", [wide_quantizer, wide_annotation, wide_attribute])
+@pytest.mark.parametrize("damage", [wide_quantizer, wide_annotation, wide_mantissa, wide_attribute])
 @pytest.mark.parametrize("command", ["verify", "lint"])
 def test_integers_that_nothing_holds_are_refused_at_once(
     whole: Path, tmp_path: Path, cli: Callable, damage: Callable[[ModelProto], None], command: str
