@@ -51,8 +51,8 @@ format: .venv/.dev
 
 #: make docs    the documentation as a site in site/ (no network); make docs ARGS=--lint asks lint again
 docs: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.docs_pages $(ARGS)
-	$(BIN)/python -W ignore benchmarks/sweep_pages.py
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m docs_tools.pages $(ARGS)
+	$(BIN)/python -W ignore -m docs_tools.sweep_pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 #: make hooks   let git strip the outputs of notebooks as they are added (nbstripout, in this checkout alone)
@@ -76,7 +76,7 @@ finn-base: .venv-finn-base/.done
 #: make finn-matrix  every network at every bit width through export, proof and the compiler; resumable (hours)
 finn-matrix: .venv/.base finn
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/finn_matrix.py $(ARGS)
-	$(BIN)/python -W ignore benchmarks/finn_pages.py
+	$(BIN)/python -W ignore -m docs_tools.finn_pages
 
 #: make lint-oracle  lint against the compiler on random networks; ARGS="--cases 20 --max-minutes 10"
 lint-oracle: .venv/.dev finn
@@ -102,8 +102,8 @@ campaign: .venv/.base
 
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base
-	$(BIN)/python -m benchmarks.render
-	$(BIN)/python -W ignore benchmarks/finn_pages.py
-	$(BIN)/python benchmarks/official_pages.py
-	$(BIN)/python -W ignore benchmarks/sweep_pages.py
-	$(BIN)/python -c "from qtrain.report.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"
+	$(BIN)/python -m docs_tools.render
+	$(BIN)/python -W ignore -m docs_tools.finn_pages
+	$(BIN)/python -m docs_tools.official_pages
+	$(BIN)/python -W ignore -m docs_tools.sweep_pages
+	$(BIN)/python -c "from qtrain.report.paper.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"

@@ -17,9 +17,9 @@ import torch
 
 from qtrain.experiments.run import export_run
 from qtrain.export import verify
-from qtrain.export.compiler import estimate_build
+from qtrain.export.compiler.start import estimate_build
+from qtrain.records.runs import machine, read_records
 from qtrain.training.folder import folder_recipe
-from qtrain.training.records import machine, read_records
 
 RESULTS = Path(__file__).parents[1] / "results" / "cifar_to_finn.jsonl"
 

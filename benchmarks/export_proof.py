@@ -25,7 +25,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from qtrain.data import load_data
 from qtrain.export import export_finn, verify
-from qtrain.export.verify import run_graph, run_qonnx
+from qtrain.export.proof.against_torch import run_graph, run_qonnx
 from qtrain.models import build_model
 
 ROUNDS, QONNX_IMAGES, OUR_IMAGES = 5, 8, 200

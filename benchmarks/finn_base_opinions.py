@@ -21,7 +21,7 @@ from records import RESULTS
 
 from qtrain.errors import UserError
 from qtrain.export import export_finn
-from qtrain.export.finn_base import second_opinion
+from qtrain.export.proof.finn_base import second_opinion
 from qtrain.models import FAMILIES
 
 IMAGES = 64  # proven at the export; finn-base executes as many of them as fit its minute

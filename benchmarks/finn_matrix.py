@@ -27,10 +27,10 @@ from torch.nn import functional as F
 
 from qtrain.data import load_data
 from qtrain.export import ProofError, export_finn
-from qtrain.export.compiler import estimate_build
-from qtrain.export.lint import lint_module
-from qtrain.export.verdict import BuildResult
-from qtrain.export.verify_finn import verify_finn
+from qtrain.export.compiler.result import BuildResult
+from qtrain.export.compiler.start import estimate_build
+from qtrain.export.lint.check import lint_module
+from qtrain.export.proof.inside_finn import verify_finn
 from qtrain.models import FAMILIES, build_model
 
 RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from common import RESULTS, append
 
-from qtrain.experiments.line_search_cost import line_search_cost
-from qtrain.experiments.paper import ROWS, TIME_RATIOS
+from qtrain.experiments.paper.accuracies import ROWS, TIME_RATIOS
+from qtrain.experiments.paper.line_search_cost import line_search_cost
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.warm_compiler import WarmCompiler
-from qtrain.export.compiler import estimate_build
-from qtrain.export.lint import lint_module
-from tests.probe_builds import moved, write_folder
-from tests.random_networks import REPORTS, SHAPE, random_network
+from qtrain.export.compiler.start import estimate_build
+from qtrain.export.lint.check import lint_module
+from tests.export.lint.probe_builds import moved, write_folder
+from tests.export.lint.random_networks import REPORTS, SHAPE, random_network
 
 RESULTS = Path(__file__).parents[1] / "results" / "lint_oracle.jsonl"
 LIMIT_S = 150

@@ -25,8 +25,8 @@ import torch
 from common import RESULTS, append, show, spread
 
 from qtrain.data import DataSet, Split
-from qtrain.experiments.engines import Died
-from qtrain.experiments.processes import SideBySide, threads_each
+from qtrain.engines.processes import SideBySide, threads_each
+from qtrain.engines.task import Died
 from qtrain.models import build_model
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training import Watcher, train

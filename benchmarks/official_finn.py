@@ -31,10 +31,10 @@ import torch
 
 from benchmarks.finn_matrix import BOARD, IMAGENET_SIZE, TARGET_FPS, Cell, cells, images_of, trained
 from qtrain.export import export_finn, get_board
-from qtrain.export._child import run_group
-from qtrain.export.compiler import compiler_environment, estimate_build, find_compiler
-from qtrain.export.folding import read_folding, save_folding
-from qtrain.export.verdict import figures
+from qtrain.export.compiler.child import run_group
+from qtrain.export.compiler.result import figures
+from qtrain.export.compiler.start import compiler_environment, estimate_build, find_compiler
+from qtrain.export.folder.folding import read_folding, save_folding
 
 RESULTS = Path(__file__).parents[1] / "results" / "official_finn.jsonl"
 WORKER = Path(__file__).with_name("_official_worker.py")

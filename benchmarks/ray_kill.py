@@ -22,11 +22,11 @@ import psutil
 import torch
 from common import RESULTS, append
 
+from qtrain.engines.ray import QUIET, OnRay
+from qtrain.engines.task import in_turn
 from qtrain.experiments.cells import CellTask
-from qtrain.experiments.engines import in_turn
-from qtrain.experiments.ray_engine import QUIET, OnRay
 from qtrain.recipe import default_recipe
-from qtrain.training.records import read_records
+from qtrain.records.runs import read_records
 
 CLOCK = {"seconds", "images_per_second", "date"}
 

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qtrain.report.grid import is_grid, read_grid
-from qtrain.report.no_retuning import DATA, is_no_retuning, read_no_retuning
-from qtrain.report.read import read_comparison
-from qtrain.training.records import read_records
+from qtrain.records.runs import read_records
+from qtrain.report.comparison.grid import is_grid, read_grid
+from qtrain.report.comparison.no_retuning import DATA, is_no_retuning, read_no_retuning
+from qtrain.report.comparison.read import read_comparison
 
 RESULTS = Path(__file__).parents[1] / "results" / "comparisons.jsonl"
 NO_RETUNING = RESULTS.with_name("no_retuning")

@@ -22,7 +22,7 @@ from common import RESULTS, append, show, spread
 from torch import nn
 
 from qtrain.experiments.run import export_run, model_of
-from qtrain.models import grid
+from qtrain.models import integer_multiply as grid
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.report.statistics import paired_difference
 from qtrain.training import train

@@ -22,9 +22,9 @@ import torch
 from common import RESULTS, append, show, spread
 
 from qtrain.experiments.run import train_recipe
-from qtrain.experiments.sweep import SweepPlan, plan_sweep, sweep
-from qtrain.experiments.sweep_axes import parse_widths
-from qtrain.experiments.sweep_view import NoView
+from qtrain.experiments.sweep.axes import parse_widths
+from qtrain.experiments.sweep.run import SweepPlan, plan_sweep, sweep
+from qtrain.experiments.sweep.view import NoView
 
 SETTLED = 0.2  # of the cells; those before fill caches
 TINY: dict[str, Any] = {"width": 0.125, "epochs": 1, "train_size": 60, "validation_size": 40, "batch_size": 20}

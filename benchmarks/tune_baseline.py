@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import append
 
-from qtrain.experiments.tune import tune
+from qtrain.experiments.comparison.tune import tune
 from qtrain.recipe import default_recipe
 
 MILESTONES = ((0.5, 0.75, 0.9), (0.75, 0.9), (0.85,))

@@ -1,7 +1,7 @@
 """Many builds by the real compiler from one import of it: each build is a fork of a process that has it loaded.
 
 Importing finn-plus takes two thirds of a small network's build. What a build does is the worker's own code
-(``qtrain/export/_finn_worker.py``), in a process of its own, with the environment that ``estimate_build`` gives it.
+(``qtrain/export/compiler/_worker.py``), in a process of its own, with the environment that ``estimate_build`` gives it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtrain.export import compiler
+from qtrain.export.compiler import start as compiler
 
 POLL_S = 0.02
 

@@ -1,8 +1,8 @@
 """From a trained network to a proven, FINN-ready folder."""
 
-from qtrain.export.boards import get_board
+from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.pipeline import check_target, export_finn, verify
-from qtrain.export.verify import Proof, StageCheck
+from qtrain.export.proof.against_torch import Proof, StageCheck
 
 __all__ = ["Proof", "ProofError", "StageCheck", "check_target", "export_finn", "get_board", "verify"]

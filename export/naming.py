@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from qtrain.export.reference import call_name
+from qtrain.export.proof.reference import call_name
 
 _NOISE = {"export_handler", "act_quant"}
 

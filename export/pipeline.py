@@ -10,27 +10,27 @@ from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
-from qtrain.export import finn_folder
-from qtrain.export.annotations import check_annotations
 from qtrain.export.bare import unwrapped
-from qtrain.export.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
-from qtrain.export.boards import Board, get_board
-from qtrain.export.build_files import write_build_files
-from qtrain.export.digests import weights_digest
+from qtrain.export.compiler.boards import Board, get_board
 from qtrain.export.errors import ProofError
-from qtrain.export.figures import STAGE_IMAGES, check_data, check_figures, check_stages, data_facts
-from qtrain.export.folder_checks import check_folder
-from qtrain.export.folder_readme import README, folder_readme
-from qtrain.export.foreign import one_line
-from qtrain.export.graph_file import read_graph
+from qtrain.export.execute.operators import top1
+from qtrain.export.folder import contents as finn_folder
+from qtrain.export.folder.build_files import write_build_files
+from qtrain.export.folder.checks import check_folder
+from qtrain.export.folder.readme import README, folder_readme
+from qtrain.export.foreign.boundary import one_line
+from qtrain.export.foreign.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
-from qtrain.export.lint import Finding, lint_module
-from qtrain.export.operators import top1
-from qtrain.export.origin import check_origin, float32_classes
+from qtrain.export.lint.check import Finding, lint_module
 from qtrain.export.passes import PASSES
+from qtrain.export.proof.against_torch import Proof, StageCheck, check_stage, prove, run_qonnx
+from qtrain.export.proof.annotations import check_annotations
+from qtrain.export.proof.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
+from qtrain.export.proof.digests import weights_digest
+from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures, check_stages, data_facts
+from qtrain.export.proof.origin import check_origin, float32_classes
+from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.qonnx import to_qonnx
-from qtrain.export.reference import float64_reference, layer_outputs, predict
-from qtrain.export.verify import Proof, StageCheck, check_stage, prove, run_qonnx
 
 
 def _silent(_: str) -> None:

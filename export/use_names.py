@@ -12,7 +12,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from qtrain.export.reference import layers
+from qtrain.export.proof.reference import layers
 
 
 def use_name(path: str, use: int, taken: Collection[str] = ()) -> str:

@@ -16,7 +16,7 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
-from qtrain.models.grid import grid_dtypes, multiply, producers
+from qtrain.models.integer_multiply import grid_dtypes, multiply, producers
 from qtrain.models.straight_through import FastQuantizer, fast_quantizer
 
 Precision = Literal["exact", "fast"]

@@ -14,11 +14,11 @@ from qtrain.data import DataSet, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.run import load_run, train_recipe
 from qtrain.export import export_finn
-from qtrain.export.compiler import find_compiler
-from qtrain.export.finn_base import find_finn_base
+from qtrain.export.compiler.start import find_compiler
+from qtrain.export.proof.finn_base import find_finn_base
 from qtrain.recipe import Recipe
-from qtrain.report.read import ComparisonData, read_comparison
-from tests.report_data import write_comparison
+from qtrain.report.comparison.read import ComparisonData, read_comparison
+from tests.report.comparison.report_data import write_comparison
 
 pytest.register_assert_rewrite("tests.checks")
 

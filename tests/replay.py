@@ -1,7 +1,7 @@
 """A stand-in for ``torch.cuda`` on a CPU: what captures steps and replays them is tested without a GPU.
 
-``Replay()`` has the names of ``torch.cuda`` that ``qtrain.training.step_graph`` asks for, and what they do to tensors
-on the CPU is what CUDA's do to those on a GPU:
+``Replay()`` has the names of ``torch.cuda`` that ``qtrain.training.captured.graph`` asks for, and what they do to
+tensors on the CPU is what CUDA's do to those on a GPU:
 
 - a capture computes nothing: it records each ATen call with its tensors and numbers, and at its end puts every storage
   that existed before, and the random state, back (BatchNorm's statistics too, which schemas do not mark as written);

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from qtrain.export.compiler import INSTALL
+from qtrain.export.compiler.start import INSTALL
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 
-# Package -> what of qtrain it may import besides itself; errors and files may be imported by all.
+# Package -> what of qtrain it may import besides itself and what lies below it; errors, records and the interruption
+# of a run may be imported by all. A room inside a package has its package's row unless it has one of its own.
+EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records"}
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),
@@ -24,10 +26,15 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.schedulers": {"qtrain.module_state"},
     "qtrain.optimizers": {"qtrain.module_state"},
     "qtrain.data": set(),
+    "qtrain.records": {"qtrain"},  # the version, which every run records
+    "qtrain.engines": {"qtrain", "qtrain.training.progress"},  # tasks report as training does
     "qtrain.report.statistics": set(),
-    "qtrain.report.verdict": {"qtrain.report.statistics"},
+    "qtrain.report.comparison.verdict": {"qtrain.report.statistics"},
+    "qtrain.report": {"qtrain.report.statistics", "qtrain.report.comparison.verdict"},
     # Figures 3 and 4 are drawn by running ASLR itself
-    "qtrain.report": {"qtrain.report.statistics", "qtrain.report.verdict", "qtrain.schedulers"},
+    "qtrain.report.paper": {
+        *("qtrain.report", "qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers"),
+    },
     "qtrain.recipe": set(),
     "qtrain.recipes": set(),
     "qtrain.training": {
@@ -38,12 +45,33 @@ ALLOWED: dict[str, set[str]] = {
         "qtrain.data",
         "qtrain.models",  # the fast forward pass, and whether a model is its recipe's
         "qtrain.recipe",
+        "qtrain.training.progress",
     },
+    "qtrain.training.progress": set(),
     "qtrain.experiments": {
-        *("qtrain.training", "qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
+        *("qtrain.training", "qtrain.training.progress", "qtrain.engines"),
+        *("qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
         "qtrain",  # the version, which every node of a cluster must have
-        *("qtrain.report.statistics", "qtrain.report.verdict"),  # a comparison is judged by what its report shows
+        # a comparison is judged by what its report shows
+        *("qtrain.report.statistics", "qtrain.report.comparison.verdict"),
     },
+}
+# Inside a package: room -> the rooms of the same package that it may import. What is in no room may import all.
+ROOMS: dict[str, set[str]] = {
+    "qtrain.export.execute": set(),
+    "qtrain.export.lint": {"proof.reference"},
+    "qtrain.export.foreign": {"execute", "folder.contents", "lint.ends"},
+    "qtrain.export.compiler": {"foreign", "folder"},
+    "qtrain.export.folder": {"compiler.boards", "foreign", "proof.beyond"},
+    "qtrain.export.proof": {"execute", "lint", "foreign", "folder", "compiler"},
+    "qtrain.experiments.comparison": set(),
+    "qtrain.experiments.sweep": set(),
+    "qtrain.experiments.paper": set(),
+    "qtrain.report.comparison": set(),
+    "qtrain.report.sweep": {"comparison"},
+    "qtrain.report.paper": {"comparison"},
+    "qtrain.training.methods": set(),
+    "qtrain.training.captured": set(),
 }
 
 
@@ -52,8 +80,9 @@ def modules() -> dict[str, Path]:
     for path in sorted((ROOT / "qtrain").rglob("*.py")):
         found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
     for name, folder in FOLDERS.items():
-        for path in sorted((ROOT / folder).glob("*.py")):
-            found[f"{name}.{path.stem}".removesuffix(".__init__")] = path
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join((name, *inside)).removesuffix(".__init__")] = path
     return found
 
 
@@ -72,8 +101,7 @@ def package(name: str) -> str:
         p
         for p in [
             *ALLOWED,
-            "qtrain.errors",
-            "qtrain.files",
+            *EVERYWHERE,
             "qtrain.cli",
             "qtrain.commands",
         ]
@@ -89,9 +117,30 @@ def test_package_imports_only_what_lies_below_it(name: str) -> None:
         for module, path in modules().items()
         if package(module) == name
         for imported in imports(path)
-        if package(imported) not in {name, "qtrain.errors", "qtrain.files", *ALLOWED[name]}
+        if package(imported) not in {name, *EVERYWHERE, *ALLOWED[name]}
     }
     assert not forbidden
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_room_imports_only_what_its_row_allows(room: str) -> None:
+    above = room.rpartition(".")[0]
+    others = {other for other in ROOMS if other.startswith(f"{above}.") and other != room}
+    allowed = tuple(f"{above}.{name}" for name in ROOMS[room])
+    forbidden = {
+        f"{module} imports {imported}"
+        for module, path in modules().items()
+        if module == room or module.startswith(f"{room}.")
+        for imported in imports(path)
+        if any(imported == other or imported.startswith(f"{other}.") for other in others)
+        and not any(imported == name or imported.startswith(f"{name}.") for name in allowed)
+    }
+    assert not forbidden
+
+
+def test_every_room_is_guarded() -> None:
+    rooms = {name for name, path in modules().items() if path.name == "__init__.py" and name.count(".") == 2}
+    assert rooms == set(ROOMS)
 
 
 def test_every_module_belongs_to_a_guarded_package() -> None:
@@ -128,7 +177,7 @@ def test_the_extra_for_the_compiler_allows_what_make_finn_installs() -> None:
 
 def test_package_list_is_the_tree() -> None:
     on_disk = {"qtrain", *FOLDERS}
-    on_disk |= {f"qtrain.{p.parent.name}" for p in (ROOT / "qtrain").glob("*/__init__.py")}
+    on_disk |= {name for name, path in modules().items() if path.name == "__init__.py"}
     assert set(packaging()["packages"]) == on_disk
 
 

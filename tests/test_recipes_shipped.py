@@ -9,10 +9,10 @@ import torch
 from qtrain.data import DataSet, make_batches
 from qtrain.models import Network, build_model
 from qtrain.recipe import Recipe, default_recipe, load_recipe, shipped_recipes
+from qtrain.records.runs import read_records
 from qtrain.schedulers.schedules import cosine, multistep
 from qtrain.training import train
-from qtrain.training.make_method import make_method
-from qtrain.training.records import read_records
+from qtrain.training.methods.make import make_method
 
 NARROW = 0.0625
 RECIPES = pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)

@@ -20,10 +20,10 @@ from benchmarks.gpu.data import data_set
 from benchmarks.gpu.place import Place, deterministic
 from benchmarks.gpu.report import Say
 from benchmarks.gpu.trial import same_bits, short_recipe
+from qtrain.interrupt import Interrupted
 from qtrain.models import build_model
 from qtrain.recipe import Recipe
 from qtrain.training import Silent, train
-from qtrain.training.interrupt import Interrupted
 from qtrain.training.session import Session
 
 

@@ -15,9 +15,9 @@ from qtrain.data import Batches
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training import evaluate
+from qtrain.training.captured.outcome import NOISE, distance
 from qtrain.training.losses import LOSSES
 from qtrain.training.session import Session, make_session
-from qtrain.training.step_outcome import NOISE, distance
 from qtrain.training.tf32 import tf32
 
 Make = Callable[[], nn.Module]

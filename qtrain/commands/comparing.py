@@ -14,8 +14,8 @@ from qtrain.commands.recipes import given_recipes
 from qtrain.commands.status import COMPARISON_FAILED, fail
 from qtrain.commands.words import names_in
 from qtrain.recipe import AUTO, Recipe
-from qtrain.report.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
-from qtrain.report.verdict_words import sentences
+from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
+from qtrain.report.comparison.verdict_words import sentences
 
 
 def compare_parser() -> ArgumentParser:
@@ -89,8 +89,8 @@ def check_jobs_alone(jobs: int) -> None:
 
 def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Train schedulers against each other; the exit status is the verdict's."""
-    from qtrain.experiments.compare import Comparison, compare, export_cells, parse_tuning
-    from qtrain.experiments.grid import compare_grid
+    from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
+    from qtrain.experiments.comparison.grid import compare_grid
     from qtrain.export import check_target
     from qtrain.training import Terminal
     from qtrain.training.progress import tell
@@ -143,9 +143,9 @@ def _status(verdicts: Mapping[str, Sequence[Verdict]], undecided: OnUndecided | 
 
 
 def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> int:
-    from qtrain.experiments.no_retuning import no_retuning
-    from qtrain.experiments.no_retuning_plan import make_plan
-    from qtrain.report.no_retuning import print_no_retuning, read_no_retuning
+    from qtrain.experiments.comparison.no_retuning import no_retuning
+    from qtrain.experiments.comparison.no_retuning_plan import make_plan
+    from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
     from qtrain.training import Terminal
     from qtrain.training.progress import tell
 
@@ -170,9 +170,9 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
 
 def _show_comparison(out: Path) -> dict[str, Sequence[Verdict]]:
     """Write the report of a comparison or grid, print its tables, the verdict last; return the verdicts by network."""
-    from qtrain.report.grid import is_grid, print_grid, read_grid, write_grid_report
-    from qtrain.report.html import write_report
-    from qtrain.report.read import read_comparison
+    from qtrain.report.comparison.grid import is_grid, print_grid, read_grid, write_grid_report
+    from qtrain.report.comparison.page import write_report
+    from qtrain.report.comparison.read import read_comparison
     from qtrain.report.tables import print_comparison
 
     if is_grid(out):
@@ -186,7 +186,7 @@ def _show_comparison(out: Path) -> dict[str, Sequence[Verdict]]:
 
 def report_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Render a comparison again, from its records."""
-    from qtrain.report.no_retuning import is_no_retuning, print_no_retuning
+    from qtrain.report.comparison.no_retuning import is_no_retuning, print_no_retuning
 
     folder = Path(options.folder)
     if is_no_retuning(folder):

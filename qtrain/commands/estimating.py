@@ -15,8 +15,8 @@ from qtrain.commands.status import ESTIMATE_MISSED, fail
 from qtrain.errors import UserError
 
 if TYPE_CHECKING:
-    from qtrain.export.boards import Board
-    from qtrain.export.estimate import Estimate
+    from qtrain.export.compiler.boards import Board
+    from qtrain.export.compiler.estimate import Estimate
 
 WIDTH_HELP = "bits of a weight stream, up to which FINN widens matrix units; default 36, with --max-fps wider ones too"
 TRUST_HELP = "execute build steps of the folder that qtrain does not ship"
@@ -69,7 +69,7 @@ class _Asked:
 def estimate_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Ask the FINN compiler what a network costs; without it, count."""
     from qtrain.export import get_board
-    from qtrain.export.compiler import INSTALL, find_compiler
+    from qtrain.export.compiler.start import INSTALL, find_compiler
 
     _check(options)
     if options.board:
@@ -96,7 +96,7 @@ def _check(options: Namespace) -> None:
 
 def _check_out(target: str, out: str | None) -> None:
     """See that a build does not litter the FINN folder, which then would no longer be what was exported."""
-    from qtrain.export.finn_folder import PRODUCTS
+    from qtrain.export.folder.contents import PRODUCTS
 
     folder = Path(target).resolve()
     if out is None or not folder.is_dir():
@@ -110,9 +110,9 @@ def _check_out(target: str, out: str | None) -> None:
 
 
 def _cost(options: Namespace) -> int:
-    from qtrain.export.compiler import INSTALL
-    from qtrain.export.cost import network_cost
-    from qtrain.export.finn_folder import read_manifest
+    from qtrain.export.compiler.cost import network_cost
+    from qtrain.export.compiler.start import INSTALL
+    from qtrain.export.folder.contents import read_manifest
     from qtrain.report.tables import print_cost
 
     path = Path(options.target)
@@ -132,10 +132,10 @@ def _cost(options: Namespace) -> int:
 @contextmanager
 def _asked(options: Namespace) -> Iterator[_Asked]:
     from qtrain.export import get_board
-    from qtrain.export.finn_folder import read_manifest
-    from qtrain.export.folder_checks import check_folder, said_of_steps
-    from qtrain.export.folding import read_folding, saved_folding
-    from qtrain.export.graph_file import folder_of, read_graph
+    from qtrain.export.folder.checks import check_folder, said_of_steps
+    from qtrain.export.folder.contents import read_manifest
+    from qtrain.export.folder.folding import read_folding, saved_folding
+    from qtrain.export.foreign.graph_file import folder_of, read_graph
 
     given = Path(options.target)
     chosen = {name: options[name] for name in BARE if options[name] is not None}
@@ -162,9 +162,9 @@ def _rates(facts: dict[str, Any]) -> tuple[int, float]:
 
 def _estimate(asked: _Asked, options: Namespace) -> int:
     from qtrain.export import ProofError
-    from qtrain.export.compiler import MVAU_WWIDTH_MAX, estimate_build
-    from qtrain.export.estimate import read_estimate
-    from qtrain.export.foreign import one_line
+    from qtrain.export.compiler.estimate import read_estimate
+    from qtrain.export.compiler.start import MVAU_WWIDTH_MAX, estimate_build
+    from qtrain.export.foreign.boundary import one_line
 
     default = (
         asked.given / "estimate" if asked.given.is_dir() else asked.given.with_name(f"{asked.given.stem}-estimate")
@@ -243,9 +243,9 @@ def _problems(estimate: "Estimate", searched: bool) -> list[str]:
 
 
 def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
-    from qtrain.export.build_files import MVAU_WWIDTH_MAX
-    from qtrain.export.folding import FOLDING, read_folding, save_folding
-    from qtrain.export.signing import drop
+    from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
+    from qtrain.export.folder.folding import FOLDING, read_folding, save_folding
+    from qtrain.export.folder.signing import drop
 
     folding = read_folding(out / "report" / "auto_folding_config.json")
     save_folding(

@@ -52,7 +52,7 @@ def verify_parser() -> ArgumentParser:
 def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     from qtrain.experiments.run import export_run
-    from qtrain.export.signing import check_key, sign
+    from qtrain.export.folder.signing import check_key, sign
     from qtrain.report.tables import print_proof
 
     out = Path(options.out or Path(options.run) / "finn")
@@ -81,7 +81,7 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
     from qtrain.experiments.run import verify_run
     from qtrain.export import verify
-    from qtrain.export.signing import check_signature
+    from qtrain.export.folder.signing import check_signature
     from qtrain.report.tables import print_proof
 
     if options.run and (options.finn or options.finn_base):
@@ -119,8 +119,8 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
 def _verify_finn(options: Namespace) -> int:
     from qtrain.data import load_data
     from qtrain.export import ProofError
-    from qtrain.export.verify_finn import verify_finn
-    from qtrain.export.verify_graph import verify_graph
+    from qtrain.export.proof.bare_graph import verify_graph
+    from qtrain.export.proof.inside_finn import verify_finn
     from qtrain.report.finn_proof import print_finn_proof
 
     say = (lambda line: print(line, file=sys.stderr)) if options.json else print

@@ -39,9 +39,9 @@ def reproduce_parser() -> ArgumentParser:
 
 def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Run what is missing of the paper's tables."""
-    from qtrain.experiments.paper_cells import read_results
-    from qtrain.experiments.reproduce import list_cells, planned_rows, reproduce_tables
-    from qtrain.report.paper import FIGURES, write_figures, write_page
+    from qtrain.experiments.paper.cells import read_results
+    from qtrain.experiments.paper.reproduce import list_cells, planned_rows, reproduce_tables
+    from qtrain.report.paper.tables import FIGURES, write_figures, write_page
     from qtrain.training import Terminal
     from qtrain.training.progress import tell
 

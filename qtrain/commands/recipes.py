@@ -18,7 +18,7 @@ def given_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Re
 
 def given_family_recipe(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, Recipe]:
     """The recipe of a family, which is the same at all widths; its network has some of them."""
-    from qtrain.experiments.sweep_axes import family_of
+    from qtrain.experiments.sweep.axes import family_of
 
     options = _first_pass(parser, argv)
     return _second_pass(parser, argv, f"{family_of(options.network)}_1W1A", options)
@@ -30,7 +30,7 @@ def given_recipes(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, l
     Returns:
         The options, the recipes, and whether they are a grid: several networks, or widths in ``--bits``.
     """
-    from qtrain.experiments.grid import grid_networks, split_bits
+    from qtrain.experiments.comparison.grid import grid_networks, split_bits
 
     options = _first_pass(parser, argv)
     widths, expression = split_bits(options.bits)

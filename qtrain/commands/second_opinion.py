@@ -21,7 +21,7 @@ def verify_finn_base(options: Namespace, images: int | Literal["all"] | None) ->
         images: for finn-base; None takes as many as fit a minute.
     """
     from qtrain.export import verify
-    from qtrain.export.finn_base import check, numbers, second_opinion
+    from qtrain.export.proof.finn_base import check, numbers, second_opinion
     from qtrain.report.tables import print_proof
 
     if options.finn or options.json:
@@ -45,7 +45,7 @@ def verify_finn_base(options: Namespace, images: int | Literal["all"] | None) ->
 
 def export_dialect(folder: Path, dialect: str) -> None:
     """Add the graph in another dialect to a FINN folder that was just made."""
-    from qtrain.export.finn_base import add_dialect
+    from qtrain.export.proof.finn_base import add_dialect
 
     if dialect == FINN_BASE:
         print(f"{add_dialect(folder)}: the graph for finn-base; qtrain verify {folder} --finn-base executes it there")

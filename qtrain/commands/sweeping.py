@@ -16,18 +16,18 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 
 if TYPE_CHECKING:
-    from qtrain.experiments.engines import Engine
-    from qtrain.experiments.search_plan import Search
-    from qtrain.experiments.sweep_plan import SweepPlan
+    from qtrain.engines.task import Engine
+    from qtrain.experiments.sweep.plan import SweepPlan
+    from qtrain.experiments.sweep.search_plan import Search
 
 
 def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
-    from qtrain.experiments.sweep import resume_sweep, sweep
-    from qtrain.experiments.sweep_file import SWEEP
-    from qtrain.experiments.sweep_view import terminal_view
-    from qtrain.report.search import print_search
-    from qtrain.report.sweep import print_sweep, write_sweep_report
+    from qtrain.experiments.sweep.file import SWEEP
+    from qtrain.experiments.sweep.run import resume_sweep, sweep
+    from qtrain.experiments.sweep.view import terminal_view
+    from qtrain.report.sweep.page import print_sweep, write_sweep_report
+    from qtrain.report.sweep.search import print_search
 
     check_jobs_alone(options.jobs)
     engine, connected = _engine(options)
@@ -59,8 +59,8 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
 
 
 def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
-    from qtrain.experiments.sweep_axes import parse_expressions, parse_widths
-    from qtrain.experiments.sweep_plan import plan_sweep
+    from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
+    from qtrain.experiments.sweep.plan import plan_sweep
 
     if options.again:
         raise UserError("--again goes with --resume")
@@ -86,7 +86,7 @@ def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tu
 
 
 def _search(options: Namespace, recipe: Recipe) -> "Search | None":
-    from qtrain.experiments.search_plan import plan_search
+    from qtrain.experiments.sweep.search_plan import plan_search
 
     if options.search is not None:
         return plan_search(options.search, recipe.epochs, options.search_cost, options.search_epochs)
@@ -120,7 +120,7 @@ def _at_a_time(options: Namespace) -> int:
 def _engine(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]":
     """Where the cells run, and what holds the connection to it."""
     if options.engine == "ray":
-        from qtrain.experiments.ray_engine import OnRay
+        from qtrain.engines.ray import OnRay
 
         if options.jobs != 1:
             raise UserError("with --engine ray --cpus and --gpus decide how many cells run at a time; leave out --jobs")
@@ -129,9 +129,9 @@ def _engine(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]"
     if options.address is not None:
         raise UserError(f"--address {options.address} goes with --engine ray")
     if options.jobs > 1:
-        from qtrain.experiments.processes import SideBySide
+        from qtrain.engines.processes import SideBySide
 
         return SideBySide(options.jobs), nullcontext()
-    from qtrain.experiments.engines import in_turn
+    from qtrain.engines.task import in_turn
 
     return in_turn, nullcontext()

@@ -55,7 +55,7 @@ def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
 
 def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: bool) -> str:
     """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
-    from qtrain.experiments.folder_lock import alone_in, or_refuse
+    from qtrain.engines.lock import alone_in, or_refuse
     from qtrain.experiments.run import resume_run, train_recipe
     from qtrain.training import Silent, Terminal
     from qtrain.training.progress import tell

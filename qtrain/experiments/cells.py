@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qtrain.engines.lock import alone_in
 from qtrain.errors import UserError
-from qtrain.experiments.folder_lock import alone_in
-from qtrain.experiments.json_files import write_json
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.recipe import Recipe, dump_recipe
+from qtrain.records.json_files import write_json
 from qtrain.training import Silent, Watcher
 from qtrain.training.folder import RECIPE, check_run, last_result
 

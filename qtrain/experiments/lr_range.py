@@ -16,10 +16,10 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.lr_range import LrRange, lr_range_test
 from qtrain.training import Silent, Watcher, evaluate
-from qtrain.training.captured import graphs_for
+from qtrain.training.captured.step import graphs_for
 from qtrain.training.losses import LOSSES
-from qtrain.training.make_method import make_optimizer
-from qtrain.training.methods import Method
+from qtrain.training.methods.make import make_optimizer
+from qtrain.training.methods.method import Method
 from qtrain.training.session import Position, Session, choose_device
 from qtrain.training.splits import load_splits
 from qtrain.training.tf32 import tf32

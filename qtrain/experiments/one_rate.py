@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.json_files import write_json
 from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
+from qtrain.records.json_files import write_json
 
 LR_RANGE = "lr_range.json"
 

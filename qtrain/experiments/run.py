@@ -11,14 +11,14 @@ from qtrain.data import FolderSplit, Split, class_names, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.start import read_start
 from qtrain.export import Proof, ProofError, check_target, export_finn, verify
-from qtrain.export.figures import data_facts
-from qtrain.export.finn_folder import check_destination, read_manifest
+from qtrain.export.folder.contents import check_destination, read_manifest
+from qtrain.export.proof.figures import data_facts
 from qtrain.models import Network, build_model, parse_name
 from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import AUTO, Recipe
+from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, Watcher, train
 from qtrain.training.folder import check_free, folder_recipe, has_begun, load_best
-from qtrain.training.records import RECORDS, read_records
 
 FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
 

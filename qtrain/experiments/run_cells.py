@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.data import load_data
+from qtrain.engines.processes import SideBySide
+from qtrain.engines.task import Died
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, CellTask, read_cell, run_cell
-from qtrain.experiments.engines import Died
-from qtrain.experiments.processes import SideBySide
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, Watcher
 

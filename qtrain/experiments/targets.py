@@ -14,9 +14,9 @@ from torch import nn
 from qtrain.data import image_size
 from qtrain.errors import UserError
 from qtrain.experiments.run import load_run
-from qtrain.export.foreign import one_line
-from qtrain.export.graph_file import check_file
-from qtrain.export.lint import Finding, lint_file, lint_module
+from qtrain.export.foreign.boundary import one_line
+from qtrain.export.foreign.graph_file import check_file
+from qtrain.export.lint.check import Finding, lint_file, lint_module
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.training.folder import RECIPE
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from qtrain.report.figures import FAINT, GRID, INK
+from qtrain.report.comparison.figures import FAINT, GRID, INK
 
 CYCLES, SLOWEST, TARGET = "#8FB4D3", "#D55E00", "#333333"
 COLOURS = {"LUT": "#0072B2", "BRAM_18K": "#009E73", "URAM": "#E69F00", "DSP": "#CC79A7"}

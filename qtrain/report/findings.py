@@ -13,7 +13,7 @@ def summary(findings: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     """Return the verdict as a sentence, and its style.
 
     Args:
-        findings: the fields of ``qtrain.export.lint_finding.Finding``.
+        findings: the fields of ``qtrain.export.lint.finding.Finding``.
     """
     count = Counter(finding["severity"] for finding in findings)
     counted = [f"{n} {kind}{'s' if n > 1 else ''}" for kind in ("error", "warning") if (n := count[kind])]
@@ -30,7 +30,7 @@ def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
     """Print each finding with its mend, and the verdict.
 
     Args:
-        findings: the fields of ``qtrain.export.lint_finding.Finding``.
+        findings: the fields of ``qtrain.export.lint.finding.Finding``.
     """
     console = _console()
     for finding in findings:

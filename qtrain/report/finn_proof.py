@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtrain.report.comparison import TableData
+from qtrain.report.comparison.text import TableData
 from qtrain.report.console import ReportConsole
 from qtrain.report.tables import print_notes, print_table
 
@@ -12,7 +12,7 @@ def stage_rows(stages: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ..
     """Step, nodes, equal images, compared tensors, and what differs, as text.
 
     Args:
-        stages: the fields of ``qtrain.export.verify_finn.FinnStage`` each.
+        stages: the fields of ``qtrain.export.proof.inside_finn.FinnStage`` each.
     """
     rows: list[tuple[str, ...]] = []
     for stage in stages:
@@ -34,7 +34,7 @@ def print_finn_proof(proof: Mapping[str, Any]) -> None:
     """Print the table and what it rests on.
 
     Args:
-        proof: the fields of ``qtrain.export.verify_finn.FinnProof``.
+        proof: the fields of ``qtrain.export.proof.inside_finn.FinnProof``.
     """
     console = ReportConsole(highlight=False)
     head = ("after FINN's step", "nodes", "equal\nimages", "tensors\ncompared", "finding")

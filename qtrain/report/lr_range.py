@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qtrain.errors import UserError
-from qtrain.report.figures import FAINT, GRID, INK
+from qtrain.report.comparison.figures import FAINT, GRID, INK
 
 SUFFIXES = (".png", ".svg", ".pdf")
 CURVE, LOSS, USABLE, CHOSEN = "#0072B2", "#E69F00", "#DDE6EE", "#009E73"

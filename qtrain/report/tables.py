@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qtrain.report.comparison import TableData, comparison_tables, notes, verdict, words
+from qtrain.report.comparison.read import read_comparison
+from qtrain.report.comparison.text import TableData, comparison_tables, notes, verdict, words
+from qtrain.report.comparison.verdict_words import STYLES
 from qtrain.report.console import ReportConsole
-from qtrain.report.read import read_comparison
-from qtrain.report.verdict_words import STYLES
 
 
 def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was proven and the number, one row each.
 
     Args:
-        proof: the fields of ``qtrain.export.verify.Proof``.
+        proof: the fields of ``qtrain.export.proof.against_torch.Proof``.
     """
     differs = proof["float32_torch_differs"]
     return [
@@ -73,7 +73,7 @@ def print_proof(proof: Mapping[str, Any]) -> None:
     """Print the numbers of a proof.
 
     Args:
-        proof: the fields of ``qtrain.export.verify.Proof``.
+        proof: the fields of ``qtrain.export.proof.against_torch.Proof``.
     """
     console = _console()
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -88,7 +88,7 @@ def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None
     """Print FINN's estimates layer by layer, and in all against what the board has.
 
     Args:
-        estimate: what ``qtrain.export.estimate.Estimate.to_json`` writes.
+        estimate: what ``qtrain.export.compiler.estimate.Estimate.to_json`` writes.
         verified: the graphs that FINN executed with the right answer.
     """
     console = _console()
@@ -176,7 +176,7 @@ def print_cost(cost: Mapping[str, Any]) -> None:
     """Print what a network costs on any hardware.
 
     Args:
-        cost: the fields of ``qtrain.export.cost.NetworkCost``.
+        cost: the fields of ``qtrain.export.compiler.cost.NetworkCost``.
     """
     fields = ("macs", "bops", "weight_bits", "output_bits")
     rows = [(layer["name"], *(f"{layer[field]:,}" for field in fields)) for layer in cost["layers"]]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from qtrain.errors import UserError
-from qtrain.files import write_whole
 from qtrain.recipe import difference
+from qtrain.records.files import write_whole
 
 FORMAT = 1
 LAST = "checkpoint.pt"

@@ -10,8 +10,8 @@ from torch import nn
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
+from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import checkpoint
-from qtrain.training.records import RECORDS, read_records
 
 RECIPE = "recipe.yaml"
 

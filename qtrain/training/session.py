@@ -16,13 +16,13 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
-from qtrain.training.captured import StaticStep, can_capture, graphs_for
+from qtrain.training.captured.step import StaticStep, can_capture, graphs_for
 from qtrain.training.check_model import check_logits
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
-from qtrain.training.make_method import make_method
-from qtrain.training.methods import Method
+from qtrain.training.methods.make import make_method
+from qtrain.training.methods.method import Method
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 RE_ESTIMATION_BATCHES = 50  # as schedulefree's authors advise

@@ -1,0 +1,1 @@
+"""What makes the pages of docs/ and results/ from recorded runs and from the product itself."""

@@ -1,0 +1,188 @@
+"""The page of FINN's rules: each rule of lint, FINN's words, the mend, and the probes that the compiler was asked with.
+
+Rules are read from the code of lint and probes from ``tests/*probes.py``, both as text, so that writing the page needs
+neither torch nor minutes. Lint's words about each rule's example are recorded in ``results/lint_findings.jsonl``.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from docs_tools.topics import TOPICS
+
+ROOT = Path(__file__).parents[1]
+FINDINGS = ROOT / "results" / "lint_findings.jsonl"
+_CODE_LINE = re.compile(r"\S+\.py:\d+")
+
+
+@dataclass(frozen=True)
+class ProbeText:
+    """A probe as it stands in ``tests/*probes.py``.
+
+    Attributes:
+        name: of the probe.
+        code: expression that makes the network.
+        accepted: whether FINN takes it.
+        rules: lint's findings on it.
+        layer: that the finding names.
+        mended: name of the accepted twin.
+    """
+
+    name: str
+    code: str
+    accepted: bool
+    rules: tuple[str, ...]
+    layer: str
+    mended: str
+
+
+def read_probes() -> dict[str, ProbeText]:
+    """All probes whose name is written out, by name."""
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "tests").glob("*probes.py"))]
+    found = {}
+    for call in chain.from_iterable(map(ast.walk, trees)):
+        kind = getattr(call.func, "id", "") if isinstance(call, ast.Call) else ""
+        if isinstance(call, ast.Call) and kind in ("ok", "refused") and isinstance(call.args[0], ast.Constant):
+            probe = _probe(call, accepted=kind == "ok")
+            found[probe.name] = probe
+    return found
+
+
+def _probe(call: ast.Call, *, accepted: bool) -> ProbeText:
+    values = dict(zip(("name", "make", "rule", "layer", "mended"), call.args, strict=False))
+    values |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    code = _made(values.pop("make"))
+    plain: dict[str, Any] = {name: ast.literal_eval(value) for name, value in values.items()}
+    rules = (plain.get("rule"), *plain.get("also", ()))
+    return ProbeText(
+        plain["name"],
+        code,
+        accepted,
+        tuple(rule for rule in rules if rule),
+        plain.get("layer") or "the network",
+        plain.get("mended") or "",
+    )
+
+
+def _made(make: ast.expr) -> str:
+    """The network's expression: of a lambda its body, of a partial the call."""
+    if isinstance(make, ast.Lambda):
+        return ast.unparse(make.body)
+    if isinstance(make, ast.Call) and getattr(make.func, "id", "") == "partial":
+        return ast.unparse(ast.Call(make.args[0], make.args[1:], make.keywords))
+    return f"{ast.unparse(make)}()"
+
+
+def lint_rules() -> dict[str, str]:
+    """Every rule that lint's code can report, with its severity."""
+    rules = {}
+    for path in sorted((ROOT / "export").glob("lint*.py")):
+        tree = ast.parse(path.read_text())
+        names = {n.targets[0].id: n.value.value for n in tree.body if _is_text(n)}  # type: ignore[attr-defined]
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Finding":
+                rule, severity = call.args[:2]
+                name = names[rule.id] if isinstance(rule, ast.Name) else ast.literal_eval(rule)
+                rules[name] = ast.literal_eval(severity)
+    return rules
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement names one text."""
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+# --- The page --------------------------------------------------------------------------------------------------------
+
+
+def rules_table() -> str:
+    """All rules at a glance."""
+    severities = lint_rules()
+    lines = ["| rule | severity | what lint looks for |", "| --- | --- | --- |"]
+    for rules in TOPICS.values():
+        lines += [f"| [`{rule}`](#{rule}) | {severities[rule]} | {text} |" for rule, text in rules.items()]
+    return "\n".join(lines)
+
+
+def rules_by_topic() -> str:
+    """A section a topic, in it a section a rule."""
+    probes, severities = read_probes(), lint_rules()
+    recorded, parts = recorded_findings(), []
+    for topic, rules in TOPICS.items():
+        parts.append(f"## {topic}")
+        parts += [_rule(rule, text, severities[rule], recorded[rule], probes) for rule, text in rules.items()]
+    return "\n\n".join(parts)
+
+
+def _rule(rule: str, text: str, severity: str, found: dict[str, str], probes: dict[str, ProbeText]) -> str:
+    lines = [f"### `{rule}`", f"{severity.capitalize()}. {text}.", _words(found)]
+    asked = [probe for probe in probes.values() if rule in probe.rules]
+    if asked:
+        rows = [f"| {_code(p)} | `{p.layer}` | {_twin(p, probes)} |" for p in asked]
+        lines.append("\n".join(["| probe | lint names | FINN takes instead |", "| --- | --- | --- |", *rows]))
+    if "code" in found:
+        lines.append(f"```python\n{found['code']}\n```")
+    return "\n\n".join(lines)
+
+
+def _words(found: dict[str, str]) -> str:
+    """Lint's finding on the example, as its report says it."""
+    return f"- in `{found['layer']}`, FINN: {found['says']}\n- where: {found['step']}\n- mend: {found['mend']}"
+
+
+def _code(probe: ProbeText) -> str:
+    return f"`{probe.code}`"
+
+
+def _twin(probe: ProbeText, probes: dict[str, ProbeText]) -> str:
+    return _code(probes[probe.mended]) if probe.mended else "the probe itself, on finn-plus" * probe.accepted
+
+
+def base_network() -> str:
+    """The network that every probe differs from in one layer, as code."""
+    text = (ROOT / "tests" / "probe_networks.py").read_text()
+    wanted = ("conv", "linear", "relu", "identity", "norm", "net", "pooled")
+    nodes = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name in wanted]
+    return "```python\n" + "\n\n\n".join(str(ast.get_source_segment(text, node)) for node in nodes) + "\n```"
+
+
+# --- The record ------------------------------------------------------------------------------------------------------
+
+
+def recorded_findings() -> dict[str, dict[str, str]]:
+    """What lint said of each rule's example, by rule."""
+    return {record["rule"]: record for record in map(json.loads, FINDINGS.read_text().splitlines())}
+
+
+def record_findings() -> None:
+    """Ask lint about one example of every rule, and write what it says."""
+    FINDINGS.write_text("".join(json.dumps(record) + "\n" for record in findings(tuple(lint_rules()))))
+
+
+def findings(rules: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Lint's finding of each rule on its first probe, or on its example where no probe has it alone."""
+    from docs_tools.examples import EXAMPLES  # brings torch and the probes
+    from qtrain.export.lint.check import Finding, lint_module
+    from tests.export.lint.probes import PROBES
+
+    for rule in rules:
+        code = ""
+        if rule in EXAMPLES:
+            ask: Callable[[], tuple[Finding, ...]] = EXAMPLES[rule].ask
+            code, found = EXAMPLES[rule].code, ask()
+        else:
+            probe = next(p for p in PROBES.values() if rule == p.rule)
+            found = lint_module(probe.make(), probe.shape)
+        first = next(finding for finding in found if finding.rule == rule)
+        record = {"rule": rule, "layer": first.layer, "says": _CODE_LINE.sub("my_module.py:12", first.says)}
+        yield record | {"step": first.step, "mend": first.mend} | ({"code": code} if code else {})

@@ -1,0 +1,1 @@
+"""The FINN folder: what is written into it, checked, signed and changed."""

@@ -1,0 +1,138 @@
+"""Put a folding into a FINN folder: the hardware build then starts from it, and the folder still proves itself.
+
+A folding names layers, and compilers name them differently: where FINN+ has ``ConvolutionInputGenerator_rtl_6`` and
+``Pool_hls_0``, official FINN's main has ``StreamingMaxPool_hls_0``, and all later generators have other numbers. So
+only FINN+ takes the folding that it made; official FINN takes what means the same layer in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qtrain.errors import UserError
+from qtrain.export.compiler.boards import Board
+from qtrain.export.folder.build_files import FINN_PLUS_CONFIG, MVAU_WWIDTH_MAX, configurations
+from qtrain.export.folder.contents import MANIFEST, check_files, checksums, read_manifest
+from qtrain.export.folder.readme import README, folder_readme
+from qtrain.export.foreign.arrays import read_npy
+from qtrain.records.files import write_whole
+
+FOLDING, OFFICIAL_FOLDING = "folding_config.json", "official_folding_config.json"
+# Layers that every compiler makes of the same nodes in the same order, and the attributes that all of them know.
+SHARED = re.compile(r"(MVAU|VVAU|Thresholding)_(hls|rtl)_\d+")
+PARALLELISM = ("PE", "SIMD")
+
+
+def saved_folding(folder: Path) -> Path | None:
+    """Return the folding configuration that a folder's build starts from, None where FINN folds for the target."""
+    try:
+        config = yaml.safe_load((folder / FINN_PLUS_CONFIG).read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+    name = config.get("folding_config_file") if isinstance(config, dict) else None
+    return folder / name if isinstance(name, str) and name else None
+
+
+def official_folding(folding: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate FINN+'s folding for official FINN.
+
+    Args:
+        folding: FINN+'s, by layer names.
+
+    Returns:
+        Parallelism of matrix units and thresholds; official FINN folds generators and pools for the target itself.
+    """
+    shared = {name: layer for name, layer in folding.items() if SHARED.fullmatch(name) and isinstance(layer, dict)}
+    units = {name: {key: layer[key] for key in PARALLELISM if key in layer} for name, layer in shared.items()}
+    return {"Defaults": {}, **units}
+
+
+def read_folding(path: Path) -> dict[str, Any]:
+    """Read a folding configuration of FINN.
+
+    Raises:
+        UserError: it is missing or no JSON object.
+    """
+    try:
+        folding = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no folding configuration ({error}); save one with --save-folding") from None
+    if not isinstance(folding, dict):
+        raise UserError(f"{path} is no folding configuration (no object in it); save one with --save-folding")
+    return folding
+
+
+def save_folding(
+    folder: Path,
+    folding: Mapping[str, Any],
+    board: Board,
+    target_fps: int,
+    clock_ns: float,
+    *,
+    made_by: str,
+    mvau_wwidth_max: int = MVAU_WWIDTH_MAX,
+) -> None:
+    """Write the folding and its translation for official FINN, each named in its compiler's build configuration.
+
+    Board, target, clock and width of the folder become those that the folding is for; README and manifest say so and
+    which compiler made it. All files change or, on an error or Ctrl-C, none.
+
+    Args:
+        folder: that ``qtrain export`` wrote, unchanged since.
+        folding: FINN+'s ``auto_folding_config.json``.
+        board: folded for.
+        target_fps: folded for.
+        clock_ns: clock period in nanoseconds.
+        made_by: compiler and version, as ``finn-plus 1.6.1``.
+        mvau_wwidth_max: bits of a weight stream that the folding was made with; official FINN, which folds the other
+            layers for the target, needs as wide ones to reach it.
+
+    Raises:
+        UserError: the folder is none of ours or of an earlier qtrain, or cannot be written.
+        ProofError: a file of it was changed or is missing.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    facts = {"board": board.name, "target_fps": target_fps, "clock_ns": clock_ns}
+    manifest = {**manifest, **facts, "folding": {"made_by": made_by, "mvau_wwidth_max": mvau_wwidth_max}}
+    names = {"folding": FOLDING, "official_folding": OFFICIAL_FOLDING}
+    texts = {
+        FOLDING: _json(folding),
+        OFFICIAL_FOLDING: _json(official_folding(folding)),
+        **configurations(board, target_fps, clock_ns, **names, mvau_wwidth_max=mvau_wwidth_max),
+        README: folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]),
+    }
+    known = {*manifest["files"], *texts}
+
+    def manifest_text() -> str:
+        files = {name: digest for name, digest in checksums(folder).items() if name in known}
+        return _json({**manifest, "files": files})
+
+    old = {name: _content(folder / name) for name in (*texts, MANIFEST)}
+    try:
+        for name, text in texts.items():
+            write_whole(folder / name, text.encode())
+        write_whole(folder / MANIFEST, manifest_text().encode())
+    except BaseException as error:  # Ctrl-C too
+        for name, content in old.items():
+            if content is None:
+                (folder / name).unlink(missing_ok=True)
+            elif _content(folder / name) != content:
+                write_whole(folder / name, content)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write to {folder} ({error.strerror}); nothing in it was changed") from None
+        raise
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

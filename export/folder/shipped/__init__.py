@@ -1,0 +1,1 @@
+"""What is copied into every FINN folder; these files import nothing of qtrain."""

@@ -1,0 +1,1 @@
+"""Graphs and files that others wrote: looked at before a library works on them, refused in one line."""

@@ -1,0 +1,1 @@
+"""Schedulers against each other, over seeds, networks and bit widths."""

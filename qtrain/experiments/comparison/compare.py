@@ -1,0 +1,282 @@
+"""Schedulers against each other: the same recipe and seeds, only the schedule differs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import Cell, cells_of, check_cells
+from qtrain.experiments.lr_range import check_rate_is_read
+from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
+from qtrain.experiments.run import export_run
+from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.export import verify
+from qtrain.recipe import AUTO, Recipe
+from qtrain.records.json_files import write_json
+from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge, verdicts_record
+from qtrain.report.statistics import ASLR, default_judged
+from qtrain.training import Watcher
+
+BASELINE = "multistep"
+CHALLENGER = "aslr_decay"
+FORMAT = 1
+COMPARISON = "comparison.json"
+FINN = "finn"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of a comparison, paired by seed.
+
+    Attributes:
+        recipe: shared by all runs; its scheduler and seed are those of the first.
+        cells: every run.
+        tolerance: points that the challenger may fall short by.
+        challenger: the scheduler that is judged.
+        against: the schedulers it is held against; None chooses as ``default_judged`` does.
+        tuning: tuning runs that a scheduler's numbers cost before this comparison, by scheduler.
+        lr_range: what the range test found and cost, where it chose the rate.
+    """
+
+    recipe: Recipe
+    cells: tuple[Cell, ...]
+    tolerance: float
+    challenger: str = CHALLENGER
+    against: tuple[str, ...] | None = None
+    tuning: Mapping[str, int] = field(default_factory=dict)
+    lr_range: Mapping[str, Any] | None = None
+
+    def by_seed(self, scheduler: str) -> dict[int, float]:
+        """Test accuracies of a scheduler's finished runs in percent."""
+        cells = sorted(self.cells, key=lambda c: c.seed)
+        return {c.seed: c.test_accuracy for c in cells if c.scheduler == scheduler and c.test_accuracy is not None}
+
+    def accuracies(self, scheduler: str) -> list[float]:
+        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        return list(self.by_seed(scheduler).values())
+
+    def differences(self, baseline: str) -> list[float]:
+        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
+        ours, theirs = self.by_seed(self.challenger), self.by_seed(baseline)
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+    @property
+    def schedulers(self) -> list[str]:
+        """In the order they were given."""
+        return list(dict.fromkeys(cell.scheduler for cell in self.cells))
+
+    @property
+    def seeds(self) -> list[int]:
+        """In the order they ran."""
+        return list(dict.fromkeys(cell.seed for cell in self.cells))
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The schedulers that the challenger has to keep up with."""
+        return self.against or default_judged(self.schedulers, self.challenger, self.recipe.baseline)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One against each of the judged; see ``qtrain.report.comparison.verdict``."""
+        accuracies = {s: self.by_seed(s) for s in self.schedulers}
+        return judge(self.challenger, accuracies, self.judged, self.seeds, self.tolerance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to ``comparison.json``; folders relative to it."""
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe.to_dict(),
+            "schedulers": self.schedulers,
+            "tolerance": self.tolerance,
+            "challenger": self.challenger,
+            "against": list(self.judged),
+            "tuning": dict(self.tuning),
+            "lr_range": None if self.lr_range is None else dict(self.lr_range),
+            "cells": [cell.to_dict() for cell in self.cells if cell.failed is None],
+            "failed": [cell.to_dict() for cell in self.cells if cell.failed is not None],
+            "differences": {s: self.differences(s) for s in self.schedulers if s != self.challenger},
+            "verdict": verdicts_record(self.verdicts),
+        }
+
+
+def default_challenger(schedulers: Sequence[str]) -> str:
+    """The scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
+    return CHALLENGER if CHALLENGER in schedulers or ASLR not in schedulers else ASLR
+
+
+def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequence[str] = ()) -> None:
+    """See that the challenger is there with something to compare it with, each once.
+
+    Raises:
+        UserError: it is not.
+    """
+    if challenger not in schedulers or len(schedulers) < 2 or len(set(schedulers)) < len(schedulers):
+        raise UserError(
+            f"schedulers must be {challenger} and at least one other, each once, but got {list(schedulers)}"
+        )
+    if strange := [name for name in against if name not in schedulers or name == challenger]:
+        others = ", ".join(s for s in schedulers if s != challenger)
+        raise UserError(
+            f"against must name schedulers that {challenger} is compared with ({others}), but got {strange}"
+        )
+
+
+def check_comparison(
+    recipe: Recipe,
+    out: Path,
+    *,
+    schedulers: Sequence[str],
+    seeds: int,
+    tolerance: float,
+    challenger: str | None = None,
+    against: Sequence[str] | None = None,
+    tuning: Mapping[str, int] | None = None,
+) -> None:
+    """See that ``compare`` can begin, or go on, in ``out``; nothing is written.
+
+    Raises:
+        UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
+    """
+    check_schedulers(schedulers, challenger or default_challenger(schedulers), against or ())
+    if seeds < 1:
+        raise UserError(f"seeds must be 1 or more, but got {seeds}")
+    if not tolerance >= 0:
+        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
+    for name, runs in (tuning or {}).items():
+        if name not in schedulers or runs < 0:
+            raise UserError(f"tuning must give runs, 0 or more, for some of {list(schedulers)}, but got {name}={runs}")
+    if recipe.lr == AUTO:
+        check_rate_is_read(schedulers)
+    known, _ = known_rate(recipe, out)
+    cells = cells_of(known or recipe, out, schedulers, seeds)
+    ours = (out / COMPARISON, out / LR_RANGE, *(folder for _, folder in cells))
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+    if known is not None:
+        check_cells(cells)
+
+
+def compare(
+    recipe: Recipe,
+    out: Path,
+    *,
+    schedulers: Sequence[str] = (CHALLENGER, BASELINE),
+    seeds: int = 3,
+    tolerance: float = TOLERANCE,
+    challenger: str | None = None,
+    against: Sequence[str] | None = None,
+    tuning: Mapping[str, int] | None = None,
+    again: bool = False,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Train ``recipe`` with every scheduler and seeds ``recipe.seed, recipe.seed + 1, ...``; nothing else changes.
+
+    Finished runs in ``out`` are read, not trained again; an unfinished one continues from its checkpoint. One whose
+    loss stops being finite is recorded as failed and the others go on.
+
+    Args:
+        recipe: shared by all runs; the range test chooses its rate, once for all of them, where that is auto. Its
+            scheduler_options are by scheduler, as in {"armijo": {"eta_max": 10}}.
+        out: new folder, or that of the same comparison.
+        schedulers: the challenger and others.
+        seeds: runs a scheduler.
+        tolerance: points that the challenger may fall short by.
+        challenger: the scheduler that is judged; default aslr_decay where it takes part, else aslr.
+        against: the schedulers it is held against; by default the recipe's baseline where it is among them, else the
+            others that are tuned by hand, else all others.
+        tuning: tuning runs that a scheduler's numbers cost before, by scheduler; for the record.
+        again: train runs anew that failed before.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
+
+    Raises:
+        UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
+        Interrupted: Ctrl-C; what ran is saved, and the same call goes on.
+    """
+    check_jobs(jobs)
+    check_comparison(
+        recipe,
+        out,
+        schedulers=schedulers,
+        seeds=seeds,
+        tolerance=tolerance,
+        challenger=challenger,
+        against=against,
+        tuning=tuning,
+    )
+    recipe, lr_range = fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
+    planned, found = cells_of(recipe, out, schedulers, seeds), {}
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    with closing(run_cells(planned, jobs=jobs, again=again, say=say, **machine)) as ended:
+        for cell in ended:
+            found[cell.folder] = cell
+            say(result_line(cell))
+    cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
+    judged = challenger or default_challenger(schedulers)
+    comparison = Comparison(recipe, cells, tolerance, judged, held, dict(tuning or {}), lr_range)
+    write_json(out / COMPARISON, comparison.to_dict())
+    return comparison
+
+
+def result_line(cell: Cell) -> str:
+    """What came of a run, for a person."""
+    return f"{cell.scheduler} seed {cell.seed}: " + ("" if cell.failed else "test accuracy ") + cell.outcome
+
+
+def parse_tuning(text: str) -> dict[str, int]:
+    """Read ``multistep=9,cosine=3``: the tuning runs that each scheduler's numbers cost.
+
+    Raises:
+        UserError: an entry of another form.
+    """
+    found = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, _, runs = (part.strip() for part in entry.partition("="))
+        if not name or not runs.isdecimal():
+            raise UserError(f"tuning must be SCHEDULER=RUNS, comma-separated, as in multistep=9, but got {entry!r}")
+        found[name] = int(runs)
+    return found
+
+
+def export_cells(
+    comparison: Comparison,
+    *,
+    board: str,
+    target_fps: int,
+    clock_ns: float,
+    data_root: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Export each scheduler's first run to ``finn`` in its folder, proven; one that is there already is proven again.
+
+    Raises:
+        ProofError: a graph differs from torch.
+    """
+    for scheduler in comparison.schedulers:
+        cells = [c for c in comparison.cells if c.scheduler == scheduler and c.failed is None]
+        if not cells:
+            say(f"{scheduler}: no run to export, all failed")
+            continue
+        out = cells[0].folder / FINN
+        say(f"{scheduler} seed {cells[0].seed}: {out}")
+        if out.exists():
+            verify(out, say=say)
+        else:
+            export_run(
+                cells[0].folder,
+                out,
+                board=board,
+                target_fps=target_fps,
+                clock_ns=clock_ns,
+                data_root=data_root,
+                say=say,
+            )

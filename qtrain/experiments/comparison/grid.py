@@ -1,0 +1,195 @@
+"""Networks x bit widths: one ordinary comparison each, in folders beside each other, with a list of them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import cells_of
+from qtrain.experiments.comparison.compare import (
+    BASELINE,
+    CHALLENGER,
+    COMPARISON,
+    Comparison,
+    check_comparison,
+    compare,
+    result_line,
+)
+from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.models import NetworkName, check_network, parse_name
+from qtrain.recipe import Recipe
+from qtrain.records.json_files import write_json
+from qtrain.report.comparison.verdict import TOLERANCE, worst
+
+GRID = "grid.json"
+FORMAT = 1
+_WIDTH = re.compile(r"(?P<both>\d+)|(?P<w>\d+)W(?P<a>\d+)A|FLOAT", re.IGNORECASE)
+
+
+def split_bits(text: str) -> tuple[list[str], str]:
+    """Split ``1,2,1W4A,first=8,last=8`` into the widths to compare and the expression for single layers.
+
+    Args:
+        text: comma-separated; entries with ``=`` are the expression's.
+
+    Returns:
+        The widths as names have them (``1W1A``, ``FLOAT``), and the expression ``first=8,last=8``.
+
+    Raises:
+        UserError: an entry that is neither, or a width given twice.
+    """
+    entries = [entry for entry in (part.strip() for part in text.split(",")) if entry]
+    widths = []
+    for entry in (e for e in entries if "=" not in e):
+        match = _WIDTH.fullmatch(entry)
+        if match is None:
+            raise UserError(
+                f"bits: {entry!r} is neither a width to compare (1, 4, 1W4A or FLOAT) nor LAYERS=BITS (first=8)"
+            )
+        both = match["both"]
+        widths.append(f"{both}W{both}A" if both else entry.upper())
+    if len(set(widths)) < len(widths):
+        raise UserError(f"bits: each width once, but got {', '.join(widths)}")
+    return widths, ",".join(e for e in entries if "=" in e)
+
+
+def grid_networks(networks: str, widths: Sequence[str]) -> list[str]:
+    """The full names of all networks: ``CNV_1W1A,VGG11_2W2A``, or families with each of the widths.
+
+    Args:
+        networks: comma-separated.
+        widths: as of ``split_bits``; empty where the names carry their own.
+
+    Raises:
+        UserError: an unknown network, one given twice, or one that carries bits beside ``widths``.
+    """
+    names = [name for name in (part.strip() for part in networks.split(",")) if name]
+    if not names:
+        raise UserError("name a network, for instance: qtrain compare CNV --bits 1,2,4,8 --data digits")
+    full = []
+    for name in names:
+        if not widths:
+            full.append(str(check_network(name)))
+            continue
+        if _carries_bits(name):
+            raise UserError(
+                f"{name} carries its bits already; leave out --bits {','.join(widths)}, or name the family alone"
+            )
+        full += [str(check_network(f"{name.replace('-', '_')}_{width}")) for width in widths]
+    if len(set(full)) < len(full):
+        raise UserError(f"each network once, but got {', '.join(full)}")
+    return full
+
+
+def _carries_bits(name: str) -> bool:
+    try:
+        return isinstance(parse_name(name), NetworkName)
+    except UserError:
+        return False
+
+
+def compare_grid(
+    recipes: Sequence[Recipe],
+    out: Path,
+    *,
+    seeds: int = 3,
+    tolerance: float = TOLERANCE,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+    then: Callable[[Comparison], None] = lambda _: None,
+    **options: Any,
+) -> dict[str, Comparison]:
+    """Compare the schedulers on every network; ``out/NETWORK`` is an ordinary comparison, ``out/grid.json`` lists them.
+
+    Nothing runs before all folders are known to be free or of the same recipes. The list grows as networks finish, so
+    that a report can be made of an unfinished grid.
+
+    Args:
+        recipes: one a network, each network once.
+        out: new folder, or that of the same grid.
+        seeds: runs a scheduler and network.
+        tolerance: points that the challenger may fall short by on each network.
+        jobs: runs at a time, of all networks together.
+        say: told of each run's result.
+        then: called with each network's comparison once it is complete; with several jobs once all are.
+        options: further ones of ``compare``.
+
+    Raises:
+        UserError: as ``compare`` does.
+        Interrupted: as ``compare`` does.
+    """
+    check_jobs(jobs)
+    folders = {recipe.network: out / recipe.network for recipe in recipes}
+    _check_free(out, list(folders.values()))
+    checked: Mapping[str, Any] = {k: options[k] for k in ("challenger", "against", "tuning") if k in options}
+    schedulers = options.get("schedulers", (CHALLENGER, BASELINE))
+    for recipe in recipes:
+        check_comparison(
+            recipe,
+            folders[recipe.network],
+            schedulers=schedulers,
+            seeds=seeds,
+            tolerance=tolerance,
+            **checked,
+        )
+    options |= {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance}
+    if jobs > 1:
+        found = _side_by_side(recipes, out, jobs, say, **options)
+        for comparison in found.values():
+            then(comparison)
+        return found
+    found = {}
+    for recipe in recipes:
+        name = recipe.network
+        found[name] = compare(recipe, folders[name], say=_named(name, say), **options)
+        then(found[name])
+        _write_list(out, found, recipes)
+    return found
+
+
+def _side_by_side(
+    recipes: Sequence[Recipe], out: Path, jobs: int, say: Callable[[str], None], **options: Any
+) -> dict[str, Comparison]:
+    """Run the cells of all networks together; a network's comparison is written as soon as its last cell has ended."""
+    by_name = {recipe.network: recipe for recipe in recipes}
+    machine = {name: options[name] for name in ("data_root", "device") if name in options}
+    cells = []
+    for name, recipe in by_name.items():
+        fixed, _ = fixed_rate(recipe, out / name, _named(name, say), watch=options.get("watch"), **machine)
+        cells += cells_of(fixed, out / name, options["schedulers"], options["seeds"])
+    left = {name: {folder for _, folder in cells if folder.parent == out / name} for name in by_name}
+    found: dict[str, Comparison] = {}
+    with closing(run_cells(cells, jobs=jobs, again=options.pop("again", False), say=say, **machine)) as ended:
+        for cell in ended:
+            name = cell.folder.parent.name
+            _named(name, say)(result_line(cell))
+            left[name].discard(cell.folder)
+            if not left[name]:
+                found[name] = compare(by_name[name], out / name, **options)  # all runs are read
+                _write_list(out, found, recipes)
+    return {name: found[name] for name in by_name}
+
+
+def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: say(f"{network}, {text}")
+
+
+def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Recipe]) -> None:
+    """Those that are complete, in the order given, of all, with what is known of each and of the grid so far."""
+    planned = [recipe.network for recipe in recipes]
+    done = [name for name in planned if name in found]
+    answers = {name: worst(verdict.answer for verdict in found[name].verdicts) for name in done}
+    answer = worst(answers.values(), complete=len(done) == len(planned))
+    verdict = {"answer": str(answer), "networks": {name: str(of) for name, of in answers.items()}}
+    write_json(out / GRID, {"format": FORMAT, "networks": done, "planned": planned, "verdict": verdict})
+
+
+def _check_free(out: Path, folders: Sequence[Path]) -> None:
+    """See that ``out`` is a grid's folder, or free."""
+    if (out / COMPARISON).exists():
+        raise UserError(f"{out} holds the comparison of one network; name a new folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / GRID, *folders)):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

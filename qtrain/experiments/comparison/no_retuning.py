@@ -1,0 +1,214 @@
+"""The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import Cell, check_cells
+from qtrain.experiments.comparison.no_retuning_plan import Plan
+from qtrain.experiments.comparison.tune import Tuning, tune, tune_cells
+from qtrain.experiments.one_rate import LR_RANGE, fixed_rate
+from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.recipe import AUTO, Recipe
+from qtrain.records.json_files import write_json
+from qtrain.report.comparison.verdict import TOLERANCE, judge_each, worst
+from qtrain.training import Watcher
+
+NO_RETUNING = "no_retuning.json"
+FORMAT = 1
+TUNED, CARRIED = "tuned", "carried"
+
+
+def no_retuning(
+    plan: Plan,
+    out: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run the experiment, or what of it is missing in ``out``; no finished run is repeated.
+
+    ASLR gets one rate at all widths: the recipes' number, or where that is auto what the range test finds at the home
+    width. The baseline is tuned over the grid at each width, on validation images and seeds of their own, and runs
+    with its own width's best point and with the home width's.
+
+    Args:
+        plan: what is to run.
+        out: new folder, or that of the same experiment.
+        tolerance: points that each of ASLR's schedulers may fall short of the tuned baseline by at each width.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each result, and with several jobs of each run's progress.
+
+    Returns:
+        What is written to ``no_retuning.json``.
+
+    Raises:
+        UserError: ``out`` holds other things or runs of other recipes, or what was given cannot be trained.
+    """
+    check_jobs(jobs)
+    if not tolerance >= 0:
+        raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
+    _check_folder(plan, out)
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    home, lr_range = fixed_rate(plan.at_home, out, data_root=data_root, device=device)
+    lr = home.rate
+    say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
+    in_order = sorted(plan.recipes, key=lambda r: r.network != plan.home)  # its best point is carried to the others
+    if jobs > 1:
+        grids = [_grid(plan, recipe, out) for recipe in in_order]
+        for _ in run_cells([cell for grid in grids for cell in grid], jobs=jobs, say=say, **machine):
+            pass  # tune reads it
+    tunings: dict[str, Tuning] = {}
+    for recipe in in_order:
+        folder = out / recipe.network / "tune"
+        tunings[recipe.network] = tune(recipe, folder, lrs=plan.grid, seeds=plan.tuning_seeds, say=say, **machine)
+    rows = {
+        recipe.network: _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
+        for recipe in plan.recipes
+    }
+    found = _run_rows(plan, rows, out, jobs, say, machine)
+    widths = [
+        _width(recipe, rows[recipe.network], found[recipe.network], tunings[recipe.network]) for recipe in plan.recipes
+    ]
+    record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], widths)
+    write_json(out / NO_RETUNING, record)
+    return record
+
+
+def _grid(plan: Plan, recipe: Recipe, out: Path) -> list[tuple[Recipe, Path]]:
+    """The runs that tune a width's baseline."""
+    return tune_cells(recipe, out / recipe.network / "tune", plan.grid, None, plan.tuning_seeds)
+
+
+def _run_rows(
+    plan: Plan,
+    rows: dict[str, dict[str, Recipe]],
+    out: Path,
+    jobs: int,
+    say: Callable[[str], None],
+    machine: dict[str, Any],
+) -> dict[str, dict[str, list[Cell]]]:
+    """Run every row of every width with every seed; the cells by network and row, in the order of the seeds."""
+    planned = [
+        (network, name, recipe.replace(seed=seed))
+        for network, of_width in rows.items()
+        for seed in range(plan.at_home.seed, plan.at_home.seed + plan.seeds)  # a seed first: a kill leaves pairs
+        for name, recipe in of_width.items()
+    ]
+    cells = [(recipe, _folder(out, recipe)) for _, _, recipe in planned]
+    check_cells(cells)
+    titles: dict[Path, list[str]] = {}
+    for network, name, recipe in planned:
+        titles.setdefault(_folder(out, recipe), []).append(f"{network} {name} lr {recipe.rate:g} seed {recipe.seed}")
+    ended: dict[Path, Cell] = {}
+    with closing(run_cells(cells, jobs=jobs, say=say, **machine)) as ending:
+        for cell in ending:
+            ended[cell.folder] = cell
+            for title in titles[cell.folder]:
+                say(f"{title}: {cell.outcome}")
+    found: dict[str, dict[str, list[Cell]]] = {network: {name: [] for name in of} for network, of in rows.items()}
+    for network, name, recipe in planned:
+        found[network][name].append(ended[_folder(out, recipe)])
+    return found
+
+
+def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -> dict[str, Recipe]:
+    """The recipe of each of a width's rows; the carried baseline is the tuned one where the width is the home."""
+    rows = {name: recipe.replace(lr=lr, scheduler=name) for name in plan.schedulers}
+    for name, tuning in baselines.items():
+        best = tuning.best
+        rows[name] = recipe.replace(lr=best.lr, milestones=best.milestones, scheduler=recipe.baseline)
+    return rows
+
+
+def _folder(out: Path, cell: Recipe) -> Path:
+    """Named by what differs between rows, so that two rows of the same recipe share their runs."""
+    return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
+
+
+def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: Tuning) -> dict[str, Any]:
+    found = {
+        name: {
+            "lr": row.lr,
+            "milestones": list(row.milestones),
+            "test_accuracy": {str(c.seed): c.test_accuracy for c in cells[name] if c.test_accuracy is not None},
+            "failed": {str(c.seed): c.failed for c in cells[name] if c.failed is not None},
+            "folders": [f"{recipe.network}/{c.folder.name}" for c in cells[name]],
+        }
+        for name, row in rows.items()
+    }
+    return {"network": recipe.network, "rows": found, "tuning": tuning.to_dict()}
+
+
+def _record(
+    plan: Plan,
+    lr: float,
+    lr_range: dict[str, Any] | None,
+    tolerance: float,
+    home: Tuning,
+    widths: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The whole experiment as plain values, with what each row's numbers cost in runs and seconds."""
+    all_runs = sum(width["tuning"]["runs"] for width in widths)
+    all_seconds = sum(width["tuning"]["seconds"] for width in widths)
+    spent = {name: {"runs": 0, "seconds": float((lr_range or {}).get("seconds", 0.0))} for name in plan.schedulers}
+    spent |= {TUNED: {"runs": all_runs, "seconds": all_seconds}}
+    spent |= {CARRIED: {"runs": home.runs, "seconds": home.seconds}}
+    seeds = list(range(plan.at_home.seed, plan.at_home.seed + plan.seeds))
+    return {
+        "format": FORMAT,
+        "recipes": [recipe.to_dict() for recipe in plan.recipes],
+        "home": plan.home,
+        "baseline": plan.at_home.baseline,
+        "schedulers": list(plan.schedulers),
+        "lr": lr,
+        "lr_range": lr_range,
+        "grid": list(plan.grid),
+        "tuning_seeds": list(plan.tuning_seeds),
+        "seeds": seeds,
+        "tolerance": tolerance,
+        "verdict": _verdict(plan, widths, seeds, tolerance),
+        "spent": spent,
+        "widths": widths,
+    }
+
+
+def _verdict(plan: Plan, widths: list[dict[str, Any]], seeds: list[int], tolerance: float) -> dict[str, Any]:
+    """What is known of each scheduler against the tuned baseline at each width; the worst decides."""
+    networks = {}
+    for width in widths:
+        accuracies = {
+            name: {int(seed): value for seed, value in row["test_accuracy"].items()}
+            for name, row in width["rows"].items()
+        }
+        networks[width["network"]] = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
+    answer = worst(verdict.answer for of_width in networks.values() for verdict in of_width.values())
+    plain = {
+        network: {name: verdict.to_dict() for name, verdict in of_width.items()}
+        for network, of_width in networks.items()
+    }
+    return {"answer": str(answer), "networks": plain}
+
+
+def _check_folder(plan: Plan, out: Path) -> None:
+    """See that ``out`` is free or this experiment's, before hours are spent."""
+    names = {recipe.network for recipe in plan.recipes} | {NO_RETUNING, LR_RANGE}
+    entries = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if out.is_file() or (entries and not entries & names):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+    for recipe in plan.recipes:
+        check_cells(_grid(plan, recipe, out))
+        if recipe.lr != AUTO:
+            aslr = [
+                recipe.replace(scheduler=s, seed=recipe.seed + i) for s in plan.schedulers for i in range(plan.seeds)
+            ]
+            check_cells([(cell, _folder(out, cell)) for cell in aslr])

@@ -1,0 +1,167 @@
+"""A grid search for a hand-tuned schedule: judged on validation images alone, and what it cost."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import check_cells, run_cell
+from qtrain.recipe import Recipe
+from qtrain.records.json_files import write_json
+from qtrain.records.runs import RECORDS, read_records
+from qtrain.training import Watcher
+from qtrain.training.folder import last_result
+
+TUNING = "tuning.json"
+FIRST_SEED = 100  # comparisons count theirs from the recipe's, usually 0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid.
+
+    Attributes:
+        lr: learning rate at the start.
+        milestones: fractions of the epochs.
+        validation_accuracies: best of each run in percent, by seed; None where a run diverged.
+        seconds: that its runs trained.
+    """
+
+    lr: float
+    milestones: tuple[float, ...]
+    validation_accuracies: tuple[float | None, ...]
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """Mean validation accuracy in percent; a point with a run that diverged comes last."""
+        found = [a for a in self.validation_accuracies if a is not None]
+        return mean(found) if len(found) == len(self.validation_accuracies) else -1.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A finished grid.
+
+    Attributes:
+        points: best first; of equals the one that was given first.
+        seeds: of each point's runs.
+    """
+
+    points: tuple[Point, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def best(self) -> Point:
+        """The point to take.
+
+        Raises:
+            UserError: every point has a run that diverged.
+        """
+        if self.points[0].score < 0:
+            lrs = ", ".join(f"{point.lr:g}" for point in self.points)
+            raise UserError(f"no rate of the grid ({lrs}) trains without diverging; give lower ones")
+        return self.points[0]
+
+    @property
+    def runs(self) -> int:
+        """Training runs that it took."""
+        return len(self.points) * len(self.seeds)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that they trained."""
+        return sum(point.seconds for point in self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to ``tuning.json``."""
+        points = [
+            {
+                "lr": point.lr,
+                "milestones": list(point.milestones),
+                "validation_accuracy": list(point.validation_accuracies),
+                "seconds": point.seconds,
+            }
+            for point in self.points
+        ]
+        return {"seeds": list(self.seeds), "runs": self.runs, "seconds": self.seconds, "points": points}
+
+
+def tune_cells(
+    recipe: Recipe, out: Path, lrs: Sequence[float], milestones: Sequence[Sequence[float]] | None, seeds: Sequence[int]
+) -> list[tuple[Recipe, Path]]:
+    """Recipe and folder of every run of the grid, point by point; a folder's name tells the whole point.
+
+    Raises:
+        UserError: nothing to try, a point or seed twice, or a protocol without held-out images.
+    """
+    if recipe.protocol != "holdout":
+        raise UserError("protocol paper validates on the test set, so that nothing may be tuned by it; choose holdout")
+    sets = [tuple(m) for m in (milestones or [recipe.milestones])]
+    for name, values in (("lrs", tuple(lrs)), ("milestones", sets), ("seeds", tuple(seeds))):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{name} of the grid must be one or more, each once, but got {list(values)}")
+    cells = []
+    for lr, steps in itertools.product(lrs, sets):
+        point = recipe.replace(lr=lr, milestones=steps, scheduler=recipe.baseline)
+        name = f"{point.scheduler}-lr{lr:g}-at{'+'.join(f'{m:g}' for m in steps)}"
+        cells += [(point.replace(seed=seed), out / f"{name}-seed{seed}") for seed in seeds]
+    return cells
+
+
+def tune(
+    recipe: Recipe,
+    out: Path,
+    *,
+    lrs: Sequence[float],
+    milestones: Sequence[Sequence[float]] | None = None,
+    seeds: Sequence[int] = (FIRST_SEED,),
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Tuning:
+    """Train the recipe's baseline at every point of a grid, and order the points by validation accuracy.
+
+    The test set plays no part. A run that is finished in ``out`` is read, one that was killed continues.
+
+    Args:
+        recipe: whose baseline is tuned; its lr, milestones, scheduler and seed are replaced.
+        out: new folder, or that of the same or a smaller grid.
+        lrs: learning rates to try.
+        milestones: sets of milestones to try, as fractions of the epochs; default the recipe's alone.
+        seeds: runs a point; take none that a comparison uses.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        watch: told where each run is.
+        say: told of each point's result.
+
+    Raises:
+        UserError: arguments out of range, or ``out`` holds runs of another recipe.
+    """
+    cells = tune_cells(recipe, out, lrs, milestones, seeds)
+    check_cells(cells)
+    points = []
+    for first in range(0, len(cells), len(seeds)):
+        runs = cells[first : first + len(seeds)]
+        found: list[float | None] = []
+        for cell, folder in runs:
+            run_cell(cell, folder, data_root=data_root, device=device, watch=watch)
+            result = last_result(folder)
+            found.append(None if result is None else result.validation_accuracy)
+        point = Point(runs[0][0].rate, runs[0][0].milestones, tuple(found), sum(_seconds(folder) for _, folder in runs))
+        points.append(point)
+        score = f"validation accuracy {point.score:.2f} %" if point.score >= 0 else "diverged"
+        say(f"{recipe.network} {recipe.baseline} tuned, lr {point.lr:g}: {score}")
+    tuning = Tuning(tuple(sorted(points, key=lambda point: -point.score)), tuple(seeds))
+    write_json(out / TUNING, {"recipe": recipe.to_dict(), "scheduler": recipe.baseline, **tuning.to_dict()})
+    return tuning
+
+
+def _seconds(folder: Path) -> float:
+    """That the run in ``folder`` trained, also where it diverged after some epochs."""
+    records = read_records(folder) if (folder / RECORDS).exists() else []
+    return float(max((record["seconds"] for record in records if "seconds" in record), default=0.0))

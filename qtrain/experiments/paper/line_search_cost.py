@@ -1,0 +1,141 @@
+"""Table II of the ASLR paper: what a step costs under ASLR, L4 and Armijo, in alternating rounds of one process."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qtrain.data import make_batches
+from qtrain.errors import UserError
+from qtrain.experiments.paper.accuracies import TIME_RATIOS
+from qtrain.experiments.run import model_of
+from qtrain.models.fast_forward import fast_forward
+from qtrain.recipe import Recipe
+from qtrain.records.runs import machine
+from qtrain.training.losses import LOSSES
+from qtrain.training.session import choose_device, make_session
+from qtrain.training.splits import load_splits
+from qtrain.training.tf32 import tf32
+
+REFERENCE = "aslr"
+SCHEDULERS = (REFERENCE, *TIME_RATIOS)
+
+
+class Trainee:
+    """One run's training steps, without validation or records, and their clock.
+
+    Args:
+        recipe: of the run; its data are ``batches``'.
+        data: loaded already.
+        device: to train on.
+        data_root: where ImageNet's tree lies.
+    """
+
+    def __init__(self, recipe: Recipe, data: Any, device: torch.device, data_root: str | Path | None = None):
+        self.model = model_of(recipe, data_root).train()
+        fast_forward(self.model, recipe.precision)
+        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        options = {"seed": recipe.seed, "augment": recipe.augment, "flip": data.flip, "jitter": recipe.jitter}
+        batches = make_batches(data.train, recipe.batch_size, **options)
+        self.session, self.batches, self._device = make_session(self.model, recipe, batches), batches, device
+        self._loss, self._stream = LOSSES[recipe.loss], self._endless()
+        self._fast = recipe.precision == "fast"
+
+    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from self.batches.epoch(self.session.at.epoch)
+            self.session.at.epoch, self.session.at.step = self.session.at.epoch + 1, 0
+
+    def steps(self, count: int, stop: Callable[[], bool]) -> float | None:
+        """Take so many steps; return the seconds of one, None where ``stop`` ended it early."""
+        begun = self._clock()
+        for _ in range(count):
+            images, labels = next(self._stream)
+            with tf32(self._fast):
+                self.session.step(self._loss, images, labels)
+            getattr(self.model, "clip_weights", lambda: None)()
+            self.session.after_step()
+            if stop():
+                return None
+        return (self._clock() - begun) / count
+
+    def _clock(self) -> float:
+        """Processor seconds of this process on the CPU, which other processes do not change; else real seconds."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return time.perf_counter()
+        return time.process_time()
+
+
+def line_search_cost(
+    recipe: Recipe,
+    *,
+    schedulers: Sequence[str] = SCHEDULERS,
+    rounds: int = 5,
+    steps: int = 4,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any] | None:
+    """Time training steps of every scheduler, one after the other in each round; all see the same batches.
+
+    Args:
+        recipe: shared by all; its scheduler is replaced.
+        schedulers: ASLR first, which the others are held against.
+        rounds: of all schedulers; the first, which warms up, is not counted and is one step.
+        steps: a scheduler and round.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        stop: asked after every step; True ends it with the rounds that are whole.
+        say: told of each round.
+
+    Returns:
+        Seconds of a step and an epoch (steps an epoch times a step's) and ratios of the medians with those of single
+        rounds, as plain values; None where not even one round was finished.
+
+    Raises:
+        UserError: arguments out of range, or what was given cannot be trained.
+    """
+    if rounds < 1 or steps < 1 or schedulers[0] != REFERENCE:
+        raise UserError(f"rounds and steps must be 1 or more and {REFERENCE} first, but got {rounds}, {steps}")
+    where = choose_device(device)
+    data = load_splits(recipe.replace(protocol="holdout"), data_root).to(where)
+    trainees = {name: Trainee(recipe.replace(scheduler=name), data, where, data_root) for name in schedulers}
+    found: list[dict[str, float]] = []
+    for number in range(rounds + 1):
+        times = {}
+        for name, trainee in trainees.items():
+            seconds = trainee.steps(steps if number else 1, stop)
+            if seconds is None:
+                return _record(recipe, found, trainees, steps, where) if found else None
+            times[name] = seconds
+        if number:
+            found.append(times)
+            say(f"round {number}: " + ", ".join(f"{name} {value:.3f} s a step" for name, value in times.items()))
+    return _record(recipe, found, trainees, steps, where)
+
+
+def _record(
+    recipe: Recipe, found: list[dict[str, float]], trainees: dict[str, Trainee], steps: int, device: torch.device
+) -> dict[str, Any]:
+    rows = {}
+    for name, trainee in trainees.items():
+        times, ratios = [r[name] for r in found], [r[name] / r[REFERENCE] for r in found]
+        rows[name] = {
+            "step_seconds": {"median": median(times), "min": min(times), "max": max(times)},
+            "epoch_seconds": median(times) * len(trainee.batches),
+            "ratio": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+            "counts": trainee.session.method.counts,
+        }
+    return {
+        **{"network": recipe.network, "data": recipe.data, "batch_size": recipe.batch_size, "width": recipe.width},
+        **{"train_size": recipe.train_size, "rounds": len(found), "steps_a_round": steps},
+        "clock": "real time" if device.type == "cuda" else "process CPU time",
+        "schedulers": rows,
+        "machine": machine(device),
+    }

@@ -1,0 +1,212 @@
+"""The paper's tables, run by run: whatever is missing, until the time is up, with results that are only added to."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.cells import FAILED, check_cells
+from qtrain.experiments.paper.cells import (
+    DONE,
+    MISSING,
+    PARTIAL,
+    SKIPPED,
+    PaperCell,
+    Scale,
+    append_result,
+    chosen_rows,
+    plan_cells,
+    read_results,
+    state_of,
+)
+from qtrain.experiments.paper.times import TIMES, has_times, reproduce_times, times_recipe
+from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.interrupt import Interrupted
+from qtrain.records.runs import read_records
+from qtrain.training import Watcher
+from qtrain.training.folder import last_result
+
+
+def reproduce(
+    cells: Sequence[PaperCell],
+    results: Path,
+    *,
+    late: Callable[[], bool] = lambda: False,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Run the missing cells in their order until the time is up; the next call goes on where this one stopped.
+
+    Args:
+        cells: of ``plan_cells``.
+        results: JSON lines; each finished run adds one.
+        late: whether the time is up, asked also inside a run, which is saved; see ``deadline``.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
+
+    Returns:
+        How many cells are still to be run, those that are skipped not counted.
+
+    Raises:
+        UserError: data are missing, or a folder holds a run of another recipe.
+        Interrupted: Ctrl-C, not the time limit.
+    """
+    check_jobs(jobs)
+    missing = {cell.folder: cell for cell in _missing(cells, read_results(results), data_root, say)}
+    planned = [(cell.recipe, folder) for folder, cell in missing.items()]
+    check_cells(planned)
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
+    try:
+        with closing(run_cells(planned, jobs=jobs, stop=late, say=say, **machine)) as ended:
+            for done in ended:
+                cell = missing.pop(done.folder)
+                append_result(results, _result(cell))
+                say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
+    except Interrupted as stopped:
+        if not late():
+            raise
+        say(str(stopped))
+    return len(missing)
+
+
+def _missing(
+    cells: Sequence[PaperCell],
+    results: Sequence[dict[str, Any]],
+    data_root: str | Path | None,
+    say: Callable[[str], None],
+) -> list[PaperCell]:
+    """The cells to run, with a line for those that are skipped."""
+    states = [(cell, *state_of(cell, results, data_root)) for cell in cells]
+    for why in dict.fromkeys(why for _, state, why in states if state == SKIPPED):
+        labels = dict.fromkeys(f"{cell.row.table} {cell.row.label}" for cell, _, reason in states if reason == why)
+        say(f"skipped {', '.join(labels)}: {why}")
+    return [cell for cell, state, _ in states if state in (PARTIAL, MISSING)]
+
+
+def deadline(minutes: float | None, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
+    """A function that says whether ``minutes`` from now have passed; never where they are None.
+
+    Raises:
+        UserError: below 0.
+    """
+    if minutes is None:
+        return lambda: False
+    if not minutes >= 0:
+        raise UserError(f"max_minutes must be 0 or more, but got {minutes}")
+    end = clock() + 60 * minutes
+    return lambda: clock() >= end
+
+
+def _result(cell: PaperCell) -> dict[str, Any]:
+    """A finished run's line: all that tables and curves are made of, so that folders may be deleted."""
+    row, recipe, result = cell.row, cell.recipe, last_result(cell.folder)
+    line: dict[str, Any] = {
+        **{"table": row.table, "label": row.label, "paper_accuracy": row.accuracy, "paper_epochs": row.epochs},
+        **{"role": row.scheduler, "scheduler": recipe.scheduler, "network": recipe.network, "data": recipe.data},
+        **{"batch_size": recipe.batch_size, "seed": recipe.seed, "protocol": recipe.protocol},
+        **{"scale": cell.scale.to_dict(), "epochs": recipe.epochs, "recipe": recipe.to_dict()},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if result is None:
+        return line | {"failed": json.loads((cell.folder / FAILED).read_text())["reason"]}
+    records = read_records(cell.folder)
+    epochs = [record for record in records if record["type"] == "epoch"]
+    final = next(record for record in reversed(records) if record["type"] == "result")
+    return line | {
+        **{"test_accuracy": result.test_accuracy, "validation_accuracy": result.validation_accuracy},
+        **{"best_epoch": result.best_epoch, "seconds": result.seconds, "counts": epochs[-1].get("counts", {})},
+        "curve": {
+            "validation_accuracy": [round(record["validation_accuracy"], 3) for record in epochs],
+            "lr": [record["lr"] for record in epochs],
+        },
+        "machine": {name: final[name] for name in ("device", "threads", "versions", "commit")},
+    }
+
+
+def reproduce_tables(
+    what: str,
+    results: Path,
+    *,
+    minutes: float | None = None,
+    rounds: int = 5,
+    clock: Callable[[], float] = time.monotonic,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    watch: Watcher | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    **plan: Any,
+) -> int:
+    """Run what is missing of a table, or of all, as ``reproduce`` and ``reproduce_times`` do.
+
+    Args:
+        what: table1, table2, table3, table4 or all.
+        results: JSON lines; each finished run adds one.
+        minutes: to stop after, over all of it.
+        rounds: of Table II's measurement.
+        clock: seconds, for the time limit.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: runs at a time; Table II's measurement has the machine to itself.
+        watch: told where each run is; with one job.
+        say: told of each run's result, and with several jobs of its progress.
+        plan: networks, seeds, protocol, out, epochs_scale, width, train_size.
+
+    Returns:
+        How much is still to be run; a measurement counts as one run.
+    """
+    check_jobs(jobs)
+    late, left = deadline(minutes, clock), 0
+    cells = [] if what == TIMES else _planned(what, **plan)  # wrong input ends it before anything runs
+    machine: dict[str, Any] = {"data_root": data_root, "device": device, "say": say}
+    if what in (TIMES, "all"):
+        left += not reproduce_times(results, scale=_scale(**plan), rounds=rounds, late=late, **machine)
+    return left + reproduce(cells, results, late=late, jobs=jobs, watch=watch, **machine)
+
+
+def _scale(*, epochs_scale: float = 1.0, width: float | None = None, train_size: int | None = None, **_: Any) -> Scale:
+    return Scale(epochs_scale, width, train_size)
+
+
+def _planned(
+    what: str, *, networks: Sequence[str], seeds: int, protocol: str, out: Path, **size: Any
+) -> list[PaperCell]:
+    rows = chosen_rows(what, networks)
+    return plan_cells(rows, out, scale=_scale(**size), seeds=seeds, protocol=protocol)
+
+
+def list_cells(what: str, results: Path, *, data_root: str | Path | None = None, **plan: Any) -> list[str]:
+    """A line a run of a table, or of all, with its state, in the order of running; nothing is run."""
+    known = read_results(results)
+    lines = []
+    if what in (TIMES, "all"):
+        recipe = times_recipe(_scale(**plan))
+        lines.append(f"{DONE if has_times(known, recipe) else MISSING:8} {TIMES} {recipe.network}")
+    for cell in [] if what == TIMES else _planned(what, **plan):
+        state, why = state_of(cell, known, data_root)
+        lines.append(f"{state:8} {cell.title}" + (f": {why}" if why else ""))
+    return lines
+
+
+def planned_rows(what: str, networks: Sequence[str], protocol: str) -> list[dict[str, Any]]:
+    """The rows that full runs fill, as a report takes them."""
+    rows = [] if what == TIMES else chosen_rows(what, networks)
+    recipes = [(row, row.recipe(protocol=protocol, validation_size=None)) for row in rows]
+    return [
+        {
+            **{"table": row.table, "label": row.label, "paper_accuracy": row.accuracy, "data": recipe.data},
+            **{"batch_size": recipe.batch_size, "scheduler": recipe.scheduler, "epochs": recipe.epochs},
+            "protocol": protocol,
+        }
+        for row, recipe in recipes
+    ]

@@ -1,0 +1,153 @@
+"""One cell of a sweep: trained, linted, exported with its proof and estimated; what came of it is a row."""
+
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.experiments.sweep.deploy import Refused, count_cost, estimate, export_proven, lint
+from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
+from qtrain.experiments.sweep.row import (
+    CELL,
+    SECONDS,
+    STAGES,
+    new_row,
+    one_line,
+    read_row,
+    read_seconds,
+    training_curve,
+)
+from qtrain.recipe import Recipe, difference
+from qtrain.records.json_files import write_json
+from qtrain.training import Interrupted, Result, Watcher
+from qtrain.training.folder import RECIPE, folder_recipe, has_begun, last_result
+
+STORY = "error.txt"
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """Brings one cell of a sweep to its row; a ``Task``.
+
+    Each stage whose files are there already is read, not done again. An error ends the cell, never the sweep: it is
+    in the row, and the traceback of one that is not a user's in ``error.txt``.
+
+    Attributes:
+        cell: what is planned.
+        recipe: of its run.
+        folder: its run folder; the FINN folder is ``finn`` in it, the compiler's output ``estimate``.
+        target: what to export and estimate for; None counts MACs and bit operations alone.
+        command: that rebuilds it, for its row.
+        again: a cell that failed is tried anew.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+    """
+
+    cell: PlannedCell
+    recipe: Recipe
+    folder: Path
+    target: Target | None = None
+    command: str = ""
+    again: bool = False
+    data_root: str | Path | None = None
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The cell's."""
+        return self.cell.name
+
+    def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Return the cell's row, which its ``cell.json`` then holds.
+
+        Raises:
+            Interrupted: ``stop`` said so; what there is is saved.
+        """
+        if (known := read_row(self.folder, again=self.again)) is not None:
+            return known
+        row = new_row(self.cell, self.command)
+        row["seconds"] |= read_seconds(self.folder)
+        for stage in STAGES:
+            if stop():
+                raise Interrupted(f"stopped before the {stage} of {self.name}")
+            if not self._go(stage, row, watch, stop):
+                break
+        row["curve"] = training_curve(self.folder)
+        row = json.loads(json.dumps(row))  # as it is read back: lists for tuples
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / CELL, row)
+        except OSError as error:  # without the file a resumed sweep tries the cell again
+            reason = f"the row cannot be written: {one_line(error)}"
+            row.update(state="failed", stage=row["stage"] or stage, error=row["error"] or reason)
+        return row
+
+    def _go(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> bool:
+        """Do one stage and write it into the row; False where it failed."""
+        if stage != "train":
+            watch.start(stage, 0, 0)  # training tells of itself
+        started, facts = time.perf_counter(), {}
+        try:
+            facts = self._stage(stage, row, watch, stop)
+        except Exception as error:
+            row.update(state="failed", stage=stage, error=one_line(error))
+            if isinstance(error, Refused):
+                facts = error.facts
+            elif not isinstance(error, UserError):
+                self._tell(traceback.format_exc())
+        if facts and row["seconds"][stage] is None:
+            row["seconds"][stage] = round(time.perf_counter() - started, 3)
+            write_json(self.folder / SECONDS, row["seconds"])
+        row.update(facts)
+        return row["state"] != "failed"
+
+    def _stage(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Do one stage; what the row is to say of it."""
+        if stage == "train":
+            result = self._train(watch, stop)
+            kept = ("test_accuracy", "validation_accuracy", "best_epoch")
+            row["seconds"]["train"] = round(result.seconds, 3)  # with what it trained before a resume
+            return {name: getattr(result, name) for name in kept}
+        if stage == "lint":
+            return lint(self.folder, self.data_root)
+        if self.target is None:
+            return count_cost(self.folder, self.data_root) if stage == "export" else {}
+        if stage == "export":
+            return export_proven(self.folder, self.target, self.data_root)
+        return estimate(self.folder, self.target)
+
+    def _train(self, watch: Watcher, stop: Callable[[], bool]) -> Result:
+        """Train, continue, or read what is there."""
+        for name in (CELL, STORY):  # of a failure that is tried anew
+            (self.folder / name).unlink(missing_ok=True)
+        options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": watch, "stop": stop}
+        if (self.folder / RECIPE).is_file() and has_begun(self.folder):
+            self._check_recipe()
+            if (known := last_result(self.folder)) is not None:
+                return known
+            try:
+                return resume_run(self.folder, **options)
+            except UserError:
+                if not self.again:
+                    raise
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
+        return train_recipe(self.recipe, self.folder, **options)
+
+    def _tell(self, story: str) -> None:
+        """Keep a traceback beside the run, where that can be done."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / STORY).write_text(story)
+
+    def _check_recipe(self) -> None:
+        """See that the run is this cell's; the parent's folder may have moved with the sweep's."""
+        found = folder_recipe(self.folder)
+        if other := difference(found.replace(init_from=self.recipe.init_from).to_dict(), self.recipe.to_dict()):
+            raise UserError(f"{self.folder} is a run of another recipe ({other}); sweep into a new folder")

@@ -1,0 +1,140 @@
+"""A sweep's rows: what came of each cell, as JSON lines and as a flat table."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.sweep.planned_cell import PlannedCell
+from qtrain.records.files import write_whole
+from qtrain.records.runs import RECORDS, read_records
+
+CELL = "cell.json"
+SECONDS = "seconds.json"  # of the stages that are done, for a cell that goes on in another process
+ROWS, TABLE = "sweep.jsonl", "sweep.csv"
+STAGES = ("train", "lint", "export", "estimate")
+# Column of the table: where its value lies in a row.
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    **{
+        name: (name,)
+        for name in (
+            *("cell", "network", "weight_bits", "act_bits", "bits", "seed", "start", "parent", "epochs"),
+            *("total_epochs", "state", "stage", "error", "test_accuracy", "validation_accuracy", "best_epoch"),
+        )
+    },
+    **{name: ("cost", name) for name in ("bops", "macs")},
+    "weight_bits_total": ("cost", "weight_bits"),
+    "proven": ("proven",),
+    "finn_accepted": ("finn", "accepted"),
+    **{name: ("estimate", name) for name in ("fps", "latency_ns")},
+    **{name.lower(): ("estimate", "used", name) for name in ("LUT", "BRAM_18K", "URAM", "DSP")},
+    "fits": ("estimate", "fits"),
+    "meets_target": ("estimate", "meets_target"),
+    "train_seconds": ("seconds", "train"),
+    "command": ("command",),
+}
+
+
+def new_row(cell: PlannedCell, command: str = "") -> dict[str, Any]:
+    """The row of a cell of which nothing is known yet but its plan."""
+    return {
+        "cell": cell.name,
+        "network": cell.network,
+        "weight_bits": cell.weight_bits,
+        "act_bits": cell.act_bits,
+        "bits": cell.bits,
+        "seed": cell.seed,
+        "start": cell.start,
+        "parent": cell.parent,
+        "epochs": cell.epochs,
+        "total_epochs": cell.total_epochs,
+        "state": "done",
+        "stage": None,
+        "error": None,
+        "test_accuracy": None,
+        "validation_accuracy": None,
+        "best_epoch": None,
+        "seconds": dict.fromkeys(STAGES),
+        "lint": [],
+        "proof": None,
+        "proven": None,
+        "cost": None,
+        "finn": None,
+        "estimate": None,
+        "curve": {"train_loss": [], "validation_accuracy": [], "lr": []},
+        "command": command,
+    }
+
+
+def failed_row(cell: PlannedCell, command: str, stage: str, error: str) -> dict[str, Any]:
+    """The row of a cell that never came to one of its own."""
+    return {**new_row(cell, command), "state": "failed", "stage": stage, "error": error}
+
+
+def training_curve(folder: Path) -> dict[str, list[float]]:
+    """The learning curve of the run in ``folder``, by epoch; empty where it never came to one."""
+    try:
+        records = read_records(folder) if (folder / RECORDS).exists() else []
+    except UserError:  # damaged: the row says so already
+        records = []
+    epochs = [record for record in records if record["type"] == "epoch"]
+    names = {"train_loss": "loss", "validation_accuracy": "validation_accuracy", "lr": "lr"}
+    return {ours: [epoch[theirs] for epoch in epochs] for ours, theirs in names.items()}
+
+
+def read_row(folder: Path, *, again: bool = False) -> dict[str, Any] | None:
+    """The row of a cell that has ended; None where there is something to do.
+
+    Args:
+        folder: of the cell.
+        again: one that failed is to be tried anew.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / CELL
+    if not path.exists():
+        return None
+    try:
+        row = json.loads(path.read_text())
+        known = row["state"] in ("done", "failed") and row["cell"] == folder.name
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"{path} is damaged; delete it to have that cell's stages read and finished again")
+    return None if again and row["state"] == "failed" else row
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """Wall seconds of the stages that a cell has behind it."""
+    try:
+        found: dict[str, float] = json.loads((folder / SECONDS).read_text())
+    except (OSError, ValueError):  # not there, or damaged: no reason to do a stage again
+        return {}
+    return found
+
+
+def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``sweep.jsonl`` and ``sweep.csv``, each whole."""
+    write_whole(out / ROWS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    table.writerows([_flat(row, path) for path in _COLUMNS.values()] for row in rows)
+    write_whole(out / TABLE, text.getvalue().encode())
+
+
+def one_line(error: BaseException) -> str:
+    """An error for a row: a user's as it is, another with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _flat(row: dict[str, Any], path: Sequence[str]) -> Any:
+    value: Any = row
+    for name in path:
+        value = value.get(name) if value is not None else None
+    return value

@@ -1,0 +1,258 @@
+"""A sweep: one recipe at every bit width, expression and seed, each cell trained, proven, linted and estimated."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qtrain.engines.lock import LOCK, alone_on_storage, or_refuse
+from qtrain.engines.task import Died, Engine, in_turn
+from qtrain.errors import UserError
+from qtrain.experiments.lr_range import check_rate_is_read
+from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.run import initial_model
+from qtrain.experiments.sweep.cell import SweepCell
+from qtrain.experiments.sweep.command import rebuild_command
+from qtrain.experiments.sweep.file import SWEEP, read_plan, write_plan
+from qtrain.experiments.sweep.plan import CELLS, SweepPlan, plan_sweep
+from qtrain.experiments.sweep.planned_cell import PlannedCell
+from qtrain.experiments.sweep.row import failed_row, read_row, write_rows
+from qtrain.experiments.sweep.search import check_search, search
+from qtrain.experiments.sweep.status import SweepStatus
+from qtrain.experiments.sweep.view import NoView, SweepView
+from qtrain.recipe import AUTO
+from qtrain.training.methods.make import make_method
+from qtrain.training.session import choose_device
+from qtrain.training.splits import load_splits
+
+__all__ = ["SweepPlan", "plan_sweep", "read_plan", "resume_sweep", "sweep"]
+
+LATER = 0.1  # stands for a rate that the range test is still to choose, where a recipe is only checked
+Row = dict[str, Any]
+
+
+def sweep(
+    plan: SweepPlan,
+    out: str | Path,
+    *,
+    engine: Engine = in_turn,
+    stop: Callable[[], bool] = lambda: False,
+    view: SweepView | None = None,
+    at_a_time: int = 1,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+) -> list[Row]:
+    """Run every cell of a plan and write the sweep's folder.
+
+    Rows are written as cells end, so that ``out`` can be read, and reported on, at any time. A cell's error is its row.
+
+    Args:
+        plan: of ``plan_sweep``.
+        out: new or empty folder.
+        engine: where cells run; one after the other here, ``SideBySide(jobs)``, or ``OnRay(...)``.
+        stop: asked between steps; True saves and raises Interrupted.
+        view: shows where the sweep is.
+        at_a_time: trials of a search that are planned, and run, together; as many as the engine runs.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+
+    Returns:
+        All rows, in the plan's order.
+
+    Raises:
+        UserError: ``out`` holds things, data are missing, there is no such device, an expression names no layer, or the
+            scheduler has no such option.
+        Interrupted: Ctrl-C or ``stop``; ``resume_sweep`` goes on.
+    """
+    out = Path(out)
+    _check_free(out)
+    _check_plan(plan, data_root, device)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
+    with _alone(out):
+        _check_free(out)
+        write_plan(out, plan)
+        return _run(plan, out, engine, stop, view or NoView(), at_a_time, data_root=data_root, device=device)
+
+
+def resume_sweep(
+    out: str | Path,
+    *,
+    again: bool = False,
+    engine: Engine = in_turn,
+    stop: Callable[[], bool] = lambda: False,
+    view: SweepView | None = None,
+    at_a_time: int = 1,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+) -> list[Row]:
+    """Go on with the sweep in ``out``: finished cells are read, unfinished ones continue where they were.
+
+    Args:
+        out: folder of a sweep.
+        again: cells that failed are tried anew; training goes on from their checkpoint, where that helps.
+        engine: as for ``sweep``; it may be another.
+        stop: as for ``sweep``.
+        view: as for ``sweep``.
+        at_a_time: as for ``sweep``.
+        data_root: where to look for the data.
+        device: auto, cpu, cuda or cuda:N.
+
+    Returns:
+        All rows, in the plan's order.
+
+    Raises:
+        UserError: no sweep there, damaged files, or another process is at it.
+        Interrupted: as ``sweep``.
+    """
+    out = Path(out)
+    plan = read_plan(out)
+    check_search(plan)
+    with _alone(out):
+        machine: dict[str, Any] = {"data_root": data_root, "device": device}
+        return _run(plan, out, engine, stop, view or NoView(), at_a_time, again, **machine)
+
+
+def _run(
+    plan: SweepPlan,
+    out: Path,
+    engine: Engine,
+    stop: Callable[[], bool],
+    view: SweepView,
+    at_a_time: int,
+    again: bool = False,
+    **machine: Any,
+) -> list[Row]:
+    plan = _with_rate(plan, out, machine)
+    cells = plan.cells()
+    known = {cell.name: read_row(out / CELLS / cell.name, again=again) for cell in cells}
+    status = SweepStatus(out, cells, {name: row for name, row in known.items() if row is not None})
+
+    def ended(row: Row) -> None:
+        status.ended(row)
+        write_rows(out, status.rows)
+        view.ended(row)
+
+    def told(name: str, event: dict[str, Any]) -> None:
+        status.told(name, event)
+        view.event()
+
+    def run(plan: SweepPlan, cells: Sequence[PlannedCell]) -> None:
+        tasks = _tasks(plan, cells, out, again, machine)
+        for depth in sorted({cell.depth for cell in cells}):
+            orphans, ready = _split([task for task in tasks if task.cell.depth == depth], status.rows)
+            for row in orphans:
+                ended(row)
+            _run_wave(ready, engine, stop, told, status, ended)
+
+    if plan.search is not None:
+        status.expect((), plan.search.trials - len(plan.trials), plan.search.epochs)
+    with status, _shown(view, status):
+        write_rows(out, status.rows)
+        run(plan, [cell for cell in cells if known[cell.name] is None])
+        if plan.search is not None:
+            search(plan, out, status, run, at_a_time=at_a_time, data_root=machine["data_root"])
+    return status.rows
+
+
+def _tasks(
+    plan: SweepPlan, cells: Sequence[PlannedCell], out: Path, again: bool, machine: dict[str, Any]
+) -> list[SweepCell]:
+    by_name = {cell.name: cell for cell in plan.cells()}
+    tasks = []
+    for cell in cells:
+        recipe, folder = plan.recipe_of(cell, out), (out / CELLS / cell.name).resolve()
+        command = rebuild_command(plan, cell, by_name)
+        tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, **machine))
+    return tasks
+
+
+def _run_wave(
+    tasks: Sequence[SweepCell],
+    engine: Engine,
+    stop: Callable[[], bool],
+    told: Callable[[str, dict[str, Any]], None],
+    status: SweepStatus,
+    ended: Callable[[Row], None],
+) -> None:
+    """Run cells that wait for no other."""
+    if not tasks:
+        return
+    found = engine(tasks, stop=stop, told=told)
+    try:
+        for task, row in found:
+            if isinstance(row, Died):  # it left no row in its folder, so that a resumed sweep goes on with it
+                row = failed_row(task.cell, task.command, status.stage_of(task.name), row.reason)  # type: ignore[attr-defined]
+            ended(row)
+    finally:
+        if isinstance(found, Generator):
+            found.close()  # what still runs is saved
+
+
+def _split(wave: Sequence[SweepCell], rows: Sequence[Row]) -> tuple[list[Row], list[SweepCell]]:
+    """Rows of the cells whose parents have no weights for them, and the cells that can run.
+
+    A parent that trained and failed later, at lint for instance, has weights.
+    """
+    broken = {row["cell"]: row for row in rows if row["test_accuracy"] is None}
+    orphans, ready = [], []
+    for task in wave:
+        if (parent := broken.get(task.cell.parent or "")) is None:
+            ready.append(task)
+            continue
+        reason = f"it starts from {parent['cell']}, which failed: {parent['error']}"
+        orphans.append(failed_row(task.cell, task.command, "train", reason))
+    return orphans, ready
+
+
+def _with_rate(plan: SweepPlan, out: Path, machine: dict[str, Any]) -> SweepPlan:
+    """The plan with a number for its rate: the range test's at the widest bits, asked once and kept."""
+    if plan.recipe.lr != AUTO:
+        return plan
+    recipe, _ = fixed_rate(plan.recipe, out, **machine)
+    plan = replace(plan, recipe=recipe)
+    write_plan(out, plan)
+    return plan
+
+
+def _check_free(out: Path) -> None:
+    if (out / SWEEP).exists():
+        raise UserError(
+            f"{out} holds a sweep already; go on with it by --resume {out}, or name a new folder with --out"
+        )
+    if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
+        raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
+
+
+def _check_plan(plan: SweepPlan, data_root: str | Path | None, device: str) -> None:
+    """See that the cells can train at all, before anything is written.
+
+    Raises:
+        UserError: they cannot.
+    """
+    choose_device(device)
+    check_search(plan)
+    if plan.recipe.lr == AUTO:
+        check_rate_is_read([plan.recipe.scheduler])
+    load_splits(plan.recipe, data_root)
+    recipe = plan.recipe.replace(lr=LATER) if plan.recipe.lr == AUTO else plan.recipe
+    for expression in plan.expressions:
+        model, _ = initial_model(recipe.replace(bits=expression), data_root)
+        make_method(model, recipe, steps_per_epoch=1)
+
+
+@contextmanager
+def _shown(view: SweepView, status: SweepStatus) -> Iterator[None]:
+    view.open(status)
+    try:
+        yield
+    finally:
+        view.close()
+
+
+def _alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other sweeps out of the folder, also those of other machines."""
+    return or_refuse(alone_on_storage(out, within=0, inside=True), out)

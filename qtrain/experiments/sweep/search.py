@@ -1,0 +1,187 @@
+"""Per-layer bits by Optuna: trials that begin from the weights of a sweep's nearest trained cell."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qtrain.errors import UserError
+from qtrain.experiments.sweep.file import write_plan
+from qtrain.experiments.sweep.plan import SweepPlan
+from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
+from qtrain.experiments.sweep.search_plan import COSTS, Search
+from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
+from qtrain.experiments.sweep.status import SweepStatus
+from qtrain.export.compiler.start import INSTALL, find_compiler
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+ATTEMPTS = 100  # drawings of a trial, until one is of a network that no cell has
+Row = dict[str, Any]
+
+
+def check_search(plan: SweepPlan) -> None:
+    """See that a plan's search can run here.
+
+    Raises:
+        UserError: no Optuna, or LUTs are asked for where no compiler counts them.
+    """
+    if plan.search is None:
+        return
+    if find_spec("optuna") is None:
+        raise UserError('a search needs optuna, which is not installed; pip install "qtrain[search]"')
+    if plan.search.cost == "lut" and find_compiler() is None:
+        raise UserError(f"search_cost lut is FINN's estimate, but there is no compiler here; {INSTALL}, or take bops")
+
+
+def search(
+    plan: SweepPlan,
+    out: Path,
+    status: SweepStatus,
+    run: Callable[[SweepPlan, Sequence[PlannedCell]], None],
+    *,
+    at_a_time: int = 1,
+    data_root: str | Path | None = None,
+) -> SweepPlan:
+    """Plan and run the trials that a sweep's plan has not yet.
+
+    The rows are the only memory: what is asked next depends on the plan, its trials so far and their rows alone, so
+    that a search that was killed goes on as it would have.
+
+    Args:
+        plan: with a search; all its cells have ended.
+        out: the sweep's folder; its plan is written anew with the trials before they run.
+        status: of the sweep, with the rows of all cells.
+        run: brings cells of a plan to their rows.
+        at_a_time: trials that are asked for, and run, together.
+        data_root: where to look for the data.
+
+    Returns:
+        The plan with its trials; fewer than asked for where no cell has weights, or no new network is found.
+    """
+    wanted = plan.search
+    assert wanted is not None
+    space = SearchSpace(plan, data_root)
+    while missing := wanted.trials - len(plan.trials):
+        status.expect((), missing, wanted.epochs)
+        asked = next_trials(plan, space, status.rows, min(at_a_time, missing))
+        if not asked:
+            break
+        plan = replace(plan, trials=(*plan.trials, *asked))
+        write_plan(out, plan)
+        status.expect(asked, missing - len(asked), wanted.epochs)
+        run(plan, asked)
+    status.expect((), 0, wanted.epochs)
+    return plan
+
+
+def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count: int) -> list[PlannedCell]:
+    """Ask Optuna for up to ``count`` networks that no cell has, and plan each from its nearest neighbour.
+
+    Args:
+        plan: with a search, and the trials so far.
+        space: of the plan.
+        rows: of the cells that have ended.
+        count: 1 or more.
+
+    Returns:
+        Fewer where drawings find nothing new; none where no cell has weights to begin from.
+    """
+    assert plan.search is not None
+    cells = {cell.name: cell for cell in plan.cells() if cell.seed == plan.seeds[0]}
+    widths = {name: space.widths(cell) for name, cell in cells.items()}
+    ended = [(widths[row["cell"]], row) for row in rows if row["cell"] in cells]
+    trained = [(known, row) for known, row in ended if row["validation_accuracy"] is not None]
+    if not trained:
+        return []
+    seen, asked = {space.chosen(known) for known in widths.values()}, list[PlannedCell]()
+    study = make_study(space, plan.search, ended, _seed(plan))
+    for number in range(len(plan.trials) + 1, len(plan.trials) + count + 1):
+        params = _new_params(study, space, seen)
+        if params is None:
+            break
+        seen.add(space.chosen(params))
+        asked.append(_planned(plan, space, params, trained, cells, number))
+    return asked
+
+
+def _new_params(study: "Study", space: SearchSpace, seen: set[tuple[int, ...]]) -> Widths | None:
+    """Draw until a network is new; None where none is within ``ATTEMPTS`` drawings."""
+    from optuna.trial import TrialState
+
+    for _ in range(ATTEMPTS):
+        trial = study.ask(_distributions(space))
+        if space.chosen(trial.params) not in seen:
+            return trial.params
+        study.tell(trial, state=TrialState.FAIL)  # else the sampler would keep away from it as from one that runs
+    return None
+
+
+def make_study(space: SearchSpace, wanted: Search, ended: Sequence[tuple[Widths, Row]], seed: int) -> "Study":
+    """A study that knows every cell that has ended; those that failed, or whose cost is not known, as failed.
+
+    Its objectives are validation accuracy, to be maximised, and the cost, to be minimised.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    distributions, state = _distributions(space), optuna.trial.TrialState
+    for widths, row in ended:
+        values = [row["validation_accuracy"], cost_of(row, wanted.cost)]
+        told: dict[str, Any] = {"params": {path: widths[path] for path in space.choices}}
+        known = row["state"] == "done" and None not in values
+        told |= {"state": state.COMPLETE, "values": values} if known else {"state": state.FAIL}
+        study.add_trial(optuna.trial.create_trial(distributions=distributions, **told))
+    return study
+
+
+def cost_of(row: Mapping[str, Any], cost: str) -> float | None:
+    """A row's cost; None where it is not known."""
+    value: Any = row
+    for name in COSTS[cost]:
+        value = None if value is None else value[name]
+    return None if value is None else float(value)
+
+
+def _distributions(space: SearchSpace) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution
+
+    return {path: CategoricalDistribution(choices) for path, choices in space.choices.items()}
+
+
+def _planned(
+    plan: SweepPlan,
+    space: SearchSpace,
+    params: dict[str, int],
+    trained: Sequence[tuple[Widths, Row]],
+    cells: Mapping[str, PlannedCell],
+    number: int,
+) -> PlannedCell:
+    """The trial of these bits, from its nearest neighbour."""
+    assert plan.search is not None
+    pair, bits = space.name(params)
+    parent = cells[nearest(params, trained)["cell"]]
+    return PlannedCell(
+        name=cell_name(plan.family, pair, f"trial{number}", plan.seeds[0], SEARCH),
+        network=f"{plan.family}_{pair[0]}W{pair[1]}A",
+        weight_bits=pair[0],
+        act_bits=pair[1],
+        bits=bits,
+        seed=plan.seeds[0],
+        start=SEARCH,
+        parent=parent.name,
+        epochs=plan.search.epochs,
+        total_epochs=parent.total_epochs + plan.search.epochs,
+        depth=parent.depth + 1,
+    )
+
+
+def _seed(plan: SweepPlan) -> int:
+    """Of a sampler: another after each trial, so that it needs no memory of what it drew before."""
+    return int(np.random.SeedSequence([plan.seeds[0], len(plan.trials)]).generate_state(1)[0])

@@ -1,0 +1,104 @@
+"""Which bits the layers of a sweep's network can have, how far two choices are apart, and what they are called."""
+
+from collections.abc import Mapping, Sequence
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.experiments.networks import activation_bits
+from qtrain.experiments.run import model_of
+from qtrain.experiments.sweep.plan import SweepPlan
+from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell
+from qtrain.models.bits import FLOAT, parse_bits
+from qtrain.models.count import weight_bits
+from qtrain.recipe import Recipe
+
+Widths = dict[str, int]  # bits of every quantizer, by the path that --bits names it by
+Pair = tuple[int, int]
+
+
+class SearchSpace:
+    """The widths that a search chooses from.
+
+    A quantizer's choices are the bits that the sweep's own cells give it. So weights and activations have the axes'
+    widths; sums of residual branches, which are never narrower than 4 bits, have the wider ones alone; and the
+    images' quantizer, which is the same in all cells, is no variable.
+
+    Args:
+        plan: of the sweep.
+        data_root: where to look for the data, whose classes the network has.
+
+    Attributes:
+        choices: of every quantizer that has any, in the network's order.
+
+    Raises:
+        UserError: nothing to choose.
+    """
+
+    def __init__(self, plan: SweepPlan, data_root: str | Path | None = None):
+        self._plan, self._data_root = plan, data_root
+        self._weights: dict[int, Widths] = {}
+        self._acts: dict[int, Widths] = {}
+        self._count_uniform()
+        own = [self.widths(cell) for cell in plan.cells() if cell.start != SEARCH]
+        found = {path: tuple(sorted({widths[path] for widths in own})) for path in own[0]}
+        self.choices = {path: choices for path, choices in found.items() if len(choices) > 1}
+        if not self.choices:
+            raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
+
+    def _count_uniform(self) -> None:
+        """Build few networks: weights' bits depend on one axis, activations' on the other."""
+        axes = self._plan.weight_bits, self._plan.act_bits
+        for i in range(max(map(len, axes))):
+            w, a = (axis[min(i, len(axis) - 1)] for axis in axes)
+            self._weights[w], self._acts[a] = _network_bits(self._recipe((w, a), ""), self._data_root)
+
+    def _recipe(self, pair: Pair, bits: str) -> Recipe:
+        return self._plan.recipe.replace(network=f"{self._plan.family}_{pair[0]}W{pair[1]}A", bits=bits)
+
+    def _uniform(self, pair: Pair) -> Widths:
+        return self._weights[pair[0]] | self._acts[pair[1]]
+
+    def widths(self, cell: PlannedCell) -> Widths:
+        """Bits of every quantizer of a cell."""
+        pair = cell.weight_bits, cell.act_bits
+        if cell.bits and cell.start != SEARCH:  # a user's expression may name roles and patterns
+            weights, acts = _network_bits(self._recipe(pair, cell.bits), self._data_root)
+            return weights | acts
+        return self._uniform(pair) | {entry.pattern: entry.weight_bits or 0 for entry in parse_bits(cell.bits)}
+
+    def chosen(self, widths: Widths) -> tuple[int, ...]:
+        """What was chosen, in the order of ``choices``; two networks with the same are one network."""
+        return tuple(widths[path] for path in self.choices)
+
+    def name(self, chosen: Mapping[str, int]) -> tuple[Pair, str]:
+        """The network's weight and activation bits, and the expression for the layers that differ.
+
+        Of all networks the one is taken that leaves fewest layers to name, then the narrowest.
+        """
+
+        def differing(pair: Pair) -> dict[str, int]:
+            uniform = self._uniform(pair)
+            return {path: bits for path, bits in chosen.items() if uniform[path] != bits}
+
+        pairs = [(w, a) for w in sorted(self._plan.weight_bits) for a in sorted(self._plan.act_bits)]
+        nearest = min(pairs, key=lambda pair: len(differing(pair)))
+        return nearest, ",".join(f"{path}={bits}" for path, bits in differing(nearest).items())
+
+
+def distance(ours: Widths, theirs: Widths) -> float:
+    """How far two choices are apart: by how many doublings of its bits each quantizer differs, in all."""
+    return sum(abs(log2(bits / theirs[path])) for path, bits in ours.items())
+
+
+def nearest(widths: Widths, trained: Sequence[tuple[Widths, dict[str, Any]]]) -> dict[str, Any]:
+    """The row of the trained cell that is the least distance away; of several the most accurate on validation."""
+    return min(trained, key=lambda cell: (distance(widths, cell[0]), -cell[1]["validation_accuracy"]))[1]
+
+
+def _network_bits(recipe: Recipe, data_root: str | Path | None) -> tuple[Widths, Widths]:
+    """Bits of a network's weights and of its activations."""
+    model = model_of(recipe, data_root)
+    layers = {path: weight_bits(module) for path, module in model.named_modules() if hasattr(module, "weight_quant")}
+    return {path: bits for path, bits in layers.items() if bits != FLOAT}, activation_bits(model)

@@ -1,0 +1,1 @@
+"""Files on disk: each format once, written whole or not at all."""

@@ -1,0 +1,1 @@
+"""The ASLR paper's tables and figures, with ours beside them."""

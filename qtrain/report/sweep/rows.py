@@ -1,0 +1,254 @@
+"""A sweep's recorded rows, and its points: what the seeds of one network, bits and start have in common."""
+
+import json
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtrain.errors import UserError
+from qtrain.report.statistics import deviation
+from qtrain.report.sweep.pareto import pareto_front
+
+FORMAT, PLAN, ROWS = 1, "sweep.json", "sweep.jsonl"
+STARTS = {"scratch": "from scratch", "warm": "warm start", "search": "search"}
+Row = Mapping[str, Any]
+
+_TEXT, _WHOLE, _OBJECT = ((str,), "text"), ((int,), "a whole number"), ((dict, type(None)), "an object or null")
+_NUMBER, _LIST, _NOTE = ((int, float, type(None)), "a number or null"), ((list,), "a list"), ((str, type(None)), "text")
+_FLAG, _BITS = ((bool, type(None)), "true, false or null"), ((int, type(None)), "a whole number or null")
+_ROW = {
+    **{"cell": _TEXT, "network": _TEXT, "weight_bits": _BITS, "act_bits": _BITS, "bits": _TEXT, "seed": _WHOLE},
+    **{"start": _TEXT, "parent": _NOTE, "epochs": _WHOLE, "total_epochs": _WHOLE, "state": _TEXT, "stage": _NOTE},
+    **{"error": _NOTE, "test_accuracy": _NUMBER, "validation_accuracy": _NUMBER, "best_epoch": _NUMBER},
+    **{"seconds": ((dict,), "an object"), "lint": _LIST, "proof": _OBJECT, "proven": _FLAG, "cost": _OBJECT},
+    **{"finn": _OBJECT, "estimate": _OBJECT, "curve": _OBJECT, "command": _TEXT},
+}
+_PLAN = {"format": _WHOLE, "family": _TEXT, "data": _TEXT, "recipe": ((dict,), "an object"), "cells": _LIST,
+         "command": _TEXT}  # fmt: skip
+_SAME = ("network", "weight_bits", "act_bits", "bits", "start", "total_epochs")  # in the cells of a point
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What accuracy is shown against.
+
+    Attributes:
+        key: its short name.
+        label: with its unit.
+        head: of its column.
+        path: of the number within a row.
+        more_is_better: whether a large value is a good one.
+    """
+
+    key: str
+    label: str
+    head: str
+    path: tuple[str, ...]
+    more_is_better: bool = False
+
+    def of(self, row: Row) -> float | None:
+        """The number of one cell; None where it was not found out."""
+        value: Any = row
+        for name in self.path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+AXES = (
+    Axis("bops", "bit operations an image (BOPs)", "BOPs", ("cost", "bops")),
+    Axis("weight_bits", "memory of all weights, bits", "weight\nbits", ("cost", "weight_bits")),
+    Axis("lut", "look-up tables (LUT), estimated", "LUT", ("estimate", "used", "LUT")),
+    Axis("bram", "block RAMs of 18 Kb (BRAM), estimated", "BRAM\n18K", ("estimate", "used", "BRAM_18K")),
+    Axis("fps", "frames/s, estimated", "fps", ("estimate", "fps"), more_is_better=True),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """All seeds of one network, bits expression, start and length of training."""
+
+    network: str
+    weight_bits: int | None
+    act_bits: int | None
+    bits: str
+    start: str
+    total_epochs: int
+    cells: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """The network and, where there is one, the expression of its bits."""
+        return f"{self.network} {self.bits}".rstrip()
+
+    def by_seed(self, kind: str = "test_accuracy") -> dict[int, float]:
+        """Accuracies of the trained cells in percent, also of those that failed later: FINN may refuse a good network.
+
+        Args:
+            kind: this or ``validation_accuracy``.
+        """
+        return {cell["seed"]: cell[kind] for cell in self.cells if cell[kind] is not None}
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many cells failed, by stage."""
+        return dict(Counter(str(cell["stage"]) for cell in self.cells if cell["state"] == "failed"))
+
+    def mean(self, kind: str = "test_accuracy") -> float | None:
+        """Mean accuracy over the seeds in percent."""
+        return statistics.mean(values) if (values := self.by_seed(kind).values()) else None
+
+    def spread(self, kind: str = "test_accuracy") -> float | None:
+        """Its standard deviation; None for a single seed."""
+        return deviation(list(self.by_seed(kind).values()))
+
+    def cost(self, axis: Axis) -> float | None:
+        """The mean over the cells that have the number; seeds may differ in what FINN estimates."""
+        found = [value for cell in self.cells if (value := axis.of(cell)) is not None]
+        return statistics.mean(found) if found else None
+
+    @property
+    def proof(self) -> str:
+        """``proven``, ``failed`` (any seed), or nothing where no proof was reached."""
+        return _joint([cell["proven"] for cell in self.cells], ("proven", "failed"))
+
+    @property
+    def verdict(self) -> str:
+        """FINN's: ``accepted``, ``refused`` (any seed), or nothing where it was not asked."""
+        return _joint([cell["finn"] and cell["finn"].get("accepted") for cell in self.cells], ("accepted", "refused"))
+
+
+def _joint(answers: list[bool | None], words: tuple[str, str]) -> str:
+    known = [answer for answer in answers if answer is not None]
+    if not known:
+        return ""
+    return words[0] if all(known) else words[1]
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """A sweep's plan, its rows in the plan's order, its points, and the cells that are still to come."""
+
+    name: str
+    plan: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    points: tuple[Point, ...]
+    waiting: tuple[str, ...]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The cells that ended with an error."""
+        return [row for row in self.rows if row["state"] == "failed"]
+
+    def front(self, axis: Axis) -> list[Point]:
+        """The Pareto front of mean test accuracy against ``axis``, over all starts; not of what failed its proof."""
+        points = [p for p in self.points if p.proof != "failed"]
+        costs, means = [p.cost(axis) for p in points], [p.mean() for p in points]
+        return [points[i] for i in pareto_front(costs, means, axis.more_is_better)]
+
+    def axes(self) -> list[Axis]:
+        """The axes that some point has a number for."""
+        return [axis for axis in AXES if any(p.cost(axis) is not None for p in self.points)]
+
+    def pairs(self) -> list[tuple[Point, Point]]:
+        """Warm-started points with the one from scratch of the same network and bits; at equal total epochs if any."""
+        scratch = [p for p in self.points if p.start == "scratch"]
+        found = []
+        for warm in (p for p in self.points if p.start == "warm"):
+            same = [p for p in scratch if (p.network, p.bits) == (warm.network, warm.bits)]
+            if same:
+                found.append((warm, min(same, key=lambda p: abs(p.total_epochs - warm.total_epochs))))
+        return found
+
+
+def read_sweep(folder: Path) -> SweepData:
+    """Read a folder that ``qtrain sweep`` wrote; it need not be finished.
+
+    Raises:
+        UserError: no sweep is there, no cell has ended yet, or its files are damaged or contradict each other.
+    """
+    path = folder / PLAN
+    plan = _parse(_read(path), path, "")
+    if (found := plan.get("format")) != FORMAT:
+        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain sweep into a new folder")
+    _check(plan, _PLAN, path, "")
+    rows = _read_rows(folder / ROWS, plan["cells"])
+    ended = {row["cell"] for row in rows}
+    waiting = tuple(name for name in plan["cells"] if name not in ended)
+    return SweepData(folder.resolve().name, plan, rows, _points(rows), waiting)
+
+
+def _read_rows(path: Path, planned: list[str]) -> tuple[Row, ...]:
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        where = f"line {number}: "
+        row = _parse(line, path, where)
+        _check(row, _ROW, path, where)
+        name = row["cell"]
+        if name in rows:
+            raise _damaged(path, f"{where}{name} is there twice")
+        if name not in planned and row["start"] != "search":
+            raise _damaged(path, f"{where}{name} is no cell of {PLAN}")
+        _check_sense(row, path, where)
+        rows[name] = row
+    if not rows:
+        raise UserError(f"{path} has no finished cell yet; wait for the first, or qtrain sweep --resume {path.parent}")
+    return tuple(rows.values())
+
+
+def _check_sense(row: Row, path: Path, where: str) -> None:
+    if row["start"] not in STARTS:
+        raise _damaged(path, f"{where}'start' must be one of {', '.join(STARTS)}, but is {row['start']!r}")
+    if row["state"] not in ("done", "failed"):
+        raise _damaged(path, f"{where}'state' must be done or failed, but is {row['state']!r}")
+    if row["state"] == "done" and row["test_accuracy"] is None:
+        raise _damaged(path, f"{where}{row['cell']} is done, but has no 'test_accuracy'")
+    bits = re.search(r"_(\d+)W(\d+)A$", row["network"])
+    if bits and row["start"] != "search" and (int(bits[1]), int(bits[2])) != (row["weight_bits"], row["act_bits"]):
+        raise _damaged(path, f"{where}{row['network']} has 'weight_bits' {row['weight_bits']}, 'act_bits' "
+                             f"{row['act_bits']}")  # fmt: skip
+
+
+def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in _SAME), []).append(row)
+    return tuple(
+        Point(**dict(zip(_SAME, key, strict=True)), cells=tuple(sorted(cells, key=lambda row: row["seed"])))
+        for key, cells in groups.items()
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} does not exist; name a folder that qtrain sweep has written") from None
+    except UnicodeDecodeError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _parse(text: str, path: Path, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _damaged(path, f"{where}{error}") from None
+    if not isinstance(values, dict):
+        raise _damaged(path, f"{where}a JSON object is expected, not {values!r:.40}")
+    return values
+
+
+def _check(values: Row, kinds: Mapping[str, tuple[Any, str]], path: Path, where: str) -> None:
+    for key, (types, what) in kinds.items():
+        value = values.get(key)
+        if key not in values or not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise _damaged(path, f"{where}{key!r} must be {what}, but is {value!r:.40}")
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    again = f"qtrain sweep --resume {path.parent} writes it anew"
+    return UserError(f"{path} is damaged ({' '.join(why.split())}); {again if path.name == ROWS else 'restore it'}")

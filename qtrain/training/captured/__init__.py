@@ -1,0 +1,1 @@
+"""A training step as one captured CUDA graph, and what it may read."""

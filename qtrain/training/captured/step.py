@@ -1,0 +1,229 @@
+"""A whole training step as one CUDA graph: forward pass, loss, backward pass and update, launched at once.
+
+A small network's step is hundreds of kernels of a few microseconds each, which Python launches slower than the GPU
+computes them. A graph is launched whole. Its learning rates are numbers in the GPU's memory, one a parameter group, so
+that ASLR's draws change neither the graph nor wait for the GPU.
+
+Only a step that is the same every time is captured: of the usual number of images, in which neither Python's values nor
+its random numbers move and the host reads nothing. The first replay is held against the same step taken kernel by
+kernel. Where any of it fails, one line says why, and the kernels are launched one by one.
+"""
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from qtrain.training.captured.graph import StepGraph
+from qtrain.training.captured.outcome import Kept, agree, values_of
+from qtrain.training.captured.state import PythonState
+
+WARM_UP = 3  # steps in a row that change nothing of Python's, before the capture; libraries choose their algorithms
+PATIENCE = 100  # further steps, after quantizers have collected, in which Python's values may still move
+MOST_CAPTURES = 4  # a value that changes between steps, now and then, costs a capture each time
+
+Compute = Callable[[Tensor, Tensor], Tensor]
+
+
+def can_capture(optimizer: Optimizer) -> bool:
+    """Whether its step is the same kernels every time: those that search along a line ask for more than one loss."""
+    return type(optimizer) in (SGD, Adam)
+
+
+def graphs_for(model: nn.Module) -> Any:
+    """Return what runs the model's steps as CUDA graphs; None where it lies on no GPU."""
+    return torch.cuda if any(parameter.is_cuda for parameter in model.parameters()) else None
+
+
+class StaticStep:
+    """Steps whose rates lie in the device's memory, captured as a CUDA graph where that can be.
+
+    Args:
+        model: whose parameters are trained.
+        optimizer: torch's SGD or Adam; its kernels become the fused ones, which read rates from memory.
+        images: of a full batch; others are never captured.
+        cuda: ``torch.cuda``, or what stands in for it; None runs all kernels one by one.
+
+    Attributes:
+        why_not: why steps will not be captured any more; None while they are or may be.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, images: int, cuda: Any = None):
+        self.why_not: str | None = None
+        self._model, self._optimizer, self._images = model, optimizer, images
+        self._device = optimizer.param_groups[0]["params"][0].device
+        self._rates = torch.zeros(len(optimizer.param_groups), device=self._device)
+        self._loss = torch.zeros(())
+        self._inputs: tuple[Tensor, Tensor] | None = None
+        self._graph = None if cuda is None else StepGraph(self._device, cuda)
+        self._captured: tuple[PythonState, Tensor] | None = None  # what the graph was made with, and its loss
+        self._stable = self._steps = self._captures = 0
+        for group in optimizer.param_groups:
+            group.update(fused=True, foreach=False)
+            if "capturable" in group:
+                group["capturable"] = False  # else Adam warns of steps outside of a graph
+        for state in optimizer.state.values():
+            if "step" in state:
+                state["step"] = state["step"].to(self._device, torch.float32)
+
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph to replay."""
+        return self._captured is not None
+
+    def step(self, compute: Compute, images: Tensor, labels: Tensor, *, looks: bool = True) -> Tensor:
+        """Take one step.
+
+        Args:
+            compute: from images and labels to the loss, with gradients in the parameters that were None before; the
+                same function every time.
+            images: float [B, C, H, W] on the device.
+            labels: int64 [B].
+            looks: see first whether a value of the model was set from outside, which the graph does not know.
+
+        Returns:
+            The loss before the step, a tensor that the next step may overwrite.
+        """
+        optimizer = self._optimizer
+        for hook in list(optimizer._optimizer_step_pre_hooks.values()):  # ASLR draws here
+            hook(optimizer, (), {})
+        self._write_rates()
+        if self._graph is None or len(images) != self._images:
+            self._kernels(compute, images, labels)
+        else:
+            self._full_step(self._graph, compute, self._fill(images, labels), looks)
+        for hook in list(optimizer._optimizer_step_post_hooks.values()):
+            hook(optimizer, (), {})
+        return self._loss
+
+    def _write_rates(self) -> None:
+        rates = torch.tensor([float(group["lr"]) for group in self._optimizer.param_groups])
+        pinned = rates.pin_memory() if self._rates.is_cuda else rates
+        self._rates.copy_(pinned, non_blocking=True)
+
+    def _fill(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Copy a batch to where the graph reads it."""
+        if self._inputs is None:
+            self._inputs = torch.empty_like(images), torch.empty_like(labels)
+        self._inputs[0].copy_(images)
+        self._inputs[1].copy_(labels)
+        return self._inputs
+
+    def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor], looks: bool) -> None:
+        if self._captured is not None and looks and (moved := self._captured[0].moved()):
+            self._captured, self._stable = None, 0
+            if self._captures == MOST_CAPTURES:
+                return self._go_on_plainly(f"{moved} changes again and again", compute, batch)
+        if self._captured is not None:
+            graph.replay()
+            self._loss = self._captured[1]
+        elif self._stable < WARM_UP:
+            self._try(graph, compute, batch)
+        else:
+            self._capture(graph, compute, batch)
+        return None
+
+    def _kernels(self, compute: Compute, images: Tensor, labels: Tensor, capturable: bool = False) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._loss = compute(images, labels).detach()
+        with self._rates_in_memory(capturable):
+            self._optimizer.step()
+
+    def _try(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        """Take an ordinary step, and see whether one like it could be captured."""
+        # While quantizers collect, their counters show it, and a closer look at each step would be paid for nothing.
+        before = PythonState(self._model, self._optimizer, self._device, deep=self._stable > 0)
+        work = partial(self._kernels, compute, *batch)
+        places: list[str] = []
+        if self._stable == WARM_UP - 1:
+            with graph.watched() as places:
+                graph.run(work)
+        else:
+            graph.run(work)
+        self._steps += 1
+        moved = before.moved_by_a_step()
+        self._stable = 0 if moved else self._stable + 1
+        if places and not moved:
+            self._give_up(f"the step reads from the device at {places[0]}")
+        elif moved and self._steps >= _collecting_steps(self._model) + PATIENCE:
+            self._give_up(f"{moved} changes from step to step")
+
+    def _capture(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        """Capture the step at hand, and take it both ways; what stays is the ordinary one's."""
+        python = PythonState(self._model, self._optimizer, self._device)
+        kept, random_state = Kept(python), graph.random_state()
+        ordinary = partial(self._kernels, compute, *batch)
+        self._captures += 1
+        try:
+            graph.record(partial(ordinary, capturable=True))
+        except Exception as error:
+            kept.restore()
+            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
+        loss, gradients = self._loss, [p.grad for p in self._parameters()]
+        kept.restore()  # a capture changes nothing; work that went past it would pass for the replay's
+        graph.set_random_state(random_state)
+        graph.replay()
+        replayed = [*values_of(kept.tensors), loss.clone()]
+
+        def again() -> list[Tensor]:
+            kept.restore()
+            graph.set_random_state(random_state)
+            graph.run(ordinary)
+            return [*values_of(kept.tensors), self._loss.clone()]
+
+        if not agree(replayed, again, [*kept.values, torch.zeros_like(loss)]):
+            return self._give_up("a replayed step differs from an ordinary one")
+        self._captured = python, loss
+        for parameter, gradient in zip(self._parameters(), gradients, strict=True):
+            parameter.grad = gradient  # where the graph writes it
+        return None
+
+    def _go_on_plainly(self, reason: str, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+        self._give_up(reason)
+        self._kernels(compute, *batch)
+
+    def _give_up(self, reason: str) -> None:
+        self.why_not = reason
+        self._graph = self._captured = self._inputs = None
+        warnings.warn(f"training goes on without a CUDA graph: {reason}", stacklevel=2)
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+    @contextmanager
+    def _rates_in_memory(self, capturable: bool) -> Iterator[None]:
+        """Inside, the groups' rates are numbers on the device, and the hooks, which ran already, are away."""
+        optimizer: Any = self._optimizer
+        groups = optimizer.param_groups
+        kept = [{name: group[name] for name in ("lr", "capturable") if name in group} for group in groups]
+        hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
+        for i, group in enumerate(groups):
+            group["lr"] = self._rates[i]
+            if "capturable" in group:
+                group["capturable"] = capturable  # Adam asks for it in a capture, and warns of it elsewhere
+        try:
+            yield
+        finally:
+            optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = hooks
+            for group, options in zip(groups, kept, strict=True):
+                group.update(options)
+
+
+def _first_reason(error: BaseException) -> str:
+    """What made a capture fail, in one line: its end raises once more, and says only that something did before."""
+    while error.__context__ is not None:
+        error = error.__context__
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line}"
+
+
+def _collecting_steps(model: nn.Module) -> int:
+    """Steps for which quantizers of the model collect statistics at most."""
+    return max((int(getattr(module, "collect_stats_steps", 0)) for module in model.modules()), default=0)

@@ -1,0 +1,1 @@
+"""How a run learns: an optimizer and its schedule behind one interface."""

@@ -1,0 +1,194 @@
+"""The evidence campaign: what it plans from what has ended, how it goes on, what it refuses; its page."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import campaign
+from benchmarks.campaign import Stop, finished, missing, move_to, run_all
+from benchmarks.campaign_plan import (
+    BITS,
+    FULL,
+    GRID,
+    ONE_RATE,
+    RANGE_TEST,
+    RATES,
+    SEEDS,
+    SENSITIVITY,
+    Run,
+    one_rate,
+    plan,
+    tuned,
+)
+from docs_tools import campaign_pages
+
+ROOT = Path(__file__).parents[2]
+
+
+def records(run: Run, accuracy: float, lr: float = 0.02) -> list[dict[str, Any]]:
+    """What a finished run leaves, with the validation accuracy that its test accuracy is."""
+    epochs = [{"type": "epoch", "validation_accuracy": accuracy * part} for part in (0.5, 1.0)]
+    ending = {"type": "result", "test_accuracy": accuracy, "validation_accuracy": accuracy, "seconds": 60.0}
+    facts = {"type": "campaign", "name": run.name, "cpu": "a CPU", "resumed": 0}
+    return [{"type": "run", "recipe": {"lr": lr}}, *epochs, facts, ending]
+
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    """Finish whatever can be named, until nothing is left; better at lower rates and more bits."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    while todo := missing(found):
+        for run in todo:
+            rate = 0.02 if isinstance(run.lr, str) else run.lr
+            found[run.name] = records(run, 60 + run.bits - 100 * rate + 0.1 * run.seed)
+    return found
+
+
+def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
+    found = everything()
+    assert (
+        len(found)
+        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 3
+    )
+    assert "missing" not in campaign_pages.sensitivity_table(found)
+    assert "missing" not in campaign_pages.full_table(found)
+    for lr, name in ((0.01, "aslr_decay"), (0.01, "multistep")):
+        assert Run(SENSITIVITY, name, 1, lr, 2).name in found
+
+
+def test_runs_that_rest_on_numbers_still_to_be_found_come_once_they_are() -> None:
+    at_first = set(missing({}))
+    assert RANGE_TEST in at_first
+    assert not any(run.part == FULL and run.scheduler in ONE_RATE and run != RANGE_TEST for run in at_first)
+    found = {RANGE_TEST.name: records(RANGE_TEST, 60, lr=0.03)}
+    assert one_rate(found) == 0.03
+    assert Run(FULL, "aslr", 1, 0.03, 2) in missing(found)
+
+
+def test_the_grids_best_rate_is_of_validation_accuracy_and_of_equals_the_larger() -> None:
+    runs = [Run(FULL, "multistep", 4, lr, SEEDS[0]) for lr in GRID]
+    found = {run.name: records(run, {0.05: 70.0, 0.02: 70.0}.get(run.lr, 60.0)) for run in runs}  # type: ignore[arg-type]
+    assert tuned(found, 4) == 0.05
+    assert tuned({name: found[name] for name in list(found)[:3]}, 4) is None
+    found[runs[1].name] = [{"type": "run"}, {"type": "failed", "reason": "the loss is nan"}]
+    assert tuned(found, 4) == 0.02
+
+
+def test_no_two_runs_have_one_name() -> None:
+    runs = set(plan(everything()))
+    assert len({run.name for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("run", [Run(SENSITIVITY, "wsd", 1, 0.1, 0), RANGE_TEST], ids=lambda run: run.name)
+def test_every_run_is_one_that_train_takes(run: Run, cli: Callable[..., Any]) -> None:
+    told = cli("train", *run.arguments, "--print-config").out
+    assert f"lr: {run.lr}" in told
+    assert "split_seed: 0" in told
+
+
+@pytest.mark.parametrize("content", ["", '{"type": "run"}\n{"type": "epo', '{"type": "run"}\n', "[]\n"])
+def test_a_record_that_was_cut_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "full-x.jsonl").write_text(content)
+    with pytest.raises(Stop, match=r"full-x.jsonl is cut or damaged; take it from git again"):
+        finished(tmp_path)
+
+
+def test_what_is_missing_on_the_page_says_so_and_three_seeds_have_an_interval() -> None:
+    found = everything()
+    one_seed = {name: records for name, records in found.items() if name.endswith("seed0")}
+    table = campaign_pages.full_table(one_seed)
+    assert "(1 of 3 seeds)" in table
+    assert "[" not in table.split("\n", 1)[1]
+    assert "missing" in campaign_pages.full_table({})
+    line = next(line for line in campaign_pages.full_table(found).splitlines() if line.startswith("| 8 |"))
+    assert "(lr 0.01)" in line  # the tuned rate
+    assert "[+" in line or "[-" in line
+
+
+@dataclass(frozen=True)
+class Tiny(Run):
+    """A run of seconds in the place of one of the campaign's."""
+
+    @property
+    def arguments(self) -> list[str]:
+        shape = "--data=digits --width=0.125 --train_size=100 --validation_size=40 --optimizer=adam --epochs=40"
+        return ["CNV_1W1A", *shape.split(), f"--scheduler={self.scheduler}", f"--lr={self.lr}", f"--seed={self.seed}"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that holds a campaign of two runs, with the checkout's own code."""
+    runs = [Tiny(FULL, "aslr", 1, 0.02, 0), Tiny(FULL, "wsd", 1, 0.02, 0)]
+    monkeypatch.setattr(campaign, "plan", lambda found: runs)
+    monkeypatch.setattr(campaign, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(campaign, "COMMITS", tmp_path / "records/commits.json")
+    monkeypatch.setattr(campaign, "WORK", tmp_path / "work")
+    monkeypatch.setattr(campaign, "finished", lambda: finished(tmp_path / "records"))
+    monkeypatch.setattr(campaign, "code_at", lambda commits, place: ROOT)
+    monkeypatch.setattr("os.nice", lambda by: 0)  # it cannot be taken back
+    monkeypatch.setattr(campaign, "_yield_to_all", lambda process: None)  # beside other tests it would never end
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    move_to("HEAD")
+    yield tmp_path
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.slow
+def test_a_campaign_that_is_stopped_goes_on_and_its_records_say_so(place: Path) -> None:
+    def stop_once_something_is_saved() -> None:
+        while not list((place / "work").glob("*/checkpoint.pt")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_once_something_is_saved, daemon=True)
+    stopper.start()
+    run_all(2, place, None)
+    assert len(finished(place / "records")) < 2
+    run_all(2, place, None)
+    found = finished(place / "records")
+    assert len(found) == 2
+    facts = [record for of in found.values() for record in of if record["type"] == "campaign"]
+    assert max(fact["resumed"] for fact in facts) >= 1
+    assert all(records[-1]["type"] == "result" and records[0]["commit"] for records in found.values())
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda place: place / "nowhere", "nowhere does not exist; name CIFAR-10's folder"),
+        (lambda place: campaign.COMMITS.unlink() or place, "commits.json is missing; --move-to HEAD begins a campaign"),
+        (
+            lambda place: (place / "records/full-y.jsonl").write_text("{") and place,
+            "full-y.jsonl is cut or damaged",
+        ),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_runs(place: Path, break_it: Any, says: str) -> None:
+    with pytest.raises(Stop, match=says):
+        run_all(1, break_it(place), None)
+    assert not list((place / "work").glob("full-*"))
+
+
+def test_two_campaigns_do_not_work_in_one_folder(place: Path) -> None:
+    campaign.WORK.mkdir()
+    held = campaign._alone()
+    with pytest.raises(Stop, match="another campaign is at work in"):
+        run_all(1, place, None)
+    held.close()
+
+
+def test_a_clone_that_was_changed_is_refused(tmp_path: Path) -> None:
+    commit = json.loads((ROOT / "results/campaign/commits.json").read_text())[-1:]
+    code = campaign.code_at(commit, tmp_path / "code")
+    assert (code / "qtrain/cli.py").exists()
+    (code / "qtrain/cli.py").write_text("")
+    with pytest.raises(Stop, match="was changed; delete it, and the campaign makes it anew"):
+        campaign.code_at(commit, tmp_path / "code")

@@ -1,0 +1,80 @@
+"""The board table equals FINN's own, and a wrong name is answered with the right ones."""
+
+import json
+import subprocess
+
+import pytest
+
+from qtrain.errors import UserError
+from qtrain.export.compiler.boards import BOARDS, get_board
+from qtrain.export.compiler.start import compiler_environment
+
+DUMP = """
+import json
+from finn.util.basic import alveo_part_map, part_map, pynq_part_map
+from finn.util.platforms import platforms
+free = {name: platform().compute_resources for name, platform in platforms.items()}
+print(json.dumps([part_map, sorted(pynq_part_map), sorted(alveo_part_map), free]))
+"""
+
+
+@pytest.fixture(scope="module")
+def finn_tables(finn_plus, tmp_path_factory):
+    env = compiler_environment(tmp_path_factory.mktemp("home"))
+    answer = subprocess.run([finn_plus, "-P", "-c", DUMP], env=env, capture_output=True, text=True, check=True)
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def test_names_and_parts_equal_finns(finn_tables):
+    assert {name: board.part for name, board in BOARDS.items()} == finn_tables[0]
+
+
+def test_shell_flows_follow_finns_maps(finn_tables):
+    _, zynq, alveo, _ = finn_tables
+    assert sorted(b.name for b in BOARDS.values() if b.shell_flow_type == "vivado_zynq") == zynq
+    assert sorted(b.name for b in BOARDS.values() if b.shell_flow_type == "vitis_alveo") == alveo
+
+
+def device(name):
+    """The die, as part numbers begin: xczu3eg in xczu3eg-sbva484-1-e."""
+    return BOARDS[name].part.partition("-")[0]
+
+
+def test_resources_agree_with_what_finn_leaves_to_the_user(finn_tables):
+    by_device = {device(name): regions for name, regions in finn_tables[3].items()}
+    checked = [name for name in BOARDS if device(name) in by_device]
+    assert len(checked) == 14
+    for name in checked:
+        lut, _, bram, uram, dsp = (sum(column) for column in zip(*by_device[device(name)], strict=True))
+        board = BOARDS[name]
+        pairs = ((lut, board.lut), (bram, board.bram_18k), (uram, board.uram), (dsp, board.dsp))
+        for theirs, ours in pairs:
+            assert theirs == ours == 0 or 0.8 <= theirs / ours <= 1.01, (name, theirs, ours)
+
+
+@pytest.mark.parametrize("name", list(BOARDS))
+def test_every_board_is_found_by_its_name(name):
+    board = get_board(name)
+    assert board.name == name
+    assert board.shell_flow_type in ("vivado_zynq", "vitis_alveo", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("zcu104", "ZCU104"), ("PYNQ-Z1", "Pynq-Z1"), ("KV260", "KV260_SOM"), ("U55", "U55C")]
+)
+def test_a_close_name_is_suggested(given, meant):
+    with pytest.raises(UserError, match=f"did you mean {meant}"):
+        get_board(given)
+
+
+def test_an_unknown_name_lists_all_and_suggests_none():
+    with pytest.raises(UserError) as caught:
+        get_board("DE10-Nano")
+    message = str(caught.value)
+    assert all(name in message for name in BOARDS)
+    assert "DE10-Nano" in message
+    assert "did you mean" not in message
+
+
+def test_the_retired_boards_are_those_official_finn_gave_up():
+    assert {b.name for b in BOARDS.values() if b.retired} == {"Pynq-Z1", "Pynq-Z2", "U280"}

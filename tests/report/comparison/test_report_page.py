@@ -1,0 +1,194 @@
+"""The figures and the HTML page: they show the recorded numbers, and stand alone."""
+
+import copy
+import dataclasses
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.colors import to_hex
+
+from qtrain.cli import make_parser
+from qtrain.commands.recipes import given_recipe
+from qtrain.commands.words import normalised
+from qtrain.recipe import Recipe
+from qtrain.report import tables
+from qtrain.report.comparison import figures
+from qtrain.report.comparison import text as comparison
+from qtrain.report.comparison.page import rebuild_command, render, write_report
+from qtrain.report.comparison.read import ComparisonData, read_comparison
+from tests.report.comparison.report_data import ACCURACIES, DASH, RATES, RECIPE, Page, edit, fail, write_comparison
+
+
+def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_path: Path) -> None:
+    data = read_comparison(write_comparison(tmp_path / "cmp", ("aslr", "multistep", "cosine")))
+    colours = {s: figures.scheduler_colour(s).lower() for s in data.schedulers}
+    assert len(set(colours.values())) == 3
+    for draw in (figures.validation_accuracy, figures.training_loss):
+        lines = {line.get_label(): line for line in draw(data).axes[0].lines}
+        assert {s: to_hex(lines[s].get_color()) for s in data.schedulers} == colours
+    assert list(lines["aslr"].get_ydata()) == pytest.approx(
+        [(1 + 1 / 2 + 1 / 3) / 3, 13 / 36, (1 / 3 + 1 / 4 + 1 / 5) / 3]
+    )
+    steps = {p.get_label().split(",")[0]: p for p in figures.learning_rate(data).axes[0].patches}
+    assert {s: tuple(p.get_data().values) for s, p in steps.items()} == RATES
+    dots = {t for line in figures.accuracy(data).axes[0].lines if line.get_marker() == "o" for t in line.get_ydata()}
+    assert dots == {value for values in ACCURACIES.values() for value in values}
+
+
+def test_every_scheduler_has_a_colour_of_its_own_and_dashes() -> None:
+    from typing import get_args
+
+    from qtrain.recipe import Scheduler
+
+    names = get_args(Scheduler)
+    assert len({figures.COLOURS[name] for name in names}) == len(names)
+    assert set(names) <= set(figures.DASHES)
+
+
+def test_the_draws_are_of_every_layer_and_epoch(data: ComparisonData) -> None:
+    dots = [line for line in figures.learning_rate(data).axes[0].lines if line.get_marker() == "o"]
+    assert len(dots) == 1
+    expected = [rate * factor for rate in RATES["aslr"] for factor in (1.1, 0.9)]
+    assert list(dots[0].get_ydata()) == pytest.approx(expected)
+    assert list(dots[0].get_xdata()) == [1, 1, 2, 2, 3, 3]
+
+
+def test_the_overview_has_three_panels(data: ComparisonData) -> None:
+    titles = [axes.get_title(loc="left") for axes in figures.overview(data).axes]
+    assert titles == ["Test accuracy, %", "Learning rate", "Validation accuracy, %"]
+
+
+def test_the_page_stands_alone_and_holds_the_recorded_numbers(folder: Path) -> None:
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert len(page.links) == 4
+    assert all(link.startswith("data:image/png;base64,iVBOR") for link in page.links)
+    assert not {"script", "link", "iframe", "object", "a"} & set(page.tags)
+    assert ["multistep", "81.92 ± 0.14", "+0.33", "-1.85..+2.51", "3", "2 to 3"] in page.rows
+    assert ["multistep", "2.0", "1.00", "5"] in page.rows
+    assert ["test images with equal classes", "397 of 397"] in page.rows
+    assert ["exported", "47", "16", "31", "1.5e-09"] in page.rows
+    assert ["fc1", "2 x 3", "6", "4", "24"] in page.rows
+    assert ["sum", "", "21", "", "39"] in page.rows
+    assert ["nodes of the final graph", "6"] in page.rows
+    assert ["model.onnx", f"{(folder / 'aslr-seed0/finn/model.onnx').stat().st_size:,} bytes"] in page.rows
+    assert ["commit", "not recorded"] in page.rows
+    assert comparison.verdict(read_comparison(folder))[1] in page.text
+
+
+def test_the_report_is_the_same_each_time_and_leaves_nothing_partial(folder: Path) -> None:
+    before = {p.relative_to(folder) for p in folder.rglob("*")}
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+    names = ["accuracy", "learning_rate", "overview", "training_loss", "validation_accuracy"]
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*")} - {str(p) for p in before} == {
+        *("report.html", "report"),
+        *(f"report/{name}.png" for name in names),
+    }
+    assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_markup_in_recorded_values_is_shown_as_text(folder: Path) -> None:
+    evil = "<script>alert('x')</script>"
+    edit(folder / "comparison.json", lambda v: v["recipe"].update(network=evil, data='"><img src=x>'))
+    manifest = folder / "aslr-seed0" / "finn" / "manifest.json"
+    edit(manifest, lambda v: (v["stages"][0].update(stage=evil), v.update(board=evil)))
+    records = folder / "aslr-seed0" / "records.jsonl"
+    records.write_text(records.read_text().replace("cpu: x86_64", evil))
+    page = Page(render(read_comparison(folder), {}))
+    assert not {"script", "img"} & set(page.tags)
+    assert page.text.count(evil) >= 5
+
+
+def test_the_paper_protocol_is_said_on_the_page(data: ComparisonData) -> None:
+    said = "the test set was also the validation set"
+    assert said not in render(data, {})
+    assert said in render(dataclasses.replace(data, recipe={**RECIPE, "protocol": "paper"}), {})
+
+
+def test_one_seed_without_export_makes_a_report_too(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "cmp", seeds=1)
+    shutil.rmtree(folder / "aslr-seed0" / "finn")
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "No run was exported" in page.text
+    assert ["multistep", "82.00", "-0.50", DASH, "3", "2"] in page.rows
+    assert "Undecided: one seed gives no interval." in page.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "augment": False,
+            "train_size": 100,
+            "milestones": [0.25],
+            "lr": 1e-05,
+            "scheduler_options": {"eta_max": 10.0},
+        },
+    ],
+)
+def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData, changes: dict[str, Any]) -> None:
+    wanted = {**copy.deepcopy(RECIPE), **changes}
+    command = rebuild_command(dataclasses.replace(data, recipe=wanted))
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:2] == ["qtrain", "compare"]
+    options, recipe = given_recipe(make_parser(), normalised(words[1:]))
+    assert recipe.to_dict() == wanted
+    assert (options.schedulers, options.seeds, options.tolerance) == ("aslr,multistep", 3, 0.5)
+    assert (options.board, options.target_fps, options.clock_ns) == ("ZCU104", 1000, 10.0)
+    assert (options.device, options.out) == ("cpu", "cmp")
+    assert (options.challenger, options.against) == ("aslr", "multistep")
+
+
+def test_the_report_loads_nothing_that_trains() -> None:
+    code = "import sys, qtrain.report.comparison.page; "
+    code += "print([m for m in sys.modules if m in ('torch', 'brevitas', 'qonnx')])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> None:
+    from qtrain.experiments.comparison.compare import compare
+    from qtrain.experiments.run import export_run
+
+    recipe = Recipe(
+        "CNV_1W1A", "digits", epochs=1, batch_size=50, optimizer="adam", lr=0.02, width=0.125, train_size=100
+    )
+    comparison = compare(recipe, tmp_path / "real", seeds=1, tolerance=100, device="cpu")
+    finn = comparison.cells[0].folder / "finn"
+    export_run(comparison.cells[0].folder, finn, board="ZCU104", target_fps=1000, clock_ns=10.0)
+    page = Page(write_report(tmp_path / "real").read_text(encoding="utf-8"))
+    data = read_comparison(tmp_path / "real")
+    assert data.differences("multistep") == comparison.differences("multistep")
+    assert data.verdicts == comparison.verdicts
+    for cell in comparison.cells:
+        result = json.loads((cell.folder / "records.jsonl").read_text().splitlines()[-1])
+        assert cell.test_accuracy == result["test_accuracy"]
+        row = next(row for row in page.rows if row and row[0] == cell.scheduler)
+        assert row[1] == f"{result['test_accuracy']:.2f}"
+    manifest = json.loads((finn / "manifest.json").read_text())
+    assert [f"{manifest['proof']['equal']} of {manifest['proof']['images']}"] in [row[1:] for row in page.rows]
+    for name, value in tables.proof_rows(manifest["proof"]):
+        assert [name, value] in page.rows
+    for stage in manifest["stages"]:
+        numbers = [str(stage[key]) for key in ("nodes", "images", "tensors")]
+        assert [stage["stage"], *numbers, f"{stage['largest_difference']:.1e}"] in page.rows
+    # CNV at an eighth of its width, by hand: 3x3 kernels between 3, 8, 8, 16, 16, 32, 32 channels, then 32-64-64-10
+    weights = 9 * (3 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32) + 32 * 64 + 64 * 64 + 64 * 10
+    assert ["sum", "", f"{weights:,}", "", f"{weights:,}"] in page.rows
+
+
+def test_a_report_can_be_made_of_runs_that_all_diverged(folder: Path) -> None:
+    fail(folder, "aslr", 0, 1, 2)
+    edit(
+        folder / "comparison.json", lambda v: v.update(failed=v["failed"] + [{**c, "reason": "x"} for c in v["cells"]])
+    )
+    edit(folder / "comparison.json", lambda v: v.update(cells=[]))
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert ["aslr", "diverged", DASH, DASH, DASH, DASH] in page.rows
