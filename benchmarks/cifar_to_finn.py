@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from qtrain.experiments.run import export_run
+from qtrain.experiments.export import export_run
 from qtrain.export import verify
 from qtrain.export.compiler.start import estimate_build
 from qtrain.records.runs import machine, read_records

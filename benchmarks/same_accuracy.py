@@ -21,7 +21,8 @@ import torch
 from common import RESULTS, append, show, spread
 from torch import nn
 
-from qtrain.experiments.run import export_run, model_of
+from qtrain.experiments.export import export_run
+from qtrain.experiments.model import model_of
 from qtrain.models import integer_multiply as grid
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.report.statistics import paired_difference

@@ -96,7 +96,7 @@ def _check_described(recipe: Recipe, options: Mapping[str, object]) -> None:
     if recipe.init_from is not None:
         raise UserError(
             f"build_model reads no weights, and the recipe starts from {recipe.init_from}; take "
-            "qtrain.experiments.run.initial_model(recipe), or train_recipe, which does all of it"
+            "qtrain.experiments.model.initial_model(recipe), or train_recipe, which does all of it"
         )
 
 

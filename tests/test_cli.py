@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from qtrain.data import DataSet
-from qtrain.experiments.run import model_of, train_recipe
+from qtrain.experiments.model import model_of
+from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.training import Interrupted, train
 from tests.checks import check_refusal, tree

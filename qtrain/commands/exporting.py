@@ -51,7 +51,7 @@ def verify_parser() -> ArgumentParser:
 
 def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
-    from qtrain.experiments.run import export_run
+    from qtrain.experiments.export import export_run
     from qtrain.export.folder.signing import check_key, sign
     from qtrain.report.tables import print_proof
 
@@ -79,7 +79,7 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
 
 def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
-    from qtrain.experiments.run import verify_run
+    from qtrain.experiments.export import verify_run
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
     from qtrain.report.tables import print_proof

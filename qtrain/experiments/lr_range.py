@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qtrain.data import Split, make_batches
 from qtrain.errors import UserError
-from qtrain.experiments.run import initial_model
+from qtrain.experiments.model import initial_model
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.lr_range import LrRange, lr_range_test

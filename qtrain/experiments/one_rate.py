@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.lr_range import resolve_lr
 from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
 from qtrain.records.json_files import write_json
 
@@ -57,8 +58,6 @@ def fixed_rate(
     known, record = known_rate(recipe, out)
     if known is not None:
         return known, record
-    from qtrain.experiments.lr_range import resolve_lr
-
     # The rate is that of several schedulers, of which the recipe's own may be none.
     found, record = resolve_lr(recipe.replace(scheduler="constant", scheduler_options={}), **machine)
     known = recipe.replace(lr=found.lr)

@@ -13,8 +13,9 @@ from qtrain.errors import UserError
 from qtrain.experiments import lr_range
 from qtrain.experiments.comparison.compare import check_comparison
 from qtrain.experiments.lr_range import resolve_lr
+from qtrain.experiments.model import model_of
 from qtrain.experiments.one_rate import fixed_rate
-from qtrain.experiments.run import model_of, train_recipe
+from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, Scheduler
 from qtrain.training.captured.step import WARM_UP, StaticStep
 from qtrain.training.methods.make import make_method

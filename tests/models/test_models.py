@@ -10,7 +10,7 @@ from torch import nn
 
 from qtrain.data import DataSet
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
+from qtrain.experiments.model import model_of
 from qtrain.models import FAMILIES, build_model, parse_name
 from qtrain.models.count import count
 from qtrain.models.layers import ScalarNorm

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from qtrain.data import DataSet, load_data
 from qtrain.errors import UserError
-from qtrain.experiments.run import initial_model, model_of, resume_run, train_recipe
+from qtrain.experiments.model import initial_model, model_of
+from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.models import Network, build_model
 from qtrain.models.quantizers import gaussian_range
 from qtrain.models.ranges import best_range

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from qtrain.data import DataSet
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
+from qtrain.experiments.model import model_of
 from qtrain.recipe import Recipe
 from qtrain.report.lr_range import range_lines
 from qtrain.schedulers import layer_groups, lr_range

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qtrain.data import DataSet, Split
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
+from qtrain.experiments.model import model_of
 from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward
 from qtrain.models.same import first_difference

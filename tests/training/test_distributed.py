@@ -26,7 +26,7 @@ from qtrain.cli import main
 from qtrain.data import DataSet, FolderSplit, Split, make_batches, ordered_batches
 from qtrain.data.augment import share
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
+from qtrain.experiments.model import model_of
 from qtrain.recipe import Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.schedulers import ASLR

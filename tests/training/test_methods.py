@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from qtrain.data import DataSet, make_batches
 from qtrain.errors import UserError
-from qtrain.experiments.run import model_of
+from qtrain.experiments.model import model_of
 from qtrain.recipe import Recipe, Scheduler
 from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import exact_lr, step_size

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qtrain.data import DataSet
-from qtrain.experiments.run import model_of, train_recipe
+from qtrain.experiments.model import model_of
+from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, Scheduler, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Interrupted, checkpoint, train

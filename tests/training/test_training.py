@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from qtrain.data import DataSet, load_data
 from qtrain.errors import UserError
-from qtrain.experiments.run import load_run, model_of, resume_run, train_recipe
+from qtrain.experiments.model import model_of
+from qtrain.experiments.run import load_run, resume_run, train_recipe
 from qtrain.recipe import Recipe, load_recipe
 from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import Search, exact_lr, step_size

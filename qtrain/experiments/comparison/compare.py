@@ -8,9 +8,9 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, cells_of, check_cells
+from qtrain.experiments.export import export_run
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
-from qtrain.experiments.run import export_run
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from qtrain.data import make_batches
 from qtrain.errors import UserError
+from qtrain.experiments.model import model_of
 from qtrain.experiments.paper.accuracies import TIME_RATIOS
-from qtrain.experiments.run import model_of
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.records.runs import machine

@@ -9,7 +9,8 @@ from typing import Any
 
 from qtrain.data import image_size
 from qtrain.errors import UserError
-from qtrain.experiments.run import export_run, load_run
+from qtrain.experiments.export import export_run
+from qtrain.experiments.run import load_run
 from qtrain.experiments.sweep.planned_cell import Target
 from qtrain.export import ProofError, get_board
 from qtrain.export.compiler.cost import network_cost

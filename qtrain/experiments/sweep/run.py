@@ -10,8 +10,8 @@ from qtrain.engines.lock import LOCK, alone_on_storage, or_refuse
 from qtrain.engines.task import Died, Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.lr_range import check_rate_is_read
+from qtrain.experiments.model import initial_model
 from qtrain.experiments.one_rate import fixed_rate
-from qtrain.experiments.run import initial_model
 from qtrain.experiments.sweep.cell import SweepCell
 from qtrain.experiments.sweep.command import rebuild_command
 from qtrain.experiments.sweep.file import SWEEP, read_plan, write_plan

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.model import model_of
 from qtrain.experiments.networks import activation_bits
-from qtrain.experiments.run import model_of
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell
 from qtrain.models.bits import FLOAT, parse_bits

@@ -12,7 +12,8 @@ from qtrain.errors import UserError
 from qtrain.experiments import Comparison, compare
 from qtrain.experiments.cells import Cell, cells_of
 from qtrain.experiments.comparison.compare import export_cells, parse_tuning
-from qtrain.experiments.run import model_of, train_recipe
+from qtrain.experiments.model import model_of
+from qtrain.experiments.run import train_recipe
 from qtrain.export import ProofError
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records

@@ -162,7 +162,7 @@ def test_the_range_test_is_asked_once_and_its_answer_kept(
         return recipe.replace(lr=0.03), {"steps": 5, "seconds": 1.5}
 
     # The real one runs in test_compare; here: at which width and how often it is asked.
-    monkeypatch.setattr("qtrain.experiments.lr_range.resolve_lr", answer)
+    monkeypatch.setattr("qtrain.experiments.one_rate.resolve_lr", answer)
     recipes = [tiny(network=name, lr="auto") for name in ("CNV_1W1A", "CNV_2W2A")]
     plan = make_plan(recipes, "2", schedulers=["aslr"], grid="0.1", tune_seeds=1, seeds=1)
     for _ in range(2):

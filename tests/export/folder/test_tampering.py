@@ -19,7 +19,8 @@ from torch import nn
 from qtrain.cli import main
 from qtrain.data import load_data
 from qtrain.errors import UserError
-from qtrain.experiments.run import train_recipe, verify_run
+from qtrain.experiments.export import verify_run
+from qtrain.experiments.run import train_recipe
 from qtrain.export import ProofError, export_finn, pipeline, verify
 from qtrain.export.compiler.start import find_compiler
 from qtrain.export.folder.checks import STAGES

@@ -155,7 +155,7 @@ def test_the_report_loads_nothing_that_trains() -> None:
 
 def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> None:
     from qtrain.experiments.comparison.compare import compare
-    from qtrain.experiments.run import export_run
+    from qtrain.experiments.export import export_run
 
     recipe = Recipe(
         "CNV_1W1A", "digits", epochs=1, batch_size=50, optimizer="adam", lr=0.02, width=0.125, train_size=100

@@ -1,0 +1,118 @@
+"""From a run folder to a proven FINN folder, and the proof that a FINN folder is a run's."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qtrain.data import FolderSplit, Split, load_data
+from qtrain.experiments.run import load_run
+from qtrain.export import Proof, ProofError, check_target, export_finn, verify
+from qtrain.export.folder.contents import check_destination, read_manifest
+from qtrain.export.proof.figures import data_facts
+from qtrain.models import parse_name
+from qtrain.recipe import Recipe
+from qtrain.records.runs import read_records
+
+FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
+
+
+def export_run(
+    folder: Path,
+    out: Path,
+    *,
+    board: str,
+    target_fps: int,
+    clock_ns: float,
+    data_root: str | Path | None = None,
+    refused_too: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
+
+    Of images that lie in files, ``FOLDER_PROOF`` are taken, evenly spread.
+    """
+    check_target(board, target_fps, clock_ns)
+    check_destination(out)  # before the data are read, or downloaded
+    recipe, model = load_run(folder, data_root)
+    test = _test_split(recipe, data_root)
+    return export_finn(
+        model,
+        out,
+        pixels=test.images,
+        labels=test.labels,
+        board=board,
+        target_fps=target_fps,
+        clock_ns=clock_ns,
+        network=str(parse_name(recipe.network)),
+        refused_too=refused_too,
+        source=_source_facts(recipe, folder),
+        say=say,
+    )
+
+
+def verify_run(
+    finn: Path,
+    folder: Path,
+    *,
+    data_root: str | Path | None = None,
+    trust: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Prove a FINN folder again, and that it is an export of the run in ``folder``.
+
+    Args:
+        finn: FINN folder.
+        folder: of the run.
+        data_root: where the data lies, else QTRAIN_DATA, else a cache.
+        trust: take build steps that qtrain does not ship.
+        say: told what is being done.
+
+    Raises:
+        UserError: as ``verify`` and ``load_run`` do.
+        ProofError: as ``verify`` does, or the folder is of another run; says where that shows.
+    """
+    manifest = read_manifest(finn)
+    recipe, model = load_run(folder, data_root)
+    said = {"network": manifest.get("network"), **_said_of_source(manifest)}
+    ours = {"network": str(parse_name(recipe.network)), **_source_facts(recipe, folder)}
+    for name, value in json.loads(json.dumps(ours)).items():
+        if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
+            raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
+    proof = verify(finn, model=model, trust=trust, say=say)
+    test = _test_split(recipe, data_root)
+    if manifest["data"] != data_facts(test.images, test.labels):
+        raise ProofError(f"{finn} is proven on other images or labels than the test split of {recipe.data}")
+    say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
+    return proof
+
+
+def _said_of_source(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    source = manifest.get("source")
+    return source if isinstance(source, dict) else {}
+
+
+def _difference(said: Any, ours: Any) -> str:
+    """The first entry in which two facts differ, in a line's words."""
+    if isinstance(said, dict) and isinstance(ours, dict):
+        for name in [*ours, *said]:
+            if said.get(name) != ours.get(name):
+                return f"{name} {str(said.get(name))[:60]}, not {str(ours.get(name))[:60]}"
+    return f"{str(said)[:60]}, not {str(ours)[:60]}"
+
+
+def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What an export's manifest says of the run."""
+    results = [record for record in read_records(folder) if record["type"] == "result"]
+    return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
+
+
+def _test_split(recipe: Recipe, data_root: str | Path | None) -> Split:
+    """The images that a run's network is proven on; of those that lie in files, some of each class."""
+    test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
+    if isinstance(test, FolderSplit):
+        count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes
+        test = test.select(torch.linspace(0, len(test) - 1, count).long())
+    return test
