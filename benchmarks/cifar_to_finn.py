@@ -18,8 +18,9 @@ import torch
 from qtrain.experiments.export import export_run
 from qtrain.export import verify
 from qtrain.export.compiler.start import estimate_build
-from qtrain.records.runs import machine, read_records
+from qtrain.records.runs import read_records
 from qtrain.training.folder import folder_recipe
+from qtrain.training.recorder import machine
 
 RESULTS = Path(__file__).parents[1] / "results" / "cifar_to_finn.jsonl"
 

@@ -7,14 +7,13 @@ experiment (--lr-from) is copied to results/no_retuning/ under its folder's name
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from qtrain.records.no_retuning import NoRetuningFile
 from qtrain.records.runs import read_records
 from qtrain.report.comparison.grid import is_grid, read_grid
-from qtrain.report.comparison.no_retuning import DATA, is_no_retuning, read_no_retuning
 from qtrain.report.comparison.read import read_comparison
 
 RESULTS = Path(__file__).parents[1] / "results" / "comparisons.jsonl"
@@ -41,11 +40,11 @@ def line_of(folder: Path) -> dict[str, Any]:
 
 def main(folder: Path, results: Path = RESULTS) -> None:
     """Append one line a comparison, all or none; or keep the data of a no-retuning experiment."""
-    if is_no_retuning(folder):
-        read_no_retuning(folder)
+    if NoRetuningFile.is_in(folder):
+        found = NoRetuningFile.read(folder)
         kept = NO_RETUNING / folder.resolve().name
         kept.mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / DATA, kept / DATA)
+        found.write(kept)
         return
     networks = list(read_grid(folder).comparisons) if is_grid(folder) else ["."]
     lines = [line_of(folder / network) for network in networks]

@@ -1,6 +1,5 @@
 """The cells of a comparison: one run each, trained, continued or read; one that diverged is recorded, not repeated."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from qtrain.engines.lock import alone_in
 from qtrain.errors import UserError
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.recipe import Recipe, dump_recipe
-from qtrain.records.json_files import write_json
+from qtrain.records.comparison import FailedCell, FailureFile, FinishedCell
+from qtrain.records.files import write_whole
 from qtrain.training import Silent, Watcher
 from qtrain.training.folder import RECIPE, check_run, last_result
-
-FAILED = "failed.json"
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,15 @@ class Cell:
     test_accuracy: float | None
     failed: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, the folder by its name."""
-        known = {"scheduler": self.scheduler, "seed": self.seed, "folder": self.folder.name}
-        return known | ({"test_accuracy": self.test_accuracy} if self.failed is None else {"reason": self.failed})
+    def finished(self) -> FinishedCell:
+        """Return its entry in ``comparison.json`` where it has a result."""
+        assert self.test_accuracy is not None
+        return FinishedCell(self.scheduler, self.seed, self.folder.name, self.test_accuracy)
+
+    def lost(self) -> FailedCell:
+        """Return its entry in ``comparison.json`` where it failed."""
+        assert self.failed is not None
+        return FailedCell(scheduler=self.scheduler, seed=self.seed, folder=self.folder.name, reason=self.failed)
 
     @property
     def outcome(self) -> str:
@@ -129,7 +132,7 @@ class CellTask:
         """
         if (known := read_cell(self.recipe, self.folder, again=self.again)) is not None:
             return known
-        if (self.folder / FAILED).exists():
+        if FailureFile.is_in(self.folder):
             shutil.rmtree(self.folder)
         started = _Started(watch)
         options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": started, "stop": stop}
@@ -157,8 +160,8 @@ def read_cell(recipe: Recipe, folder: Path, *, again: bool = False) -> Cell | No
     Raises:
         UserError: the records are damaged.
     """
-    if (folder / FAILED).exists():
-        return None if again else Cell(recipe.scheduler, recipe.seed, folder, None, _reason(folder / FAILED))
+    if FailureFile.is_in(folder):
+        return None if again else Cell(recipe.scheduler, recipe.seed, folder, None, FailureFile.read(folder).reason)
     result = last_result(folder) if folder.exists() else None
     return None if result is None else Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
 
@@ -190,12 +193,5 @@ def run_cell(
 def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:
     """Keep the reason; a run that failed before its first checkpoint left no folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE).write_text(dump_recipe(recipe))
-    write_json(folder / FAILED, {"reason": reason})
-
-
-def _reason(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_text())["reason"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; delete it, or give --again to train that run anew") from None
+    write_whole(folder / RECIPE, dump_recipe(recipe).encode())
+    FailureFile(reason).write(folder)

@@ -1,6 +1,5 @@
 """One learning rate for all runs of an experiment: the number given, or the range test's, asked once and kept."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.lr_range import resolve_lr
 from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
-from qtrain.records.json_files import write_json
-
-LR_RANGE = "lr_range.json"
+from qtrain.records.comparison import LrRangeFile
 
 
 def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
@@ -28,17 +25,14 @@ def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any]
     """
     if recipe.lr != AUTO:
         return recipe, None
-    path = out / LR_RANGE
-    if not path.exists():
+    if not LrRangeFile.is_in(out):
         return None, None
-    try:
-        found = json.loads(path.read_text())
-        known, record = recipe_from_dict(found["recipe"], str(path)), dict(found["record"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} is damaged; delete it to have the range test run again") from None
+    found = LrRangeFile.read(out)
+    path = out / LrRangeFile.FILE
+    known = recipe_from_dict(dict(found.recipe), str(path))
     if other := difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict()):
         raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
-    return known, record
+    return known, dict(found.record)
 
 
 def fixed_rate(
@@ -62,6 +56,6 @@ def fixed_rate(
     found, record = resolve_lr(recipe.replace(scheduler="constant", scheduler_options={}), **machine)
     known = recipe.replace(lr=found.lr)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / LR_RANGE, {"recipe": known.to_dict(), "record": record})
+    LrRangeFile(known.to_dict(), record).write(out)
     say(f"lr {known.lr:g} for all runs, from the range test")
     return known, record

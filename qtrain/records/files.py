@@ -1,7 +1,9 @@
 """Files that are there whole or not at all."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -15,3 +17,13 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as an indented JSON file, whole or not at all."""
+    write_whole(path, f"{json.dumps(values, indent=2)}\n".encode())
+
+
+def write_json_lines(path: Path, records: Any) -> None:
+    """Write plain values as JSON lines, whole or not at all."""
+    write_whole(path, "".join(f"{json.dumps(record)}\n" for record in records).encode())

@@ -1,113 +1,138 @@
-"""The records of a run folder: one JSON line for the run, one an epoch, one for the result; TensorBoard beside them."""
+"""The records of a run folder: one JSON line for the run, one an epoch, one for the result."""
 
-import json
-import platform
-import subprocess
-from collections.abc import Iterable
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.tensorboard import SummaryWriter
-
-from qtrain import __version__
 from qtrain.errors import UserError
-from qtrain.records.files import write_whole
+from qtrain.records.format import AnyFloat, Source, from_json
 
 RECORDS = "records.jsonl"
+_MEND = "train again or take an older copy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch's record.
+
+    Attributes:
+        epoch: from 1.
+        lr: of the epoch's first step; the last one where the method finds its rate by itself.
+        loss: mean of the training images.
+        validation_loss: mean of the validation images.
+        validation_accuracy: in percent.
+        images_per_second: while it trained.
+        seconds: since the run began, resumed parts included.
+        draws: last learning rate of each layer.
+        counts: what the optimizer counted since the start (extra forward passes, skipped steps).
+        seed: of the run.
+        protocol: of the run.
+        scheduler: of the run.
+    """
+
+    epoch: int
+    lr: float
+    loss: AnyFloat
+    validation_loss: AnyFloat
+    validation_accuracy: float
+    images_per_second: float = 0.0
+    seconds: float
+    draws: Mapping[str, float]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    protocol: str = ""
+    scheduler: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a finished run; accuracies in percent, times in seconds."""
+
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """All that the records of a finished run say.
+
+    Attributes:
+        recipe: as plain values.
+        facts: the rest of the run's own record: date, machine, versions.
+        epochs: in order, each once.
+        result: of the run.
+    """
+
+    recipe: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    epochs: tuple[Epoch, ...]
+    result: Result
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What every run's own record holds."""
+
+    recipe: Mapping[str, Any]
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a run folder, in order.
+    """Read all records of a run folder as plain values, in order.
 
     Raises:
-        UserError: none there, or a line that is not JSON.
+        UserError: none there, or a line that is no record.
     """
+    source = _source(folder)
     try:
-        lines = (folder / RECORDS).read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill can leave half a last line
+        text = source.path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder (no {RECORDS}); name one that qtrain train wrote") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{folder / RECORDS} is damaged ({error}); train again or take an older copy") from None
-    if not all(isinstance(record, dict) and "type" in record for record in records):
-        raise UserError(f"{folder / RECORDS} holds no records of qtrain; name a folder that qtrain train wrote")
+    except UnicodeDecodeError as error:
+        raise source.damaged(str(error)) from None
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]  # a kill can leave half a last one
+    records = [_source(folder, number).parse(line) for number, line in enumerate(lines, 1)]
+    if not all("type" in record for record in records):
+        raise UserError(f"{source.path} holds no records of qtrain; name a folder that qtrain train wrote")
     return records
 
 
-def machine(device: torch.device, ranks: int = 1) -> dict[str, Any]:
-    """What the numbers of a run on so many ranks depend on besides its recipe."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "device": f"{device.type}: {name}",
-        "threads": torch.get_num_threads(),
-        "ranks": ranks,
-        "python": platform.python_version(),
-        "versions": {"qtrain": __version__, **{p: version(p) for p in ("torch", "brevitas", "numpy")}},
-        "commit": _commit(),
-    }
+def read_finished(folder: Path) -> FinishedRun:
+    """Read the records of a finished run.
 
-
-def _commit() -> str | None:
-    """Of the checkout that this code runs from; None where it is installed without one."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
-    except OSError:  # no git here
-        return None
-
-
-class RecordWriter:
-    """Appends records; after a resume it first drops what the checkpoint does not know.
-
-    Args:
-        folder: of the run.
-        epochs_done: epoch records to keep, those up to this number.
-
-    Attributes:
-        empty: whether not even the run's own record is there yet.
+    Raises:
+        UserError: it is not finished, or a record is damaged or missing.
     """
-
-    def __init__(self, folder: Path, epochs_done: int):
-        self._path = folder / RECORDS
-        self.empty = True
-        if self._path.exists():
-            kept = [r for r in read_records(folder) if r["type"] == "run" or r.get("epoch", 1e9) <= epochs_done]
-            self._rewrite(kept)
-            self.empty = not kept
-        self._board = SummaryWriter(str(folder), purge_step=epochs_done + 1)
-
-    def _rewrite(self, records: Iterable[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        write_whole(self._path, text.encode())
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one record, on disk when this returns; scalars of an epoch go to TensorBoard too."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        if record["type"] == "epoch":
-            for name, value in record.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(name, value, record["epoch"])
-            for layer, rate in record["draws"].items():
-                self._board.add_scalar(f"draws/{layer}", rate, record["epoch"])
-
-    def close(self) -> None:
-        """Flush TensorBoard's file."""
-        self._board.close()
+    records = read_records(folder)
+    of_type = {kind: [r for r in records if r["type"] == kind] for kind in ("run", "epoch", "result")}
+    if not of_type["run"] or not of_type["result"]:
+        raise UserError(f"{folder} is not a finished run; continue it with: qtrain train --resume {folder}")
+    source = _source(folder)
+    start = of_type["run"][-1]
+    result = from_json(Result, of_type["result"][-1], source)
+    by_number = {epoch.epoch: epoch for epoch in (from_json(Epoch, record, source) for record in of_type["epoch"])}
+    if sorted(by_number) != list(range(1, result.epochs + 1)):
+        raise source.damaged(f"epochs 1 to {result.epochs} are expected, but it has {sorted(by_number)}")
+    return FinishedRun(
+        recipe=from_json(_Start, start, source).recipe,
+        facts={key: value for key, value in start.items() if key not in ("type", "recipe")},
+        epochs=tuple(by_number[number] for number in sorted(by_number)),
+        result=result,
+    )
 
 
-class NoRecords:
-    """In place of a ``RecordWriter`` on all ranks but the one that writes."""
+def read_result(folder: Path) -> Result | None:
+    """Read the result of a run; None where it has not ended.
 
-    empty = False
+    Raises:
+        UserError: the records are damaged, or lost.
+    """
+    results = [record for record in read_records(folder) if record["type"] == "result"]
+    return from_json(Result, results[-1], _source(folder)) if results else None
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Do nothing."""
 
-    def close(self) -> None:
-        """Do nothing."""
+def _source(folder: Path, line: int | None = None) -> Source:
+    return Source(folder / RECORDS, _MEND, line)

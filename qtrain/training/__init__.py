@@ -1,8 +1,8 @@
 """The training loop, evaluation, checkpoints and records."""
 
 from qtrain.interrupt import Interrupted
+from qtrain.records.runs import Result
 from qtrain.training.evaluate import Evaluation, evaluate
-from qtrain.training.folder import Result
 from qtrain.training.loop import train
 from qtrain.training.progress import Silent, Terminal, Watcher
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,21 +9,11 @@ from torch import nn
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
-from qtrain.records.runs import RECORDS, read_records
+from qtrain.records.files import write_whole
+from qtrain.records.runs import RECORDS, Result, read_records, read_result
 from qtrain.training import checkpoint
 
 RECIPE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of a finished run; accuracies in percent, times in seconds."""
-
-    test_accuracy: float
-    validation_accuracy: float
-    best_epoch: int
-    epochs: int
-    seconds: float
 
 
 def folder_recipe(folder: Path) -> Recipe:
@@ -83,8 +72,7 @@ def last_result(out: Path) -> Result | None:
     """
     if not has_begun(out):
         return None
-    results = [r for r in read_records(out) if r["type"] == "result"]
-    return Result(**{name: results[-1][name] for name in Result.__dataclass_fields__}) if results else None
+    return read_result(out)
 
 
 def load_best(model: nn.Module, recipe: Recipe, out: Path, device: torch.device | str = "cpu") -> None:
@@ -114,7 +102,7 @@ def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
     try:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            (out / RECIPE).write_text(dump_recipe(recipe))
+            write_whole(out / RECIPE, dump_recipe(recipe).encode())
         except OSError as error:
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         yield

@@ -15,15 +15,16 @@ from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
 from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe
-from qtrain.records.runs import NoRecords, RecordWriter, machine
+from qtrain.records.runs import Result
 from qtrain.training import checkpoint
 from qtrain.training.check_model import check_labels, check_model, check_same, check_start
 from qtrain.training.distributed import join
 from qtrain.training.evaluate import evaluate
-from qtrain.training.folder import Result, check_free, check_run, has_begun, last_result, load_best, run_folder
+from qtrain.training.folder import check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
+from qtrain.training.recorder import NoRecords, RecordWriter, machine
 from qtrain.training.session import choose_device, make_session
 from qtrain.training.splits import load_splits, thinned
 from qtrain.training.tf32 import tf32

@@ -10,24 +10,22 @@ from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, cells_of, check_cells
 from qtrain.experiments.export import export_run
 from qtrain.experiments.lr_range import check_rate_is_read
-from qtrain.experiments.one_rate import LR_RANGE, fixed_rate, known_rate
+from qtrain.experiments.one_rate import fixed_rate, known_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
-from qtrain.records.json_files import write_json
-from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge, verdicts_record
-from qtrain.report.statistics import ASLR, default_judged
+from qtrain.records.comparison import ComparisonFile, LrRangeFile
+from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
+from qtrain.report.statistics import ASLR
 from qtrain.training import Watcher
 
 BASELINE = "multistep"
 CHALLENGER = "aslr_decay"
-FORMAT = 1
-COMPARISON = "comparison.json"
 FINN = "finn"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Judged):
     """All runs of a comparison, paired by seed.
 
     Attributes:
@@ -49,18 +47,21 @@ class Comparison:
     lr_range: Mapping[str, Any] | None = None
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent."""
-        cells = sorted(self.cells, key=lambda c: c.seed)
+        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        cells = sorted(self.cells, key=lambda cell: cell.seed)
         return {c.seed: c.test_accuracy for c in cells if c.scheduler == scheduler and c.test_accuracy is not None}
 
-    def accuracies(self, scheduler: str) -> list[float]:
-        """Test accuracies of a scheduler's finished runs in percent, by seed."""
-        return list(self.by_seed(scheduler).values())
+    def all_schedulers(self) -> list[str]:
+        """Those that take part, in the order they were given."""
+        return self.schedulers
 
-    def differences(self, baseline: str) -> list[float]:
-        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
-        ours, theirs = self.by_seed(self.challenger), self.by_seed(baseline)
-        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    def all_seeds(self) -> list[int]:
+        """Those that every scheduler was given."""
+        return self.seeds
+
+    def recipe_baseline(self) -> str:
+        """The baseline of the shared recipe."""
+        return self.recipe.baseline
 
     @property
     def schedulers(self) -> list[str]:
@@ -72,33 +73,21 @@ class Comparison:
         """In the order they ran."""
         return list(dict.fromkeys(cell.seed for cell in self.cells))
 
-    @property
-    def judged(self) -> tuple[str, ...]:
-        """The schedulers that the challenger has to keep up with."""
-        return self.against or default_judged(self.schedulers, self.challenger, self.recipe.baseline)
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """One against each of the judged; see ``qtrain.report.comparison.verdict``."""
-        accuracies = {s: self.by_seed(s) for s in self.schedulers}
-        return judge(self.challenger, accuracies, self.judged, self.seeds, self.tolerance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to ``comparison.json``; folders relative to it."""
-        return {
-            "format": FORMAT,
-            "recipe": self.recipe.to_dict(),
-            "schedulers": self.schedulers,
-            "tolerance": self.tolerance,
-            "challenger": self.challenger,
-            "against": list(self.judged),
-            "tuning": dict(self.tuning),
-            "lr_range": None if self.lr_range is None else dict(self.lr_range),
-            "cells": [cell.to_dict() for cell in self.cells if cell.failed is None],
-            "failed": [cell.to_dict() for cell in self.cells if cell.failed is not None],
-            "differences": {s: self.differences(s) for s in self.schedulers if s != self.challenger},
-            "verdict": verdicts_record(self.verdicts),
-        }
+    def file(self) -> ComparisonFile:
+        """Return what ``comparison.json`` holds; folders relative to it."""
+        return ComparisonFile(
+            recipe=self.recipe.to_dict(),
+            schedulers=tuple(self.schedulers),
+            tolerance=self.tolerance,
+            challenger=self.challenger,
+            against=self.judged,
+            tuning=self.tuning,
+            lr_range=self.lr_range,
+            cells=tuple(cell.finished() for cell in self.cells if cell.failed is None),
+            failed=tuple(cell.lost() for cell in self.cells if cell.failed is not None),
+            differences={name: self.differences(name) for name in self.others},
+            verdict=verdicts_record(self.verdicts),
+        )
 
 
 def default_challenger(schedulers: Sequence[str]) -> str:
@@ -151,7 +140,7 @@ def check_comparison(
         check_rate_is_read(schedulers)
     known, _ = known_rate(recipe, out)
     cells = cells_of(known or recipe, out, schedulers, seeds)
-    ours = (out / COMPARISON, out / LR_RANGE, *(folder for _, folder in cells))
+    ours = (out / ComparisonFile.FILE, out / LrRangeFile.FILE, *(folder for _, folder in cells))
     if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     if known is not None:
@@ -223,7 +212,7 @@ def compare(
     cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
     judged = challenger or default_challenger(schedulers)
     comparison = Comparison(recipe, cells, tolerance, judged, held, dict(tuning or {}), lr_range)
-    write_json(out / COMPARISON, comparison.to_dict())
+    comparison.file().write(out)
     return comparison
 
 

@@ -11,7 +11,6 @@ from qtrain.experiments.cells import cells_of
 from qtrain.experiments.comparison.compare import (
     BASELINE,
     CHALLENGER,
-    COMPARISON,
     Comparison,
     check_comparison,
     compare,
@@ -21,11 +20,9 @@ from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
-from qtrain.records.json_files import write_json
+from qtrain.records.comparison import ComparisonFile, GridFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
 
-GRID = "grid.json"
-FORMAT = 1
 _WIDTH = re.compile(r"(?P<both>\d+)|(?P<w>\d+)W(?P<a>\d+)A|FLOAT", re.IGNORECASE)
 
 
@@ -184,12 +181,12 @@ def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Re
     answers = {name: worst(verdict.answer for verdict in found[name].verdicts) for name in done}
     answer = worst(answers.values(), complete=len(done) == len(planned))
     verdict = {"answer": str(answer), "networks": {name: str(of) for name, of in answers.items()}}
-    write_json(out / GRID, {"format": FORMAT, "networks": done, "planned": planned, "verdict": verdict})
+    GridFile(networks=tuple(done), planned=tuple(planned), verdict=verdict).write(out)
 
 
 def _check_free(out: Path, folders: Sequence[Path]) -> None:
     """See that ``out`` is a grid's folder, or free."""
-    if (out / COMPARISON).exists():
+    if ComparisonFile.is_in(out):
         raise UserError(f"{out} holds the comparison of one network; name a new folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / GRID, *folders)):
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / GridFile.FILE, *folders)):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

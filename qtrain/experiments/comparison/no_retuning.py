@@ -1,6 +1,6 @@
 """The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,13 @@ from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, check_cells
 from qtrain.experiments.comparison.no_retuning_plan import Plan
 from qtrain.experiments.comparison.tune import Tuning, tune, tune_cells
-from qtrain.experiments.one_rate import LR_RANGE, fixed_rate
+from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.recipe import AUTO, Recipe
-from qtrain.records.json_files import write_json
+from qtrain.records.comparison import LrRangeFile
+from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, Width
 from qtrain.report.comparison.verdict import TOLERANCE, judge_each, worst
 from qtrain.training import Watcher
-
-NO_RETUNING = "no_retuning.json"
-FORMAT = 1
-TUNED, CARRIED = "tuned", "carried"
 
 
 def no_retuning(
@@ -31,7 +28,7 @@ def no_retuning(
     jobs: int = 1,
     watch: Watcher | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> NoRetuningFile:
     """Run the experiment, or what of it is missing in ``out``; no finished run is repeated.
 
     ASLR gets one rate at all widths: the recipes' number, or where that is auto what the range test finds at the home
@@ -76,11 +73,11 @@ def no_retuning(
         for recipe in plan.recipes
     }
     found = _run_rows(plan, rows, out, jobs, say, machine)
-    widths = [
+    widths = tuple(
         _width(recipe, rows[recipe.network], found[recipe.network], tunings[recipe.network]) for recipe in plan.recipes
-    ]
+    )
     record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], widths)
-    write_json(out / NO_RETUNING, record)
+    record.write(out)
     return record
 
 
@@ -135,18 +132,19 @@ def _folder(out: Path, cell: Recipe) -> Path:
     return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
 
 
-def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: Tuning) -> dict[str, Any]:
-    found = {
-        name: {
-            "lr": row.lr,
-            "milestones": list(row.milestones),
-            "test_accuracy": {str(c.seed): c.test_accuracy for c in cells[name] if c.test_accuracy is not None},
-            "failed": {str(c.seed): c.failed for c in cells[name] if c.failed is not None},
-            "folders": [f"{recipe.network}/{c.folder.name}" for c in cells[name]],
-        }
-        for name, row in rows.items()
-    }
-    return {"network": recipe.network, "rows": found, "tuning": tuning.to_dict()}
+def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: Tuning) -> Width:
+    found = {name: _row(recipe.network, row, cells[name]) for name, row in rows.items()}
+    return Width(recipe.network, found, tuning.record())
+
+
+def _row(network: str, recipe: Recipe, cells: list[Cell]) -> Row:
+    return Row(
+        lr=recipe.rate,
+        milestones=recipe.milestones,
+        test_accuracy={str(c.seed): c.test_accuracy for c in cells if c.test_accuracy is not None},
+        failed={str(c.seed): c.failed for c in cells if c.failed is not None},
+        folders=tuple(f"{network}/{c.folder.name}" for c in cells),
+    )
 
 
 def _record(
@@ -155,42 +153,37 @@ def _record(
     lr_range: dict[str, Any] | None,
     tolerance: float,
     home: Tuning,
-    widths: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """The whole experiment as plain values, with what each row's numbers cost in runs and seconds."""
-    all_runs = sum(width["tuning"]["runs"] for width in widths)
-    all_seconds = sum(width["tuning"]["seconds"] for width in widths)
-    spent = {name: {"runs": 0, "seconds": float((lr_range or {}).get("seconds", 0.0))} for name in plan.schedulers}
-    spent |= {TUNED: {"runs": all_runs, "seconds": all_seconds}}
-    spent |= {CARRIED: {"runs": home.runs, "seconds": home.seconds}}
-    seeds = list(range(plan.at_home.seed, plan.at_home.seed + plan.seeds))
-    return {
-        "format": FORMAT,
-        "recipes": [recipe.to_dict() for recipe in plan.recipes],
-        "home": plan.home,
-        "baseline": plan.at_home.baseline,
-        "schedulers": list(plan.schedulers),
-        "lr": lr,
-        "lr_range": lr_range,
-        "grid": list(plan.grid),
-        "tuning_seeds": list(plan.tuning_seeds),
-        "seeds": seeds,
-        "tolerance": tolerance,
-        "verdict": _verdict(plan, widths, seeds, tolerance),
-        "spent": spent,
-        "widths": widths,
-    }
+    widths: tuple[Width, ...],
+) -> NoRetuningFile:
+    """Return the whole experiment, with what each row's numbers cost in runs and seconds."""
+    search = Spent(0, float((lr_range or {}).get("seconds", 0.0)))
+    spent = dict.fromkeys(plan.schedulers, search)
+    spent[TUNED] = Spent(sum(width.tuning.runs for width in widths), sum(width.tuning.seconds for width in widths))
+    spent[CARRIED] = Spent(home.runs, home.seconds)
+    seeds = tuple(range(plan.at_home.seed, plan.at_home.seed + plan.seeds))
+    return NoRetuningFile(
+        recipes=tuple(recipe.to_dict() for recipe in plan.recipes),
+        home=plan.home,
+        baseline=plan.at_home.baseline,
+        schedulers=tuple(plan.schedulers),
+        lr=lr,
+        lr_range=lr_range,
+        grid=tuple(plan.grid),
+        tuning_seeds=tuple(plan.tuning_seeds),
+        seeds=seeds,
+        tolerance=tolerance,
+        verdict=_verdict(plan, widths, seeds, tolerance),
+        spent=spent,
+        widths=widths,
+    )
 
 
-def _verdict(plan: Plan, widths: list[dict[str, Any]], seeds: list[int], tolerance: float) -> dict[str, Any]:
+def _verdict(plan: Plan, widths: Sequence[Width], seeds: Sequence[int], tolerance: float) -> dict[str, Any]:
     """What is known of each scheduler against the tuned baseline at each width; the worst decides."""
     networks = {}
     for width in widths:
-        accuracies = {
-            name: {int(seed): value for seed, value in row["test_accuracy"].items()}
-            for name, row in width["rows"].items()
-        }
-        networks[width["network"]] = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
+        accuracies = {name: row.by_seed for name, row in width.rows.items()}
+        networks[width.network] = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
     answer = worst(verdict.answer for of_width in networks.values() for verdict in of_width.values())
     plain = {
         network: {name: verdict.to_dict() for name, verdict in of_width.items()}
@@ -201,7 +194,7 @@ def _verdict(plan: Plan, widths: list[dict[str, Any]], seeds: list[int], toleran
 
 def _check_folder(plan: Plan, out: Path) -> None:
     """See that ``out`` is free or this experiment's, before hours are spent."""
-    names = {recipe.network for recipe in plan.recipes} | {NO_RETUNING, LR_RANGE}
+    names = {recipe.network for recipe in plan.recipes} | {NoRetuningFile.FILE, LrRangeFile.FILE}
     entries = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if out.is_file() or (entries and not entries & names):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

@@ -5,17 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.cells import check_cells, run_cell
 from qtrain.recipe import Recipe
-from qtrain.records.json_files import write_json
+from qtrain.records.no_retuning import TuningFile, TuningPoint, TuningRecord
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Watcher
 from qtrain.training.folder import last_result
 
-TUNING = "tuning.json"
 FIRST_SEED = 100  # comparisons count theirs from the recipe's, usually 0
 
 
@@ -40,6 +38,10 @@ class Point:
         """Mean validation accuracy in percent; a point with a run that diverged comes last."""
         found = [a for a in self.validation_accuracies if a is not None]
         return mean(found) if len(found) == len(self.validation_accuracies) else -1.0
+
+    def record(self) -> TuningPoint:
+        """Return what files hold of it."""
+        return TuningPoint(self.lr, self.milestones, self.validation_accuracies, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,9 @@ class Tuning:
         """Seconds that they trained."""
         return sum(point.seconds for point in self.points)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to ``tuning.json``."""
-        points = [
-            {
-                "lr": point.lr,
-                "milestones": list(point.milestones),
-                "validation_accuracy": list(point.validation_accuracies),
-                "seconds": point.seconds,
-            }
-            for point in self.points
-        ]
-        return {"seeds": list(self.seeds), "runs": self.runs, "seconds": self.seconds, "points": points}
+    def record(self) -> TuningRecord:
+        """Return what files hold of it."""
+        return TuningRecord(self.seeds, self.runs, self.seconds, tuple(point.record() for point in self.points))
 
 
 def tune_cells(
@@ -157,7 +150,8 @@ def tune(
         score = f"validation accuracy {point.score:.2f} %" if point.score >= 0 else "diverged"
         say(f"{recipe.network} {recipe.baseline} tuned, lr {point.lr:g}: {score}")
     tuning = Tuning(tuple(sorted(points, key=lambda point: -point.score)), tuple(seeds))
-    write_json(out / TUNING, {"recipe": recipe.to_dict(), "scheduler": recipe.baseline, **tuning.to_dict()})
+    record = tuning.record()
+    TuningFile(recipe.to_dict(), recipe.baseline, record.seeds, record.runs, record.seconds, record.points).write(out)
     return tuning
 
 

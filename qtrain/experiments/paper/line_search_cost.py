@@ -15,8 +15,8 @@ from qtrain.experiments.model import model_of
 from qtrain.experiments.paper.accuracies import TIME_RATIOS
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
-from qtrain.records.runs import machine
 from qtrain.training.losses import LOSSES
+from qtrain.training.recorder import machine
 from qtrain.training.session import choose_device, make_session
 from qtrain.training.splits import load_splits
 from qtrain.training.tf32 import tf32

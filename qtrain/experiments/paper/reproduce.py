@@ -1,6 +1,5 @@
 """The paper's tables, run by run: whatever is missing, until the time is up, with results that are only added to."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.cells import FAILED, check_cells
+from qtrain.experiments.cells import check_cells
 from qtrain.experiments.paper.cells import (
     DONE,
     MISSING,
@@ -26,6 +25,7 @@ from qtrain.experiments.paper.cells import (
 from qtrain.experiments.paper.times import TIMES, has_times, reproduce_times, times_recipe
 from qtrain.experiments.run_cells import check_jobs, run_cells
 from qtrain.interrupt import Interrupted
+from qtrain.records.comparison import FailureFile
 from qtrain.records.runs import read_records
 from qtrain.training import Watcher
 from qtrain.training.folder import last_result
@@ -118,7 +118,7 @@ def _result(cell: PaperCell) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if result is None:
-        return line | {"failed": json.loads((cell.folder / FAILED).read_text())["reason"]}
+        return line | {"failed": FailureFile.read(cell.folder).reason}
     records = read_records(cell.folder)
     epochs = [record for record in records if record["type"] == "epoch"]
     final = next(record for record in reversed(records) if record["type"] == "result")

@@ -25,7 +25,7 @@ from qtrain.experiments.sweep.row import (
     training_curve,
 )
 from qtrain.recipe import Recipe, difference
-from qtrain.records.json_files import write_json
+from qtrain.records.files import write_json
 from qtrain.training import Interrupted, Result, Watcher
 from qtrain.training.folder import RECIPE, folder_recipe, has_begun, last_result
 

@@ -10,7 +10,7 @@ from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.search_plan import Search
 from qtrain.recipe import AUTO, recipe_from_dict
-from qtrain.records.json_files import write_json
+from qtrain.records.files import write_json
 
 SWEEP = "sweep.json"
 FORMAT = 1

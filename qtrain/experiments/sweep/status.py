@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.row import STAGES
-from qtrain.records.json_files import write_json
+from qtrain.records.files import write_json
 
 STATUS = "status.json"
 FORMAT = 1

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from qtrain.errors import UserError
-from qtrain.records.fields import damaged, parse_json, read_text
+from qtrain.records.comparison import GridFile
 from qtrain.records.files import write_whole
 from qtrain.report.comparison.figures import DASHES, GRID, INK, PAD, scheduler_colour
 from qtrain.report.comparison.page import PICTURES, REPORT, write_report
@@ -31,7 +30,7 @@ from qtrain.report.pages import fill_page, png_of
 from qtrain.report.statistics import deviation
 from qtrain.report.tables import _console, print_notes, print_table
 
-GRID_FILE, PICTURE, FORMAT = "grid.json", "accuracy_by_bits", 1
+PICTURE = "accuracy_by_bits"
 _NAME = re.compile(r"(?P<family>.+)_(?P<bits>\d+W\d+A|FLOAT)")
 FURTHER_NOTE = "Further seeds: so many more would decide if mean and spread of the differences stayed as they are."
 _CAPTION = "Test accuracy by bit width: mean over seeds, bars are one standard deviation. Diverged runs are left out."
@@ -64,7 +63,7 @@ class GridData:
 
 def is_grid(folder: Path) -> bool:
     """Whether ``folder`` holds a grid rather than one comparison."""
-    return (folder / GRID_FILE).exists()
+    return GridFile.is_in(folder)
 
 
 def read_grid(folder: Path) -> GridData:
@@ -73,15 +72,10 @@ def read_grid(folder: Path) -> GridData:
     Raises:
         UserError: a file is missing, damaged or of another format.
     """
-    path = folder / GRID_FILE
-    top = parse_json(read_text(path, "qtrain compare"), path)
-    if (found := top.values.get("format")) != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain compare again")
-    names, planned = ([str(n) for n in top.items(key)] for key in ("networks", "planned"))
-    if not names or any(name != Path(name).name for name in (*names, *planned)):
-        raise damaged(path, f"'networks' must be names of folders beside it, but is {names}")
-    comparisons = {name: read_comparison(folder / name) for name in names}
-    return GridData(folder.resolve().name, comparisons, tuple(n for n in planned if n not in names))
+    found = GridFile.read(folder)
+    comparisons = {name: read_comparison(folder / name) for name in found.networks}
+    missing = tuple(name for name in found.planned if name not in found.networks)
+    return GridData(folder.resolve().name, comparisons, missing)
 
 
 def summary_table(grid: GridData) -> TableData:

@@ -7,9 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from qtrain.errors import UserError
-from qtrain.records.fields import Fields, parse_json, read_text
 from qtrain.records.files import write_whole
+from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile
 from qtrain.report.comparison.figures import PAD, SIZE, scheduler_colour
 from qtrain.report.comparison.text import TableData, interval_text, spread
 from qtrain.report.comparison.verdict import Answer, Verdict, judge_each, worst
@@ -18,31 +17,35 @@ from qtrain.report.pages import png_of
 from qtrain.report.statistics import Difference, deviation, paired_difference
 from qtrain.report.tables import _console, print_notes
 
-DATA, TABLE, PLOT = "no_retuning.json", "no_retuning.md", "no_retuning.png"
-TUNED, CARRIED = "tuned", "carried"
-COSTS = ("runs", "seconds")
+TABLE, PLOT = "no_retuning.md", "no_retuning.png"
 _DASHES = {TUNED: "--", CARRIED: ":"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What ``no_retuning.json`` holds.
+    """The no-retuning experiment, as ``no_retuning.json`` holds it, by row.
 
     Attributes:
-        networks: one a bit width.
-        schedulers: of ASLR's family.
+        file: all of it.
         rows: accuracies in percent by row ("aslr", "tuned", "carried"), network and seed; diverged runs are absent.
-        rates: by row and network.
-        spent: tuning runs and seconds by row.
-        facts: the rest.
     """
 
-    networks: tuple[str, ...]
-    schedulers: tuple[str, ...]
+    file: NoRetuningFile
     rows: dict[str, dict[str, dict[int, float]]]
-    rates: dict[str, dict[str, float]]
-    spent: dict[str, dict[str, float]]
-    facts: Fields
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """One a bit width."""
+        return tuple(width.network for width in self.file.widths)
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """Those of ASLR's family."""
+        return self.file.schedulers
+
+    def rate(self, row: str, network: str) -> float:
+        """The learning rate of a row at one width."""
+        return next(width.rows[row].lr for width in self.file.widths if width.network == network)
 
     def accuracies(self, row: str, network: str) -> list[float]:
         """By seed."""
@@ -56,11 +59,10 @@ class Experiment:
 
     def verdicts(self, network: str) -> dict[str, Verdict]:
         """Each scheduler against the tuned baseline, always from the accuracies: older files have no verdict."""
-        tuned = f"the tuned {self.facts.text('baseline')}"
+        tuned = f"the tuned {self.file.baseline}"
         accuracies = {name: self.rows[name][network] for name in self.schedulers}
         accuracies[tuned] = self.rows[TUNED][network]
-        seeds = [int(seed) for seed in self.facts.items("seeds")]
-        return judge_each(self.schedulers, accuracies, tuned, seeds, self.facts.number("tolerance"))
+        return judge_each(self.schedulers, accuracies, tuned, self.file.seeds, self.file.tolerance)
 
     @property
     def answer(self) -> Answer:
@@ -69,7 +71,8 @@ class Experiment:
 
     def label(self, row: str) -> str:
         """A row's name with what its numbers cost."""
-        runs, baseline = int(self.spent[row]["runs"]), self.facts.text("baseline")
+        runs = self.file.spent[row].runs
+        baseline = self.file.baseline
         how = {TUNED: f"{baseline}, tuned at each width", CARRIED: f"{baseline}, tuned at {self.home} alone"}
         cost = f"{runs} tuning runs" if runs != 1 else "1 tuning run"
         return f"{how.get(row, f'{row}, one lr0')} ({cost})"
@@ -77,7 +80,7 @@ class Experiment:
     @property
     def home(self) -> str:
         """The bits that the one rate and the carried tuning are from."""
-        return _bits(self.facts.text("home"))
+        return _bits(self.file.home)
 
 
 def read_no_retuning(folder: Path) -> Experiment:
@@ -86,25 +89,9 @@ def read_no_retuning(folder: Path) -> Experiment:
     Raises:
         UserError: nothing there yet, or damaged.
     """
-    path = folder / DATA
-    facts = parse_json(read_text(path, "qtrain compare --lr-from"), path)
-    widths = [Fields(width, path) for width in facts.items("widths")]
-    names = [*map(str, facts.items("schedulers")), TUNED, CARRIED]
-    rows: dict[str, dict[str, dict[int, float]]] = {name: {} for name in names}
-    rates: dict[str, dict[str, float]] = {name: {} for name in names}
-    for width in widths:
-        network = width.text("network")
-        for name in names:
-            row = width.object("rows").object(name)
-            found = row.object("test_accuracy")
-            rows[name][network] = {int(seed): found.number(seed) for seed in found.values}
-            rates[name][network] = row.number("lr")
-    costs = facts.object("spent")
-    spent = {n: {key: costs.object(n).number(key) for key in COSTS} for n in names}
-    networks = tuple(width.text("network") for width in widths)
-    if not networks:
-        raise UserError(f"{path} holds no widths; run qtrain compare --lr-from again")
-    return Experiment(networks, tuple(names[:-2]), rows, rates, spent, facts)
+    file = NoRetuningFile.read(folder)
+    rows = {name: {width.network: width.rows[name].by_seed for width in file.widths} for name in file.names}
+    return Experiment(file, rows)
 
 
 def no_retuning_table(data: Experiment) -> TableData:
@@ -118,14 +105,17 @@ def no_retuning_table(data: Experiment) -> TableData:
         row = [_bits(network)]
         for name in names:
             values = data.accuracies(name, network)
-            row.append(f"{spread(values) if values else 'diverged'} (lr {data.rates[name][network]:g})")
+            row.append(f"{spread(values) if values else 'diverged'} (lr {data.rate(name, network):g})")
         verdicts = data.verdicts(network)
         for ours, theirs in pairs:
             judged = verdicts[ours] if theirs == TUNED else None
             row.append(_difference_text(data.difference(ours, theirs, network), judged))
         rows.append(tuple(row))
-    spent = [(f"tuning {key}", *(f"{data.spent[n][key]:.0f}" for n in names), *[""] * len(pairs)) for key in COSTS]
-    return TableData(tuple(head), (*rows, *spent))
+    costs = [data.file.spent[name] for name in names]
+    nothing = [""] * len(pairs)
+    runs = ("tuning runs", *(f"{cost.runs}" for cost in costs), *nothing)
+    seconds = ("tuning seconds", *(f"{cost.seconds:.0f}" for cost in costs), *nothing)
+    return TableData(tuple(head), (*rows, runs, seconds))
 
 
 def _difference_text(found: Difference | None, verdict: Verdict | None) -> str:
@@ -144,21 +134,20 @@ def _difference_text(found: Difference | None, verdict: Verdict | None) -> str:
 
 def no_retuning_lines(data: Experiment) -> list[str]:
     """What a reader must know beside the table."""
-    facts = data.facts
-    recipe = Fields(facts.items("recipes")[0], facts.origin)
-    lr = facts.number("lr")
-    source = "given by the user" if facts.values.get("lr_range") is None else "from the range test there"
-    grid = ", ".join(f"{rate:g}" for rate in facts.items("grid"))
-    count = len(facts.items("seeds"))
+    file = data.file
+    recipe = file.recipes[0]
+    source = "given by the user" if file.lr_range is None else "from the range test there"
+    grid = ", ".join(f"{rate:g}" for rate in file.grid)
+    count = len(file.seeds)
+    images = f"{recipe['train_size']} training images, " if recipe.get("train_size") else ""
     return [
-        f"{recipe.text('network').rsplit('_', 1)[0]} on {recipe.text('data')}, width {recipe.number('width'):g}, "
-        f"{recipe.integer('epochs')} epochs, "
-        + (f"{recipe.values['train_size']} training images, " if recipe.values.get("train_size") else "")
-        + f"{count} {'seed' if count == 1 else 'seeds'}: test accuracy in percent, mean ± standard deviation.",
-        f"ASLR has lr0 {lr:g} at all widths, found at {data.home} ({source}). Tuned: {facts.text('baseline')} was run "
-        f"with each lr of {grid} ({len(facts.items('tuning_seeds'))} run(s) a rate) and the one that was best on "
+        f"{recipe['network'].rsplit('_', 1)[0]} on {recipe['data']}, width {recipe['width']:g}, "
+        f"{recipe['epochs']} epochs, {images}"
+        f"{count} {'seed' if count == 1 else 'seeds'}: test accuracy in percent, mean ± standard deviation.",
+        f"ASLR has lr0 {file.lr:g} at all widths, found at {data.home} ({source}). Tuned: {file.baseline} was run "
+        f"with each lr of {grid} ({len(file.tuning_seeds)} run(s) a rate) and the one that was best on "
         "validation images taken. Differences are paired by seed, in points, with the 95 % interval of their mean.",
-        words_line(facts.number("tolerance")),
+        words_line(file.tolerance),
         "In brackets behind undecided: the further seeds that would decide if mean and spread stayed as they are.",
     ]
 
@@ -169,8 +158,8 @@ def no_retuning_verdict(data: Experiment) -> tuple[Answer, str]:
     for name in data.schedulers:
         answers = {_bits(network): data.verdicts(network)[name].answer for network in data.networks}
         parts.append(f"{title_of(name)} {tally(answers, 'at bit widths')}")
-    against = f"against {data.facts.text('baseline')} tuned at each width"
-    return data.answer, f"{'; '.join(parts)}; {against}, the tolerance is {data.facts.number('tolerance'):g} points."
+    against = f"against {data.file.baseline} tuned at each width"
+    return data.answer, f"{'; '.join(parts)}; {against}, the tolerance is {data.file.tolerance:g} points."
 
 
 def no_retuning_markdown(data: Experiment) -> str:
@@ -189,8 +178,7 @@ def no_retuning_figure(data: Experiment) -> Figure:
     """Test accuracy by bits: a line a row with one standard deviation as a band; the legend says what tuning cost."""
     figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
     axes = figure.subplots()
-    baseline = data.facts.text("baseline")
-    colours = {TUNED: scheduler_colour(baseline), CARRIED: "#6B7280"}
+    colours = {TUNED: scheduler_colour(data.file.baseline), CARRIED: "#6B7280"}
     for name in data.rows:
         found = [(x, data.accuracies(name, n)) for x, n in enumerate(data.networks) if data.accuracies(name, n)]
         places, means = [x for x, _ in found], [sum(values) / len(values) for _, values in found]
@@ -230,7 +218,7 @@ def print_no_retuning(folder: Path) -> None:
 
 def is_no_retuning(folder: Path) -> bool:
     """Whether ``folder`` holds this experiment."""
-    return (folder / DATA).exists()
+    return NoRetuningFile.is_in(folder)
 
 
 def _bits(network: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from qtrain.report.statistics import Difference, difference_of, paired_difference
+from qtrain.report.statistics import Difference, default_judged, difference_of, paired_difference
 
 # Points that a challenger may fall short by where nobody says otherwise: more than the ASLR paper's scheduler is behind
 # its tuned baselines anywhere in Tables III and IV (0.3), less than the seed alone moves a baseline (its standard
@@ -78,6 +78,77 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON files; what follows from the numbers is written out too."""
         return {"answer": str(self.answer), "further_seeds": self.further_seeds, **asdict(self)}
+
+
+class Judged:
+    """What a comparison's accuracies say of its challenger; whoever has them by seed derives from it.
+
+    Attributes:
+        challenger: the scheduler that is judged.
+        against: the schedulers it is held against; None: as ``default_judged`` chooses.
+        tolerance: points that the challenger may fall short by.
+    """
+
+    challenger: str
+    against: tuple[str, ...] | None
+    tolerance: float
+
+    def by_seed(self, scheduler: str) -> dict[int, float]:
+        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        raise NotImplementedError
+
+    def all_schedulers(self) -> list[str]:
+        """Those that take part, in the order they were given."""
+        raise NotImplementedError
+
+    def all_seeds(self) -> list[int]:
+        """Those that every scheduler was given."""
+        raise NotImplementedError
+
+    def recipe_baseline(self) -> str:
+        """The baseline of the shared recipe."""
+        raise NotImplementedError
+
+    def accuracies(self, scheduler: str) -> list[float]:
+        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        return list(self.by_seed(scheduler).values())
+
+    def differences(self, baseline: str) -> list[float]:
+        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
+        return [ours - theirs for ours, theirs in self._pairs(baseline)]
+
+    def difference(self, baseline: str) -> Difference | None:
+        """Their mean with its interval; None where no seed has both."""
+        pairs = self._pairs(baseline)
+        if not pairs:
+            return None
+        return paired_difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+
+    def _pairs(self, baseline: str) -> list[tuple[float, float]]:
+        ours = self.by_seed(self.challenger)
+        theirs = self.by_seed(baseline)
+        return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+
+    @property
+    def others(self) -> list[str]:
+        """Every scheduler but the challenger."""
+        return [name for name in self.all_schedulers() if name != self.challenger]
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The schedulers that the challenger has to keep up with."""
+        return self.against or default_judged(self.all_schedulers(), self.challenger, self.recipe_baseline())
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One against each of the judged, always from the runs' numbers."""
+        accuracies = {name: self.by_seed(name) for name in self.all_schedulers()}
+        return judge(self.challenger, accuracies, self.judged, self.all_seeds(), self.tolerance)
+
+    @property
+    def answer(self) -> Answer:
+        """Of all verdicts together."""
+        return worst(verdict.answer for verdict in self.verdicts)
 
 
 def answer_of(difference: Difference, tolerance: float) -> Answer:

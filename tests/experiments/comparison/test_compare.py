@@ -166,10 +166,10 @@ def test_a_rival_that_wins_fails_the_comparison_only_where_it_is_named(recipe: R
     won = {"aslr_decay": 80.0, "multistep": 80.0, "prodigy": 90.0}
     cells = tuple(Cell(s, seed, Path(f"{s}{seed}"), accuracy) for s, accuracy in won.items() for seed in (0, 1))
     assert [v.baseline for v in Comparison(recipe, cells, 0.5).verdicts] == ["multistep"]
-    assert Comparison(recipe, cells, 0.5).to_dict()["verdict"]["answer"] == "holds"
+    assert Comparison(recipe, cells, 0.5).file().to_json()["verdict"]["answer"] == "holds"
     named = Comparison(recipe, cells, 0.5, against=("prodigy", "multistep"))
     assert {v.baseline: v.answer for v in named.verdicts} == {"prodigy": Answer.SHORT, "multistep": Answer.HOLDS}
-    assert named.to_dict()["verdict"]["answer"] == "falls short"
+    assert named.file().to_json()["verdict"]["answer"] == "falls short"
     assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences("aslr_decay") == [10.0, 10.0]
 
 

@@ -69,11 +69,12 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("comparison.json", lambda p: edit(p, lambda v: v.update(tolerance="much")), "'tolerance' must be a number"),
     ("comparison.json", _cell("folder", "../elsewhere"), "must be a name beside it"),
     ("comparison.json", _cell("test_accuracy", 99.0), "says 99.0 % for aslr-seed0"),
-    ("comparison.json", _cell("seed", True), "'seed' must be a whole number"),
-    ("aslr-seed0/records.jsonl", Path.unlink, "does not exist"),
+    ("comparison.json", _cell("seed", True), r"'cells\[0\]\.seed' must be a whole number"),
+    ("aslr-seed0/records.jsonl", Path.unlink, "is not a run folder"),
     ("aslr-seed0/records.jsonl", lambda p: p.write_text(""), "is not a finished run"),
     ("aslr-seed0/records.jsonl", _last_line(""), "is not a finished run"),
-    ("aslr-seed0/records.jsonl", _last_line('{"type": "epoch"'), "is damaged"),
+    ("aslr-seed0/records.jsonl", _last_line('{"type": "epoch"'), "is not a finished run"),  # as a kill leaves it
+    ("aslr-seed0/records.jsonl", _last_line('{"type": "epoch"\n'), "is damaged .line 5: .*; train again"),
     ("aslr-seed0/records.jsonl", _last_line('{"type": "other"}'), "is not a finished run"),
     (
         "aslr-seed0/records.jsonl",
