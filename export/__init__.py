@@ -3,6 +3,6 @@
 from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.pipeline import check_target, export_finn, verify
-from qtrain.export.proof.against_torch import Proof, StageCheck
+from qtrain.records.manifest import Proof, StageCheck
 
 __all__ = ["Proof", "ProofError", "StageCheck", "check_target", "export_finn", "get_board", "verify"]

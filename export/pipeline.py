@@ -23,7 +23,7 @@ from qtrain.export.foreign.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
 from qtrain.export.lint.check import Finding, lint_module
 from qtrain.export.passes import PASSES
-from qtrain.export.proof.against_torch import Proof, StageCheck, check_stage, prove, run_qonnx
+from qtrain.export.proof.against_torch import check_stage, prove, run_qonnx
 from qtrain.export.proof.annotations import check_annotations
 from qtrain.export.proof.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
 from qtrain.export.proof.digests import weights_digest
@@ -31,6 +31,7 @@ from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures,
 from qtrain.export.proof.origin import check_origin, float32_classes
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.qonnx import to_qonnx
+from qtrain.records.manifest import Proof, StageCheck
 
 
 def _silent(_: str) -> None:

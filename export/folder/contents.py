@@ -17,9 +17,8 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
+from qtrain.records.manifest import FORMAT, MANIFEST
 
-FORMAT = 2
-MANIFEST = "manifest.json"
 SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
 PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, and nothing reads
 MOST_FPS, MOST_CLOCK_NS = 10**12, 10**9  # numbers beyond are damaged

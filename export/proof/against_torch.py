@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import onnxruntime
 import torch
@@ -17,6 +16,7 @@ from qtrain.export.execute.operators import tied, top1
 from qtrain.export.naming import layer_tensors
 from qtrain.export.proof.reference import layer_outputs
 from qtrain.export.proof.vacuous import caveats, check_answers
+from qtrain.records.manifest import Proof, StageCheck
 
 # A flipped quantizer moves its tensor by a whole step (at 8 bits 0.8 % of the range); what remains of float32 is the
 # constants that the exporter folded, 6e-8 each.
@@ -24,55 +24,6 @@ TOLERANCE = 1e-5
 # As many of the first images as fit the time run in qonnx's own executor, which takes long for one of a deep network.
 QONNX_IMAGES, QONNX_SECONDS = 8, 60.0
 _ERRORS = 3  # onnxruntime's severities: 2 is a warning
-
-
-@dataclass(frozen=True)
-class StageCheck:
-    """One exporter stage against the torch module in float64.
-
-    Attributes:
-        stage: name of the pass.
-        nodes: in the stage's graph.
-        images: executed.
-        tensors: compared, the output included.
-        largest_difference: over all of them, relative to each tensor's largest magnitude (at least 1).
-    """
-
-    stage: str
-    nodes: int
-    images: int
-    tensors: int
-    largest_difference: float
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The whole test set through the exported graph and through torch, image by image.
-
-    Attributes:
-        images: in the test set.
-        equal: images where both give the same class.
-        accuracy_torch: of the float64 reference, in percent.
-        accuracy_graph: of the exported graph, in percent.
-        largest_logit_difference: graph against torch, both float64.
-        ties: images where two classes have exactly the same largest logit; the lower index wins, as in hardware.
-        float32_torch_differs: images where torch in float32 (what training measured) gives another class than torch in
-            float64; None where the network was not at hand.
-        qonnx_images: images also run by qonnx's own float32 executor.
-        qonnx_equal: of those, images with the same class.
-        caveats: what the test set leaves open, in sentences; empty where nothing.
-    """
-
-    images: int
-    equal: int
-    accuracy_torch: float
-    accuracy_graph: float
-    largest_logit_difference: float
-    ties: int
-    float32_torch_differs: int | None
-    qonnx_images: int
-    qonnx_equal: int
-    caveats: tuple[str, ...] = ()
 
 
 def check_difference(name: str, got: Tensor, expected: Tensor) -> float:

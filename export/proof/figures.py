@@ -17,16 +17,10 @@ from qtrain.export.folder.checks import STAGES
 from qtrain.export.folder.contents import MANIFEST
 from qtrain.export.foreign.graph_file import read_graph
 from qtrain.export.naming import layer_tensors
-from qtrain.export.proof.against_torch import (
-    TOLERANCE,
-    Proof,
-    StageCheck,
-    check_difference,
-    check_equal_classes,
-    enough_in_float32,
-)
+from qtrain.export.proof.against_torch import TOLERANCE, check_difference, check_equal_classes, enough_in_float32
 from qtrain.export.proof.digests import test_digest
 from qtrain.export.proof.known import TEST_SPLITS
+from qtrain.records.manifest import Proof, StageCheck
 
 STAGE_IMAGES = 16
 _RECOMPUTED = ("images", "equal", "accuracy_torch", "accuracy_graph", "ties", "caveats")

@@ -68,7 +68,7 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         refused_too=options.refused_too,
         say=print,
     )
-    print_proof(asdict(proof))
+    print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     print(f"{out}: {ready} on {options.board}")
     export_dialect(out, options.dialect)
@@ -110,7 +110,7 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     else:
         proof = verify(options.folder, trust=options.trust, say=print)
         whose = "This proves the graph against the answers that the folder records, not whose they are: --run RUN does."
-    print_proof(asdict(proof))
+    print_proof(proof)
     print(f"{options.folder}: {signature}")
     print(whose)
     return 0

@@ -9,28 +9,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qtrain.records.manifest import Proof
 from qtrain.report.comparison.read import read_comparison
 from qtrain.report.comparison.text import TableData, comparison_tables, notes, verdict, words
 from qtrain.report.comparison.verdict_words import STYLES
 from qtrain.report.console import ReportConsole
 
 
-def proof_rows(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was proven and the number, one row each.
-
-    Args:
-        proof: the fields of ``qtrain.export.proof.against_torch.Proof``.
-    """
-    differs = proof["float32_torch_differs"]
+def proof_rows(proof: Proof) -> list[tuple[str, str]]:
+    """What was proven and the number, one row each."""
+    differs = proof.float32_torch_differs
     return [
-        ("test images with equal classes", f"{proof['equal']} of {proof['images']}"),
-        ("accuracy of torch, float64", f"{proof['accuracy_torch']:.2f} %"),
-        ("accuracy of the exported graph", f"{proof['accuracy_graph']:.2f} %"),
-        ("largest difference of logits", f"{proof['largest_logit_difference']:.1e}"),
-        ("images whose best logits tie", f"{proof['ties']}"),
+        ("test images with equal classes", f"{proof.equal} of {proof.images}"),
+        ("accuracy of torch, float64", f"{proof.accuracy_torch:.2f} %"),
+        ("accuracy of the exported graph", f"{proof.accuracy_graph:.2f} %"),
+        ("largest difference of logits", f"{proof.largest_logit_difference:.1e}"),
+        ("images whose best logits tie", f"{proof.ties}"),
         ("images that float32 torch classifies otherwise", "not measured" if differs is None else f"{differs}"),
-        ("equal classes in qonnx's own executor", f"{proof['qonnx_equal']} of {proof['qonnx_images']}"),
-        *(("the proof leaves open", caveat) for caveat in proof.get("caveats", ())),
+        ("equal classes in qonnx's own executor", f"{proof.qonnx_equal} of {proof.qonnx_images}"),
+        *(("the proof leaves open", caveat) for caveat in proof.caveats),
     ]
 
 
@@ -69,12 +66,8 @@ def print_notes(styles: Mapping[str, str], console: Console) -> None:
         console.print(_text(note, console, style), soft_wrap=not console.is_terminal)
 
 
-def print_proof(proof: Mapping[str, Any]) -> None:
-    """Print the numbers of a proof.
-
-    Args:
-        proof: the fields of ``qtrain.export.proof.against_torch.Proof``.
-    """
+def print_proof(proof: Proof) -> None:
+    """Print the numbers of a proof."""
     console = _console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(overflow="fold")

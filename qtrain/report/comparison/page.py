@@ -90,7 +90,8 @@ def rebuild_command(data: ComparisonData) -> str:
         options["tuning"] = ",".join(f"{name}={runs}" for name, runs in data.tuning.items())
     export = next((run.export for run in data.runs if run.export is not None), None)
     if export is not None:
-        options.update({key: export.manifest[key] for key in ("board", "target_fps", "clock_ns")})
+        shown = export.manifest
+        options |= {"board": shown.board, "target_fps": f"{shown.target_fps:g}", "clock_ns": shown.clock_ns}
     options["device"] = str(data.runs[0].machine.get("device", "auto") if data.runs else "auto").partition(":")[0]
     options["out"] = data.name
     words = [f"--{name.replace('_', '-')} {shlex.quote(_plain(value))}" for name, value in options.items()]
@@ -111,8 +112,9 @@ def _tiles(data: ComparisonData, exported: list[Run]) -> list[tuple[str, str]]:
     counts = [len(tuned_numbers(s, data.recipe)) for s in (data.challenger, baseline)]
     tiles.append((f"rates to tune, {data.challenger} and {baseline}", f"{counts[0]} and {counts[1]}"))
     if exported and exported[0].export is not None:
-        proofs = [run.export.manifest["proof"] for run in exported if run.export]
-        equal, images = (sum(p[key] for p in proofs) for key in ("equal", "images"))
+        proofs = [run.export.manifest.proof for run in exported if run.export]
+        equal = sum(proof.equal for proof in proofs)
+        images = sum(proof.images for proof in proofs)
         tiles.append(("test images equal in graph and torch", f"{equal} of {images}"))
         tiles.append(
             ("weights of all layers", _bits(sum(layer.count * layer.bits for layer in exported[0].export.graph.layers)))
@@ -126,12 +128,12 @@ def _proof(run: Run) -> dict[str, Any]:
     return {
         "run": f"{run.scheduler}, seed {run.seed}",
         "rows": [
-            *proof_rows(manifest["proof"]),
+            *proof_rows(manifest.proof),
             ("nodes of the final graph", f"{graph.nodes}"),
             ("model.onnx", f"{graph.file_bytes:,} bytes"),
         ],
-        "board": f"{manifest['board']}, {manifest['target_fps']:g} frames/s, {manifest['clock_ns']:g} ns clock",
-        "stages": manifest["stages"],
+        "board": f"{manifest.board}, {manifest.target_fps:g} frames/s, {manifest.clock_ns:g} ns clock",
+        "stages": manifest.stages,
     }
 
 

@@ -7,26 +7,20 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.records.comparison import ComparisonFile, FailedCell, FinishedCell
-from qtrain.records.fields import Fields, parse_json, read_text
+from qtrain.records.manifest import MANIFEST, ShownExport, read_export
 from qtrain.records.runs import Epoch, read_finished
 from qtrain.report.comparison.verdict import Judged
 from qtrain.report.graph import Graph, read_graph
 from qtrain.report.statistics import ASLR
 
-EXPORT_FORMATS = (1, 2)  # of an export's manifest, which differ in nothing that is shown
-RECORDS, FINN, MANIFEST, MODEL = "records.jsonl", "finn", "manifest.json", "model.onnx"
-_PROOF = (
-    *("images", "equal", "accuracy_torch", "accuracy_graph"),
-    *("largest_logit_difference", "ties", "qonnx_images", "qonnx_equal"),
-)
-_STAGE = ("nodes", "images", "tensors", "largest_difference")
+RECORDS, FINN, MODEL = "records.jsonl", "finn", "model.onnx"
 
 
 @dataclass(frozen=True)
 class Export:
     """What an export left: its manifest (proof, stages, board) and the size of its graph."""
 
-    manifest: Mapping[str, Any]
+    manifest: ShownExport
     graph: Graph
 
 
@@ -150,22 +144,7 @@ def _read_run(folder: Path, cell: FinishedCell) -> Run:
 def _read_export(folder: Path) -> Export | None:
     if not folder.exists():
         return None
-    path = folder / MANIFEST
-    manifest = parse_json(read_text(path, "qtrain export"), path)
-    if (found := manifest.values.get("format")) not in EXPORT_FORMATS:
-        read = " and ".join(map(str, EXPORT_FORMATS))
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {read}; export the run again")
-    proof = manifest.object("proof")
-    for key in _PROOF:
-        proof.number(key)
-    if proof.values.get("float32_torch_differs") is not None:
-        proof.number("float32_torch_differs")
-    for stage in (Fields(s, path) for s in manifest.items("stages")):
-        stage.text("stage")
-        for key in _STAGE:
-            stage.number(key)
-    for key in ("target_fps", "clock_ns"):
-        manifest.number(key)
-    manifest.text("board")
-    recorded = manifest.object("files").text(MODEL)
-    return Export(manifest.values, read_graph(folder / MODEL, recorded))
+    shown = read_export(folder)
+    if MODEL not in shown.files:
+        raise UserError(f"{folder / MANIFEST} names no {MODEL}; export the run again")
+    return Export(shown, read_graph(folder / MODEL, shown.files[MODEL]))

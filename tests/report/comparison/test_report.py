@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qtrain.records.manifest import Proof
 from qtrain.report import tables
 from qtrain.report.comparison import text as comparison
 from qtrain.report.comparison.page import write_report
@@ -132,7 +133,7 @@ def test_the_table_prints_where_the_terminal_has_ascii_only(folder: Path) -> Non
 
 @pytest.mark.parametrize(("differs", "shown"), [(1, "1"), (None, "not measured")])
 def test_the_proof_prints_its_numbers(capsys: pytest.CaptureFixture[str], differs: int | None, shown: str) -> None:
-    tables.print_proof({**PROOF, "float32_torch_differs": differs})
+    tables.print_proof(Proof(**{**PROOF, "float32_torch_differs": differs}))
     out = capsys.readouterr().out
     found = [line.split("  ")[-1].strip() for line in out.splitlines()]
     assert found == ["397 of 397", "81.50 %", "81.50 %", "2.5e-08", "4", shown, "7 of 8"]

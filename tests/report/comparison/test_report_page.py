@@ -17,6 +17,8 @@ from qtrain.cli import make_parser
 from qtrain.commands.recipes import given_recipe
 from qtrain.commands.words import normalised
 from qtrain.recipe import Recipe
+from qtrain.records.format import Source, from_json
+from qtrain.records.manifest import Proof
 from qtrain.report import tables
 from qtrain.report.comparison import figures
 from qtrain.report.comparison import text as comparison
@@ -174,7 +176,7 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
         assert row[1] == f"{result['test_accuracy']:.2f}"
     manifest = json.loads((finn / "manifest.json").read_text())
     assert [f"{manifest['proof']['equal']} of {manifest['proof']['images']}"] in [row[1:] for row in page.rows]
-    for name, value in tables.proof_rows(manifest["proof"]):
+    for name, value in tables.proof_rows(from_json(Proof, manifest["proof"], Source(Path("manifest.json"), ""))):
         assert [name, value] in page.rows
     for stage in manifest["stages"]:
         numbers = [str(stage[key]) for key in ("nodes", "images", "tensors")]
