@@ -1,7 +1,8 @@
 """The page of FINN's rules: each rule of lint, FINN's words, the mend, and the probes that the compiler was asked with.
 
-Rules are read from the code of lint and probes from ``tests/*probes.py``, both as text, so that writing the page needs
-neither torch nor minutes. Lint's words about each rule's example are recorded in ``results/lint_findings.jsonl``.
+Rules are read from the code of lint and probes from ``tests/export/lint/*probes.py``, both as text, so that writing the
+page needs neither torch nor minutes. Lint's words about each rule's example are recorded in
+``results/lint_findings.jsonl``.
 """
 
 import ast
@@ -16,13 +17,14 @@ from typing import Any
 from docs_tools.topics import TOPICS
 
 ROOT = Path(__file__).parents[1]
+PROBE_FILES = ROOT / "tests" / "export" / "lint"
 FINDINGS = ROOT / "results" / "lint_findings.jsonl"
 _CODE_LINE = re.compile(r"\S+\.py:\d+")
 
 
 @dataclass(frozen=True)
 class ProbeText:
-    """A probe as it stands in ``tests/*probes.py``.
+    """A probe as it stands in ``tests/export/lint/*probes.py``.
 
     Attributes:
         name: of the probe.
@@ -43,7 +45,7 @@ class ProbeText:
 
 def read_probes() -> dict[str, ProbeText]:
     """All probes whose name is written out, by name."""
-    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "tests").glob("*probes.py"))]
+    trees = [ast.parse(path.read_text()) for path in sorted(PROBE_FILES.glob("*probes.py"))]
     found = {}
     for call in chain.from_iterable(map(ast.walk, trees)):
         kind = getattr(call.func, "id", "") if isinstance(call, ast.Call) else ""
@@ -81,7 +83,7 @@ def _made(make: ast.expr) -> str:
 def lint_rules() -> dict[str, str]:
     """Every rule that lint's code can report, with its severity."""
     rules = {}
-    for path in sorted((ROOT / "export").glob("lint*.py")):
+    for path in sorted((ROOT / "export" / "lint").glob("*.py")):
         tree = ast.parse(path.read_text())
         names = {n.targets[0].id: n.value.value for n in tree.body if _is_text(n)}  # type: ignore[attr-defined]
         for call in ast.walk(tree):
@@ -150,7 +152,7 @@ def _twin(probe: ProbeText, probes: dict[str, ProbeText]) -> str:
 
 def base_network() -> str:
     """The network that every probe differs from in one layer, as code."""
-    text = (ROOT / "tests" / "probe_networks.py").read_text()
+    text = (PROBE_FILES / "probe_networks.py").read_text()
     wanted = ("conv", "linear", "relu", "identity", "norm", "net", "pooled")
     nodes = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name in wanted]
     return "```python\n" + "\n\n\n".join(str(ast.get_source_segment(text, node)) for node in nodes) + "\n```"
