@@ -32,7 +32,7 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
-from qtrain.training.session import make_session
+from qtrain.training.setup import make_session
 from qtrain.training.tf32 import tf32
 
 LOG_EVERY = 10  # bnn_pynq's log_freq

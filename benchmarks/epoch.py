@@ -26,6 +26,7 @@ from qtrain.data import DataSet, Split
 from qtrain.models import build_model
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training import Silent, train
+from qtrain.training.context import RunContext
 
 VALIDATION = 5000
 CLASSES = tuple(map(str, range(10)))
@@ -57,7 +58,7 @@ def epochs_of(recipe: Recipe, data: DataSet, device: str) -> tuple[list[dict[str
     model = build_model(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
-        train(model, recipe, out, data=data, device=device, watch=watch)
+        train(model, recipe, out, data=data, context=RunContext(device=device, watch=watch))
         lines = map(json.loads, (out / "records.jsonl").read_text().splitlines())
         seconds = [end - begin for begin, end in itertools.pairwise(watch.times)]
         return [record for record in lines if record["type"] == "epoch"], seconds

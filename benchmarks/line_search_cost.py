@@ -17,6 +17,7 @@ from common import RESULTS, append
 
 from qtrain.experiments.paper.accuracies import ROWS, TIME_RATIOS
 from qtrain.experiments.paper.line_search_cost import line_search_cost
+from qtrain.training.context import RunContext
 
 
 def main() -> None:
@@ -42,7 +43,9 @@ def main() -> None:
         width=options.width,
         train_size=options.train_size,
     )
-    found = line_search_cost(recipe, rounds=options.rounds, steps=options.steps, device=options.device, say=print)
+    found = line_search_cost(
+        recipe, rounds=options.rounds, steps=options.steps, context=RunContext(device=options.device, say=print)
+    )
     assert found is not None  # nothing stops it
     append("line_search_cost", {**found, "recipe": recipe.to_dict()}, options.out)
     for name, numbers in found["schedulers"].items():

@@ -30,7 +30,8 @@ from qtrain.engines.task import Died
 from qtrain.models import build_model
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training import Watcher, train
-from qtrain.training.session import choose_device
+from qtrain.training.context import RunContext
+from qtrain.training.setup import choose_device
 
 VALIDATION = 5000
 CLASSES = tuple(map(str, range(10)))
@@ -66,7 +67,9 @@ class Run:
         model = build_model(self.recipe)
         validation = images(min(VALIDATION, self.images))
         data = DataSet("cifar10", 10, CLASSES, "holdout", True, images(self.images), validation, validation)
-        train(model, self.recipe, self.folder, data=data, device=self.device, watch=watch, stop=stop)
+        train(
+            model, self.recipe, self.folder, data=data, context=RunContext(device=self.device, watch=watch, stop=stop)
+        )
         on_gpu = torch.cuda.is_initialized()
         return {
             "process": os.getpid(),

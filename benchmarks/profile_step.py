@@ -33,7 +33,7 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training.captured.step import WARM_UP
 from qtrain.training.losses import LOSSES
-from qtrain.training.session import make_session
+from qtrain.training.setup import make_session
 from qtrain.training.tf32 import tf32
 
 STEPS = 10  # that are profiled

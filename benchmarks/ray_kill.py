@@ -55,7 +55,10 @@ def plan(options: argparse.Namespace, out: Path) -> list[CellTask]:
     """One run a seed."""
     recipe = default_recipe(options.network, "digits")
     recipe = recipe.replace(epochs=options.epochs, width=options.width, train_size=options.train_size)
-    return [CellTask(recipe.replace(seed=seed), out / f"seed{seed}", device="cpu") for seed in range(options.cells)]
+    return [
+        CellTask(f"seed{seed}", recipe.replace(seed=seed), out / f"seed{seed}", device="cpu")
+        for seed in range(options.cells)
+    ]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from qtrain.models import integer_multiply as grid
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.report.statistics import paired_difference
 from qtrain.training import train
+from qtrain.training.context import RunContext
 
 PLAIN = "plain"
 
@@ -42,8 +43,8 @@ def run(path: str, recipe: Recipe, device: str) -> tuple[float, bool]:
     model = model_of(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
-        with patch("qtrain.training.loop.fast_forward", _leave) if path == PLAIN else nullcontext():
-            result = train(model, recipe, out, device=device)
+        with patch("qtrain.training.setup.fast_forward", _leave) if path == PLAIN else nullcontext():
+            result = train(model, recipe, out, context=RunContext(device=device))
         proof = export_run(out, out / "finn", board="ZCU104", target_fps=100, clock_ns=10.0)
     return result.test_accuracy, proof.equal == proof.images
 

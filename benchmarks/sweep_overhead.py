@@ -24,7 +24,8 @@ from common import RESULTS, append, show, spread
 from qtrain.experiments.run import train_recipe
 from qtrain.experiments.sweep.axes import parse_widths
 from qtrain.experiments.sweep.run import SweepPlan, plan_sweep, sweep
-from qtrain.experiments.sweep.view import NoView
+from qtrain.experiments.view import NoView
+from qtrain.training.context import RunContext
 
 SETTLED = 0.2  # of the cells; those before fill caches
 TINY: dict[str, Any] = {"width": 0.125, "epochs": 1, "train_size": 60, "validation_size": 40, "batch_size": 20}
@@ -36,7 +37,7 @@ class Memory(NoView):
     def __init__(self) -> None:
         self.found: list[float] = []
 
-    def ended(self, row: dict[str, Any]) -> None:
+    def ended(self, name: str, outcome: str) -> None:
         """Note it."""
         lines = Path("/proc/self/status").read_text().splitlines()
         self.found.append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024)
@@ -46,7 +47,7 @@ def swept(plan: SweepPlan) -> tuple[float, float]:
     """Wall seconds of a sweep, and those of them that its cells were linted and counted."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        rows = sweep(plan, Path(folder) / "sweep", device="cpu")
+        rows = sweep(plan, Path(folder) / "sweep", context=RunContext(device="cpu"))
         seconds = time.perf_counter() - started
     assert all(row["state"] == "done" for row in rows)
     return seconds, sum(row["seconds"]["lint"] + row["seconds"]["export"] for row in rows)
@@ -57,7 +58,7 @@ def bare(plan: SweepPlan) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         for cell in plan.cells():
-            train_recipe(plan.recipe_of(cell, Path(folder)), Path(folder) / cell.name, device="cpu")
+            train_recipe(plan.recipe_of(cell, Path(folder)), Path(folder) / cell.name, context=RunContext(device="cpu"))
         return time.perf_counter() - started
 
 
@@ -86,7 +87,7 @@ def memory(network: str, cells: int) -> dict[str, float]:
     view = Memory()
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_sweep(f"{network}_1W1A", data="digits", seeds=cells, lr=0.02, **TINY)
-        sweep(plan, Path(folder) / "sweep", view=view, device="cpu")
+        sweep(plan, Path(folder) / "sweep", view=view, context=RunContext(device="cpu"))
     late = view.found[int(SETTLED * cells) :]
     slope = statistics.linear_regression(range(len(late)), late).slope
     return {"first, MiB": round(view.found[0]), "last, MiB": round(late[-1]), "a cell, KiB": round(1024 * slope, 1)}

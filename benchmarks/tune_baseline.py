@@ -17,6 +17,7 @@ from common import append
 
 from qtrain.experiments.comparison.tune import tune
 from qtrain.recipe import default_recipe
+from qtrain.training.context import RunContext
 
 MILESTONES = ((0.5, 0.75, 0.9), (0.75, 0.9), (0.85,))
 RESULTS = Path(__file__).parents[1] / "results" / "tuning.jsonl"
@@ -36,7 +37,9 @@ def main() -> None:
     recipe = default_recipe(options.network, options.data)
     with tempfile.TemporaryDirectory() as folder:
         runs = options.runs or Path(folder) / "runs"
-        found = tune(recipe, runs, lrs=options.lrs, milestones=MILESTONES, seeds=options.seeds, say=print)
+        found = tune(
+            recipe, runs, lrs=options.lrs, milestones=MILESTONES, seeds=options.seeds, context=RunContext(say=print)
+        )
     print("best:", found.best)
     append("tune_baseline", {"recipe": recipe.to_dict(), **found.to_dict()}, options.out)
 

@@ -17,6 +17,7 @@ from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.training import Interrupted, train
+from qtrain.training.context import RunContext
 from tests.checks import check_refusal, tree
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20", "--epochs=1"]
@@ -29,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], 
     train_recipe(tiny(), place / "run")
     train_recipe(tiny(network="CNV_2W2A"), place / "other")
     with pytest.raises(Interrupted):
-        train(model_of(tiny()), tiny(), place / "stopped", data=few_digits, stop=lambda: True)
+        train(model_of(tiny()), tiny(), place / "stopped", data=few_digits, context=RunContext(stop=lambda: True))
     return place
 
 
@@ -190,7 +191,7 @@ DAMAGE: list[tuple[str, str, bytes | None, str, list[str]]] = [
     ("recipe is bytes", "recipe.yaml", b"\xff\xfe\x00", "both", ["recipe.yaml is not YAML"]),
     ("recipe lost", "recipe.yaml", None, "both", ["is not a run folder (no recipe.yaml)"]),
     ("records are text", "records.jsonl", b"hello\n", "train", ["records.jsonl is damaged"]),
-    ("records are others", "records.jsonl", b"[1]\n3\n", "train", ["records.jsonl holds no records of qtrain"]),
+    ("records are others", "records.jsonl", b"[1]\n3\n", "train", ["records.jsonl is damaged (line 1: a JSON object is expected, not [1])"]),
     ("records lost", "records.jsonl", None, "train", ["is not a run folder (no records.jsonl)"]),
     ("last is empty", "checkpoint.pt", b"", "train", ["checkpoint.pt is damaged", "train again"]),
     ("last is text", "checkpoint.pt", b"hello", "train", ["checkpoint.pt is damaged"]),

@@ -26,7 +26,7 @@ from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training.losses import LOSSES
-from qtrain.training.session import make_session
+from qtrain.training.setup import make_session
 from qtrain.training.tf32 import tf32
 
 STEPS = 20

@@ -24,6 +24,7 @@ from qtrain.interrupt import Interrupted
 from qtrain.models import build_model
 from qtrain.recipe import Recipe
 from qtrain.training import Silent, train
+from qtrain.training.context import RunContext
 from qtrain.training.session import Session
 
 
@@ -110,7 +111,14 @@ def _trained(recipe: Recipe, place: Place, out: Path, stops: tuple[int, ...]) ->
                 return part < len(stops) and sessions.steps >= stops[part]
 
             try:
-                train(model, recipe, out, data=data, device=device, resume=part > 0, stop=stop, watch=sessions)
+                train(
+                    model,
+                    recipe,
+                    out,
+                    data=data,
+                    resume=part > 0,
+                    context=RunContext(device=device, stop=stop, watch=sessions),
+                )
             except Interrupted:
                 continue
     state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)

@@ -20,6 +20,7 @@ from benchmarks.gpu.trial import short_recipe
 from qtrain.errors import UserError
 from qtrain.experiments.lr_range import find_lr
 from qtrain.recipe import default_recipe
+from qtrain.training.context import RunContext
 
 Call = tuple[bool, bool]  # of a layer: in training mode, with TF32 allowed
 
@@ -43,7 +44,7 @@ def check_range_test(network: str, place: Place, say: Say) -> None:
 
     def work(begun: Callable[[], None]) -> None:
         with place.standing_in(), suppress(UserError):
-            find_lr(recipe, steps=48, every=6, high=0.02, device=str(place.device))
+            find_lr(recipe, steps=48, every=6, high=0.02, context=RunContext(device=str(place.device)))
 
     _say_none("the range test", _allowed(work), say)
 

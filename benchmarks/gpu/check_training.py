@@ -25,6 +25,7 @@ from benchmarks.gpu.trial import short_recipe
 from qtrain.models import build_model
 from qtrain.recipe import Recipe
 from qtrain.training import train
+from qtrain.training.context import RunContext
 
 # torch says it once a process, of Brevitas' evaluation, which drops the names of tensors that have none.
 KNOWN = "Named tensors and all their associated APIs"
@@ -48,7 +49,7 @@ def train_once(recipe: Recipe, place: Place, sessions: Sessions) -> nn.Module:
     model = build_model(recipe)
     with tempfile.TemporaryDirectory() as scratch, place.standing_in(), sessions.noted():
         out, data = Path(scratch) / "run", data_set(place.images, place.size)
-        train(model, recipe, out, data=data, device=str(place.device), watch=sessions)
+        train(model, recipe, out, data=data, context=RunContext(device=str(place.device), watch=sessions))
     return model
 
 

@@ -13,7 +13,7 @@ import torch
 
 import qtrain.data.augment as augment
 import qtrain.experiments.lr_range as lr_range
-import qtrain.training.session as session
+import qtrain.training.setup as setup
 from qtrain.training.captured.step import WARM_UP
 
 
@@ -75,7 +75,7 @@ class Place:
             yield
             return
         with ExitStack() as stack:
-            for module in (session, lr_range):
+            for module in (setup, lr_range):
                 if hasattr(module, "graphs_for"):
                     stack.enter_context(patch.object(module, "graphs_for", lambda model: self.cuda))
             stack.enter_context(patch.object(augment, "crop_flip_slices", augment.crop_flip_gather))

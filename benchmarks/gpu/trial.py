@@ -17,7 +17,8 @@ from qtrain.recipe import Recipe
 from qtrain.training import evaluate
 from qtrain.training.captured.outcome import NOISE, distance
 from qtrain.training.losses import LOSSES
-from qtrain.training.session import Session, make_session
+from qtrain.training.session import Session
+from qtrain.training.setup import make_session
 from qtrain.training.tf32 import tf32
 
 Make = Callable[[], nn.Module]

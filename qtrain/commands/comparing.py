@@ -1,13 +1,12 @@
 """Commands that train several against each other, or show that again: ``compare`` and ``report``."""
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipes
@@ -63,10 +62,10 @@ def compare_parser() -> ArgumentParser:
     )
     parser.add_argument("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
     parser.add_argument("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     parser.add_argument("--again", action="store_true", help="train runs anew that diverged before")
     parser.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
     add_board(parser, None)
+    add_engine(parser, "run")
     add_machine(parser)
     return parser
 
@@ -78,24 +77,14 @@ def report_parser() -> ArgumentParser:
     return parser
 
 
-def check_jobs_alone(jobs: int) -> None:
-    """See that a command may run many runs, ``jobs`` at a time; of torchrun's processes one says that it may not."""
-    from qtrain.experiments.run_cells import check_jobs
-    from qtrain.training.distributed import one_voice
-
-    with one_voice() if "RANK" in os.environ else nullcontext():
-        check_jobs(jobs)
-
-
 def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
     """Train schedulers against each other; the exit status is the verdict's."""
     from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
     from qtrain.experiments.comparison.grid import compare_grid
+    from qtrain.experiments.view import terminal_view
     from qtrain.export import check_target
-    from qtrain.training import Terminal
-    from qtrain.training.progress import tell
 
-    check_jobs_alone(options.jobs)
+    check_engine(options)
     options, recipes, grid = given_recipes(parser, argv)
     if options.lr_from is not None:
         return _no_retuning(argv, options, recipes)
@@ -105,9 +94,11 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
     if options.board is not None:
         check_target(**target)  # before hours of training
 
+    context = context_of(options)
+
     def export(comparison: Comparison) -> None:
         if options.board is not None:
-            export_cells(comparison, **target, data_root=options.data_root, say=tell)
+            export_cells(comparison, **target, context=context)
 
     arguments: dict[str, Any] = {
         "schedulers": names_in(options.schedulers),
@@ -117,16 +108,14 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
         "against": None if options.against is None else names_in(options.against),
         "tuning": parse_tuning(options.tuning or ""),
         "again": options.again,
-        "data_root": options.data_root,
-        "device": options.device,
-        "jobs": options.jobs,
-        "watch": Terminal(),
-        "say": tell,
     }
-    if grid:
-        compare_grid(recipes, out, then=export, **arguments)
-    else:
-        export(compare(recipes[0], out, **arguments))
+    engine, connected = engine_of(options)
+    with connected:
+        arguments |= {"engine": engine, "view": terminal_view()}
+        if grid:
+            compare_grid(recipes, out, context, then=export, **arguments)
+        else:
+            export(compare(recipes[0], out, context, **arguments))
     return _status(_show_comparison(out), options.undecided)
 
 
@@ -145,9 +134,8 @@ def _status(verdicts: Mapping[str, Sequence[Verdict]], undecided: OnUndecided | 
 def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> int:
     from qtrain.experiments.comparison.no_retuning import no_retuning
     from qtrain.experiments.comparison.no_retuning_plan import make_plan
+    from qtrain.experiments.view import terminal_view
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
-    from qtrain.training import Terminal
-    from qtrain.training.progress import tell
 
     given = any(word.partition("=")[0] == "--lr" for word in argv)
     schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr_decay"]
@@ -160,8 +148,9 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
         seeds=options.seeds,
     )
     out = Path(options.out or f"runs/no-retuning-{plan.family}-{recipes[0].data}")
-    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device, "jobs": options.jobs}
-    no_retuning(plan, out, tolerance=options.tolerance, watch=Terminal(), say=tell, **machine)
+    engine, connected = engine_of(options)
+    with connected:
+        no_retuning(plan, out, context_of(options), tolerance=options.tolerance, engine=engine, view=terminal_view())
     print(f"{out}: no_retuning.json, .md and .png")
     print_no_retuning(out)
     data = read_no_retuning(out)

@@ -54,6 +54,7 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     from qtrain.experiments.export import export_run
     from qtrain.export.folder.signing import check_key, sign
     from qtrain.report.tables import print_proof
+    from qtrain.training.context import RunContext
 
     out = Path(options.out or Path(options.run) / "finn")
     if options.sign:
@@ -64,9 +65,8 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         board=options.board,
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
-        data_root=options.data_root,
+        context=RunContext(options.data_root, say=print),
         refused_too=options.refused_too,
-        say=print,
     )
     print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
@@ -83,6 +83,7 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
     from qtrain.report.tables import print_proof
+    from qtrain.training.context import RunContext
 
     if options.run and (options.finn or options.finn_base):
         raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
@@ -105,7 +106,7 @@ def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
         )
     if options.run:
         folders = (Path(options.folder), Path(options.run))
-        proof = verify_run(*folders, data_root=options.data_root, trust=options.trust, say=print)
+        proof = verify_run(*folders, RunContext(options.data_root, say=print), trust=options.trust)
         whose = f"The folder is an export of {options.run}: torch's answers were computed anew from its checkpoint."
     else:
         proof = verify(options.folder, trust=options.trust, say=print)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.commands.comparing import check_jobs_alone
+from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
 from qtrain.commands.options import add_machine
 from qtrain.commands.parser import Parser
 from qtrain.commands.words import names_in
@@ -28,11 +28,11 @@ def reproduce_parser() -> ArgumentParser:
     parser.add_argument("--epochs_scale", type=float, default=1.0, help="share of the epochs; a table of its own")
     parser.add_argument("--width", type=float | None, help="of all networks; a table of its own")
     parser.add_argument("--train_size", type=int | None, help="training images; a table of its own")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     parser.add_argument("--rounds", type=int, default=5, help="of table2's time measurement")
     parser.add_argument("--out", type=str, default="runs/reproduce", help="folder of the runs")
     parser.add_argument("--results", type=str, default="results/reproduce.jsonl", help="lines are added to it")
     parser.add_argument("--page", type=str, default="docs/reproduce.md", help="Markdown to write, figures beside")
+    add_engine(parser, "run")
     add_machine(parser)
     return parser
 
@@ -41,11 +41,10 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
     """Run what is missing of the paper's tables."""
     from qtrain.experiments.paper.cells import read_results
     from qtrain.experiments.paper.reproduce import list_cells, planned_rows, reproduce_tables
+    from qtrain.experiments.view import terminal_view
     from qtrain.report.paper.tables import FIGURES, write_figures, write_page
-    from qtrain.training import Terminal
-    from qtrain.training.progress import tell
 
-    check_jobs_alone(options.jobs)
+    check_engine(options)
     what, results, page = options.what, Path(options.results), Path(options.page)
     names = names_in(options.networks) if options.networks else []
     size = {name: options[name] for name in ("epochs_scale", "width", "train_size")}
@@ -54,18 +53,18 @@ def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespac
         if options.list:
             print("\n".join(list_cells(what, results, data_root=options.data_root, **plan)))
             return 0
-        left = reproduce_tables(
-            what,
-            results,
-            minutes=options.max_minutes,
-            rounds=options.rounds,
-            data_root=options.data_root,
-            device=options.device,
-            jobs=options.jobs,
-            watch=Terminal(),
-            say=tell,
-            **plan,
-        )
+        engine, connected = engine_of(options)
+        with connected:
+            left = reproduce_tables(
+                what,
+                results,
+                context_of(options),
+                minutes=options.max_minutes,
+                rounds=options.rounds,
+                engine=engine,
+                view=terminal_view(),
+                **plan,
+            )
         planned = planned_rows(what, names, options.protocol)
         write_page(read_results(results), planned, page)
         print(f"{page}: " + (f"{left} runs left; the same command goes on" if left else "nothing is left to run"))

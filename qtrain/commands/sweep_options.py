@@ -1,15 +1,13 @@
 """What ``qtrain sweep`` can be given."""
 
-from typing import Literal
-
 from jsonargparse import ArgumentParser
 
+from qtrain.commands.engine import ENGINE, add_engine
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 
-Engine = Literal["processes", "ray"]
 # Where the cells run, not what they are: --resume may bring others.
-MACHINE = ("jobs", "engine", "address", "cpus", "gpus", "retries", "data_root", "device")
+MACHINE = (*ENGINE, "data_root", "device")
 RESUMABLE = ("resume", "again", *MACHINE)
 WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
 
@@ -25,6 +23,7 @@ def sweep_parser() -> ArgumentParser:
     add_recipe(parser)
     _add_own(parser)
     add_board(parser, None)
+    add_engine(parser, "cell")
     add_machine(parser)
     return parser
 
@@ -43,12 +42,6 @@ def _add_own(sweep: ArgumentParser) -> None:
     sweep.add_argument("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
     sweep.add_argument("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
     sweep.add_argument("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
-    sweep.add_argument("--jobs", type=int, default=1, help="cells at a time, each in a process of its own")
-    sweep.add_argument("--engine", type=Engine, default="processes", help="ray runs the cells on a Ray cluster")
-    sweep.add_argument("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
-    sweep.add_argument("--cpus", type=float, default=1.0, help="with --engine ray: cores of a cell")
-    sweep.add_argument("--gpus", type=float, default=0.0, help="with --engine ray: GPUs of a cell, as in 0.25")
-    sweep.add_argument("--retries", type=int, default=3, help="with --engine ray: new tries of a cell whose node died")
     sweep.add_argument("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
     sweep.add_argument("--resume", type=str | None, help="folder of a sweep to go on with")
     sweep.add_argument("--again", action="store_true", help="with --resume: try cells anew that failed")

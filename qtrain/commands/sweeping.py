@@ -1,13 +1,12 @@
 """``qtrain sweep``: one recipe at every bit width, to a table, a page and a FINN folder for each point."""
 
 import shlex
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from qtrain.commands.comparing import check_jobs_alone
+from qtrain.commands.engine import at_a_time, check_engine, context_of, engine_of
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
 from qtrain.commands.sweep_options import RESUMABLE, WHERE
@@ -16,7 +15,6 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 
 if TYPE_CHECKING:
-    from qtrain.engines.task import Engine
     from qtrain.experiments.sweep.plan import SweepPlan
     from qtrain.experiments.sweep.search_plan import Search
 
@@ -25,13 +23,12 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
     """Run a sweep, or go on with one; status 1 where a cell failed."""
     from qtrain.experiments.sweep.file import SWEEP
     from qtrain.experiments.sweep.run import resume_sweep, sweep
-    from qtrain.experiments.sweep.view import terminal_view
+    from qtrain.experiments.view import terminal_view
     from qtrain.report.sweep.page import print_sweep, write_sweep_report
     from qtrain.report.sweep.search import print_search
 
-    check_jobs_alone(options.jobs)
-    engine, connected = _engine(options)
-    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
+    check_engine(options)
+    engine, connected = engine_of(options)
     if options.resume is not None:
         _check_resumed(argv, options)
         plan, out = None, Path(options.resume)
@@ -39,11 +36,11 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
         plan, out = _planned(parser, argv, options)
     try:
         with connected:
-            machine["at_a_time"] = _at_a_time(options)
+            where: dict[str, Any] = {"engine": engine, "view": terminal_view(), "at_a_time": at_a_time(options)}
             if plan is None:
-                rows = resume_sweep(out, again=options.again, engine=engine, view=terminal_view(), **machine)
+                rows = resume_sweep(out, context_of(options), again=options.again, **where)
             else:
-                rows = sweep(plan, out, engine=engine, view=terminal_view(), **machine)
+                rows = sweep(plan, out, context_of(options), **where)
     except KeyboardInterrupt as error:
         if not (out / SWEEP).exists():
             raise
@@ -104,34 +101,3 @@ def _check_resumed(argv: list[str], options: Namespace) -> None:
         strange.insert(0, options.network)
     if strange:
         raise UserError(f"--resume goes on with the folder's own plan; leave out {', '.join(strange)}")
-
-
-def _at_a_time(options: Namespace) -> int:
-    """How many cells run at a time, which is how many trials a search plans together."""
-    if options.engine != "ray":
-        return int(options.jobs)
-    import ray
-
-    found = ray.cluster_resources()
-    kinds = [("CPU", options.cpus), ("GPU", options.gpus)]
-    return max(1, int(min(found.get(kind, 0.0) / share for kind, share in kinds if share)))
-
-
-def _engine(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]":
-    """Where the cells run, and what holds the connection to it."""
-    if options.engine == "ray":
-        from qtrain.engines.ray import OnRay
-
-        if options.jobs != 1:
-            raise UserError("with --engine ray --cpus and --gpus decide how many cells run at a time; leave out --jobs")
-        ray = OnRay(options.address, cpus=options.cpus, gpus=options.gpus, retries=options.retries)
-        return ray, ray.connected()
-    if options.address is not None:
-        raise UserError(f"--address {options.address} goes with --engine ray")
-    if options.jobs > 1:
-        from qtrain.engines.processes import SideBySide
-
-        return SideBySide(options.jobs), nullcontext()
-    from qtrain.engines.task import in_turn
-
-    return in_turn, nullcontext()

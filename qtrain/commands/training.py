@@ -2,8 +2,8 @@
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -58,10 +58,10 @@ def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: b
     from qtrain.engines.lock import alone_in, or_refuse
     from qtrain.experiments.run import resume_run, train_recipe
     from qtrain.training import Silent, Terminal
+    from qtrain.training.context import RunContext
     from qtrain.training.progress import tell
 
-    watch = Terminal() if talks else Silent()
-    machine: dict[str, Any] = {"data_root": options.data_root, "device": options.device}
+    context = RunContext(options.data_root, options.device, watch=Terminal() if talks else Silent())
     if options.resume is not None:
         given = [word for word in argv[1:] if word.startswith("--") or word == options.network]
         extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
@@ -74,9 +74,9 @@ def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: b
     # torchrun's processes work on the folder together
     with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
         if options.resume is not None:
-            result = resume_run(out, watch=watch, **machine)
+            result = resume_run(out, context)
         else:
-            result = train_recipe(recipe, out, watch=watch, say=tell if talks else lambda _: None, **machine)
+            result = train_recipe(recipe, out, replace(context, say=tell) if talks else context)
     return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
@@ -88,12 +88,13 @@ def lr_range_command(parser: ArgumentParser, argv: list[str], options: Namespace
     from qtrain.experiments.lr_range import find_lr
     from qtrain.report.lr_range import check_figure, range_lines, write_range_figure
     from qtrain.training import Terminal
+    from qtrain.training.context import RunContext
 
     options, recipe = given_recipe(parser, argv)
     out = Path(options.out or f"runs/lr-range-{recipe.network}-{recipe.data}-{recipe.optimizer}.png")
     check_figure(out)  # before minutes of training
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}
-    search = find_lr(recipe, **numbers, data_root=options.data_root, device=options.device, watch=Terminal())
+    search = find_lr(recipe, RunContext(options.data_root, options.device, watch=Terminal()), **numbers)
     found = search.found.to_dict()
     print(*range_lines(found, search.seconds), sep="\n")
     write_range_figure(found, f"{recipe.network} on {recipe.data}, {recipe.optimizer}: learning-rate range test", out)

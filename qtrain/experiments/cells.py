@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.engines.lock import alone_in
 from qtrain.errors import UserError
 from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.experiments.status import EndedCell
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.comparison import FailedCell, FailureFile, FinishedCell
 from qtrain.records.files import write_whole
-from qtrain.training import Silent, Watcher
+from qtrain.training import Watcher
+from qtrain.training.context import RunContext
 from qtrain.training.folder import RECIPE, check_run, last_result
 
 
@@ -43,6 +44,10 @@ class Cell:
         """Return its entry in ``comparison.json`` where it failed."""
         assert self.failed is not None
         return FailedCell(scheduler=self.scheduler, seed=self.seed, folder=self.folder.name, reason=self.failed)
+
+    def ended(self, name: str) -> EndedCell:
+        """Return what a status needs to know of it, under the name of its task."""
+        return EndedCell(name) if self.failed is None else EndedCell(name, "train", self.failed)
 
     @property
     def outcome(self) -> str:
@@ -106,6 +111,7 @@ class CellTask:
     """Trains one cell, continues it, or reads what it left; a ``Task``.
 
     Attributes:
+        name: what a person calls it; unique among the tasks of a call.
         recipe: of the run.
         folder: new, or that of the same run.
         again: a run that failed is forgotten and trained anew.
@@ -113,16 +119,12 @@ class CellTask:
         device: auto, cpu, cuda or cuda:N.
     """
 
+    name: str
     recipe: Recipe
     folder: Path
     again: bool = False
     data_root: str | Path | None = None
     device: str = "auto"
-
-    @property
-    def name(self) -> str:
-        """Network, scheduler, seed, and the folder, which alone is unique."""
-        return f"{self.recipe.network} {self.recipe.scheduler} seed {self.recipe.seed} ({self.folder})"
 
     def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> Cell:
         """Do it.
@@ -135,12 +137,12 @@ class CellTask:
         if FailureFile.is_in(self.folder):
             shutil.rmtree(self.folder)
         started = _Started(watch)
-        options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": started, "stop": stop}
+        context = RunContext(self.data_root, self.device, watch=started, stop=stop)
         try:
             if self.folder.exists():
-                result = resume_run(self.folder, **options)
+                result = resume_run(self.folder, context)
             else:
-                result = train_recipe(self.recipe, self.folder, **options)
+                result = train_recipe(self.recipe, self.folder, context)
         except UserError as error:
             if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
                 raise
@@ -164,30 +166,6 @@ def read_cell(recipe: Recipe, folder: Path, *, again: bool = False) -> Cell | No
         return None if again else Cell(recipe.scheduler, recipe.seed, folder, None, FailureFile.read(folder).reason)
     result = last_result(folder) if folder.exists() else None
     return None if result is None else Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
-
-
-def run_cell(
-    recipe: Recipe,
-    folder: Path,
-    *,
-    watch: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    **options: Any,
-) -> Cell:
-    """Run a ``CellTask`` in this process, as soon as no other is at work on its folder.
-
-    Args:
-        recipe: of the run.
-        folder: new, or that of the same run.
-        watch: told where the run is.
-        stop: as ``train``'s: True saves and raises Interrupted.
-        options: again, data_root and device.
-
-    Raises:
-        UserError: as ``CellTask`` does.
-    """
-    with alone_in(folder, stop):
-        return CellTask(recipe, folder, **options)(watch or Silent(), stop)
 
 
 def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:

@@ -1,7 +1,7 @@
 """From a run folder to a proven FINN folder, and the proof that a FINN folder is a run's."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from qtrain.export.proof.figures import data_facts
 from qtrain.models import parse_name
 from qtrain.recipe import Recipe
 from qtrain.records.runs import read_records
+from qtrain.training.context import HERE, RunContext
 
 FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
 
@@ -26,18 +27,18 @@ def export_run(
     board: str,
     target_fps: int,
     clock_ns: float,
-    data_root: str | Path | None = None,
+    context: RunContext = HERE,
     refused_too: bool = False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
-    Of images that lie in files, ``FOLDER_PROOF`` are taken, evenly spread.
+    Of ``context`` it needs where the data lie, and whom to tell. Of images that lie in files, ``FOLDER_PROOF`` are
+    taken, evenly spread.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
-    recipe, model = load_run(folder, data_root)
-    test = _test_split(recipe, data_root)
+    recipe, model = load_run(folder, context.data_root)
+    test = _test_split(recipe, context.data_root)
     return export_finn(
         model,
         out,
@@ -49,43 +50,41 @@ def export_run(
         network=str(parse_name(recipe.network)),
         refused_too=refused_too,
         source=_source_facts(recipe, folder),
-        say=say,
+        say=context.say,
     )
 
 
 def verify_run(
     finn: Path,
     folder: Path,
+    context: RunContext = HERE,
     *,
-    data_root: str | Path | None = None,
     trust: bool = False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Prove a FINN folder again, and that it is an export of the run in ``folder``.
 
     Args:
         finn: FINN folder.
         folder: of the run.
-        data_root: where the data lies, else QTRAIN_DATA, else a cache.
+        context: where the data lie, and whom to tell.
         trust: take build steps that qtrain does not ship.
-        say: told what is being done.
 
     Raises:
         UserError: as ``verify`` and ``load_run`` do.
         ProofError: as ``verify`` does, or the folder is of another run; says where that shows.
     """
     manifest = read_manifest(finn)
-    recipe, model = load_run(folder, data_root)
+    recipe, model = load_run(folder, context.data_root)
     said = {"network": manifest.get("network"), **_said_of_source(manifest)}
     ours = {"network": str(parse_name(recipe.network)), **_source_facts(recipe, folder)}
     for name, value in json.loads(json.dumps(ours)).items():
         if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
-    proof = verify(finn, model=model, trust=trust, say=say)
-    test = _test_split(recipe, data_root)
+    proof = verify(finn, model=model, trust=trust, say=context.say)
+    test = _test_split(recipe, context.data_root)
     if manifest["data"] != data_facts(test.images, test.labels):
         raise ProofError(f"{finn} is proven on other images or labels than the test split of {recipe.data}")
-    say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
+    context.say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
     return proof
 
 

@@ -3,26 +3,24 @@
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from qtrain.data import Split, make_batches
+from qtrain.data import Split
 from qtrain.errors import UserError
 from qtrain.experiments.model import initial_model
-from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.lr_range import LrRange, lr_range_test
-from qtrain.training import Silent, Watcher, evaluate
+from qtrain.training import evaluate
 from qtrain.training.captured.step import graphs_for
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.losses import LOSSES
 from qtrain.training.methods.make import make_optimizer
 from qtrain.training.methods.method import Method
-from qtrain.training.session import Position, Session, choose_device
+from qtrain.training.session import Position, Session
+from qtrain.training.setup import batches_of, choose_device, fast_path, place, take_step
 from qtrain.training.splits import load_splits
-from qtrain.training.tf32 import tf32
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
 HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
@@ -63,14 +61,12 @@ class Search:
 
 def find_lr(
     recipe: Recipe,
+    context: RunContext = HERE,
     *,
     low: float = 0.0,
     high: float | None = None,
     steps: int | None = None,
     every: int | None = None,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
 ) -> Search:
     """Run the range test on the recipe's network as it is before training; nothing is written.
 
@@ -79,39 +75,34 @@ def find_lr(
 
     Args:
         recipe: its rate and scheduler do not matter.
+        context: where it happens; its ``watch`` is told of every step.
         low: rate of the first step.
         high: rate of the last step; default 1 for sgd and nag, 0.1 for adam.
         steps: at most so many; default three epochs, but 200 to 1,000.
         every: steps between readings of the accuracy; default a fortieth of the steps.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        watch: told of every step.
 
     Raises:
         UserError: numbers out of range, or no usable window.
     """
-    where, high = choose_device(device), HIGHEST[recipe.optimizer] if high is None else high
+    where = choose_device(context.device)
+    high = HIGHEST[recipe.optimizer] if high is None else high
     _check_high(high)
-    data = load_splits(recipe.replace(protocol="holdout"), data_root).to(where)
-    batches = make_batches(
-        data.train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment, flip=data.flip, jitter=recipe.jitter
-    )
+    data = load_splits(recipe.replace(protocol="holdout"), context.data_root).to(where)
+    batches = batches_of(recipe, data)
     steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS) if steps is None else steps
-    model, _ = initial_model(recipe, data_root)
-    fast_forward(model, recipe.precision)
-    model.to(where)
-    if where.type == "cuda":  # the CPU's tests were recorded without, and rounding differs
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, _ = initial_model(recipe, context.data_root)
+    # The CPU's tests were recorded without channels last, which rounds otherwise.
+    place(model, where, channels_last=where.type == "cuda")
     optimizer = make_optimizer(model, recipe.replace(lr=high))
     session = Session(model, Method(optimizer), batches, Position(), model, cuda=graphs_for(model))
-    held_out, loss_of, watch = _few(data.validation), LOSSES[recipe.loss], watch or Silent()
-    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
+    held_out = _few(data.validation)
+    loss_of = LOSSES[recipe.loss]
+    watch = context.watch
     stream = _forever(batches.epoch)
 
     def step() -> Tensor:
         images, labels = next(stream)
-        loss = session.step(loss_of, images, labels)
-        clip_weights()
+        loss = take_step(session, loss_of, images, labels)
         watch.step(len(labels))
         return loss
 
@@ -121,20 +112,14 @@ def find_lr(
     watch.start(f"{recipe.network} range test", steps, 0)
     started = time.perf_counter()
     try:
-        with tf32(recipe.precision == "fast"):
+        with fast_path(model, recipe):
             found = lr_range_test(model, optimizer, step, accuracy, low=low, high=high, steps=steps, every=every)
     finally:
         watch.finish()
     return Search(found, time.perf_counter() - started)
 
 
-def resolve_lr(
-    recipe: Recipe,
-    *,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
-) -> tuple[Recipe, dict[str, Any]]:
+def resolve_lr(recipe: Recipe, context: RunContext = HERE) -> tuple[Recipe, dict[str, Any]]:
     """Put the range test's suggestion in the place of ``lr: auto``.
 
     Returns:
@@ -146,7 +131,7 @@ def resolve_lr(
     check_rate_is_read([recipe.scheduler])
     if recipe.lr != AUTO:
         raise UserError(f"lr is {recipe.lr:g} already; give lr auto to have the range test choose it")
-    search = find_lr(recipe, data_root=data_root, device=device, watch=watch)
+    search = find_lr(recipe, context)
     return recipe.replace(lr=search.found.suggestion), search.record()
 
 

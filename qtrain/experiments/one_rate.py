@@ -1,6 +1,5 @@
 """One learning rate for all runs of an experiment: the number given, or the range test's, asked once and kept."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.lr_range import resolve_lr
 from qtrain.recipe import AUTO, Recipe, difference, recipe_from_dict
 from qtrain.records.comparison import LrRangeFile
+from qtrain.training.context import HERE, RunContext
 
 
 def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
@@ -35,16 +35,13 @@ def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any]
     return known, dict(found.record)
 
 
-def fixed_rate(
-    recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None, **machine: Any
-) -> tuple[Recipe, dict[str, Any] | None]:
+def fixed_rate(recipe: Recipe, out: Path, context: RunContext = HERE) -> tuple[Recipe, dict[str, Any] | None]:
     """As ``known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time.
 
     Args:
         recipe: of the experiment; its scheduler and the options play no part, they may be several.
         out: its folder, made where it is missing.
-        say: told of a rate that was found now.
-        machine: data_root, device and watch, as ``resolve_lr``'s.
+        context: where the test happens, and who is told of a rate that was found now.
 
     Raises:
         UserError: as ``known_rate`` and ``resolve_lr`` do.
@@ -53,9 +50,9 @@ def fixed_rate(
     if known is not None:
         return known, record
     # The rate is that of several schedulers, of which the recipe's own may be none.
-    found, record = resolve_lr(recipe.replace(scheduler="constant", scheduler_options={}), **machine)
+    found, record = resolve_lr(recipe.replace(scheduler="constant", scheduler_options={}), context)
     known = recipe.replace(lr=found.lr)
     out.mkdir(parents=True, exist_ok=True)
     LrRangeFile(known.to_dict(), record).write(out)
-    say(f"lr {known.lr:g} for all runs, from the range test")
+    context.say(f"lr {known.lr:g} for all runs, from the range test")
     return known, record

@@ -1,6 +1,6 @@
 """One run: from a recipe to a run folder, and from the folder to the trained network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,16 @@ from qtrain.experiments.model import initial_model, model_of
 from qtrain.models import Network
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
-from qtrain.training import Result, Watcher, train
+from qtrain.training import Result, train
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import check_free, folder_recipe, has_begun, load_best
 
 
-def train_recipe(
-    recipe: Recipe,
-    out: Path,
-    *,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda _: None,
-) -> Result:
-    """Build the recipe's network and train it into the run folder ``out``; ``stop`` is ``train``'s.
+def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Result:
+    """Build the recipe's network and train it into the run folder ``out``.
 
     Where the recipe's rate is auto, the range test chooses it first; what that found and cost is in the run's record
-    as ``lr_range``, and ``say`` is told.
+    as ``lr_range``, and ``context.say`` is told.
 
     Raises:
         UserError: as ``initial_model``, ``resolve_lr`` and ``train`` do; nothing is written then.
@@ -35,34 +27,25 @@ def train_recipe(
     check_free(out)  # before weights are read
     extra: dict[str, Any] = {}
     if recipe.lr == AUTO:
-        recipe, found = resolve_lr(recipe, data_root=data_root, device=device, watch=watch)
+        recipe, found = resolve_lr(recipe, context)
         extra = {"lr_range": found}
-        say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
-    model, start = initial_model(recipe, data_root)
-    options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
-    return train(model, recipe, out, extra=extra, built=True, **options)
+        context.say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
+    model, start = initial_model(recipe, context.data_root)
+    return train(model, recipe, out, context, extra=extra, built=True, start=start)
 
 
-def resume_run(
-    folder: Path,
-    *,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Result:
-    """Continue the run in ``folder`` by its own recipe; ``stop`` is ``train``'s.
+def resume_run(folder: Path, context: RunContext = HERE) -> Result:
+    """Continue the run in ``folder`` by its own recipe.
 
     Raises:
         UserError: the folder is not a run's, or damaged.
     """
     recipe = folder_recipe(folder)
-    model, start = model_of(recipe, data_root), None
+    model, start = model_of(recipe, context.data_root), None
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
-        model, start = initial_model(recipe, data_root)
+        model, start = initial_model(recipe, context.data_root)
         _check_same_start(folder, start)
-    options: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch, "stop": stop, "start": start}
-    return train(model, recipe, folder, resume=True, built=True, **options)
+    return train(model, recipe, folder, context, resume=True, built=True, start=start)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:

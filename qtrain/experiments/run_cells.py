@@ -1,30 +1,28 @@
-"""The cells of a comparison, one after the other here or several at a time."""
+"""The cells of a comparison, wherever an engine runs them, with ``status.json`` and a view of where they are."""
 
 import os
-import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.data import load_data
-from qtrain.engines.processes import SideBySide
-from qtrain.engines.task import Died
+from qtrain.engines.task import Died, Engine, in_turn
 from qtrain.errors import UserError
-from qtrain.experiments.cells import Cell, CellTask, read_cell, run_cell
+from qtrain.experiments.cells import Cell, CellTask, read_cell
+from qtrain.experiments.status import CellsStatus
+from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import Recipe
-from qtrain.training import Interrupted, Watcher
-
-LINE_EVERY = 20.0  # seconds between two lines of one run
+from qtrain.training.context import HERE, RunContext
 
 
-def check_jobs(jobs: int) -> None:
-    """See that cells can run so many at a time, before anything runs.
+def check_alone() -> None:
+    """See that this process may run many runs: torchrun's train one together.
 
     Raises:
-        UserError: fewer than 1, or this is one of torchrun's processes.
+        UserError: this is one of torchrun's processes.
     """
-    SideBySide(jobs)
     size = os.environ.get("WORLD_SIZE", "1")
     if size.isdecimal() and int(size) > 1:
         raise UserError(
@@ -35,74 +33,90 @@ def check_jobs(jobs: int) -> None:
 
 def run_cells(
     cells: Sequence[tuple[Recipe, Path]],
+    out: Path,
+    context: RunContext = HERE,
     *,
-    jobs: int = 1,
-    watch: Watcher | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda _: None,
-    **options: Any,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
+    again: bool = False,
 ) -> Generator[Cell, None, None]:
-    """Train, continue or read every cell; ``jobs`` of them at a time.
-
-    With one job all happens in this process, each run when its cell is asked for. With more, ``SideBySide`` runs them.
+    """Train, continue or read every cell.
 
     Args:
         cells: recipe and folder of each; a folder that comes twice is trained once.
-        jobs: runs at a time, 1 or more.
-        watch: told where the run is; with one job.
-        stop: asked after every step, or with several jobs a few times a second; True saves and raises Interrupted.
-        say: told of each run's progress now and then; with several jobs.
-        options: again, data_root and device, as ``CellTask``'s.
+        out: where ``status.json`` goes, a folder above the cells'.
+        context: where the data lie, which device, and what stops it; the engine's events go to ``view`` alone.
+        engine: where cells run: one after the other here, ``SideBySide(jobs)``, or ``OnRay(...)``.
+        view: shows where the cells are.
+        again: train cells anew that failed before.
 
     Yields:
-        The cells as they end. Whoever stops asking closes the generator: what still runs is saved.
+        The cells that have ended already, then the others as they end. Whoever stops asking closes the generator: what
+        still runs is saved.
 
     Raises:
         UserError: what was given cannot be trained, or a run's process was killed. Runs beside it are saved.
-        Interrupted: Ctrl-C, SIGTERM or ``stop``; all runs are saved.
+        Interrupted: Ctrl-C, SIGTERM or ``context.stop``; all runs are saved.
     """
-    check_jobs(jobs)
-    planned = {folder: recipe for recipe, folder in cells}
-    if jobs == 1:
-        for folder, recipe in planned.items():
-            if stop():
-                raise Interrupted(f"stopped before {folder}")
-            yield run_cell(recipe, folder, watch=watch, stop=stop, **options)
-        return
+    check_alone()
+    folders = {_name(folder, out): folder for _, folder in cells}
+    recipes = {_name(folder, out): recipe for recipe, folder in cells}
+    known = {}
     tasks = []
-    for folder, recipe in planned.items():
-        if (known := read_cell(recipe, folder, again=options.get("again", False))) is not None:
-            yield known
-        else:
-            tasks.append(CellTask(recipe, folder, **options))
-    for name in {task.recipe.data for task in tasks} - {"imagenet"}:
-        load_data(name, root=options.get("data_root"))  # what must be downloaded is so once
-    with closing(SideBySide(jobs)(tasks, stop=stop, told=Lines(say))) as ended:
+    for name, folder in folders.items():
+        if (cell := read_cell(recipes[name], folder, again=again)) is not None:
+            known[name] = cell
+            continue
+        there = folder.resolve()  # an engine's processes may work elsewhere
+        tasks.append(CellTask(name, recipes[name], there, again, context.data_root, context.device))
+    yield from known.values()
+    if not tasks:
+        return
+    epochs = {name: recipe.epochs for name, recipe in recipes.items()}
+    status = CellsStatus(out, epochs, [cell.ended(name) for name, cell in known.items()])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
+    with status, shown(view or NoView(), status) as seen:
+        for name, cell in _run(tasks, context, engine, status, seen):
+            yield replace(cell, folder=folders[name])
+
+
+def _run(
+    tasks: Sequence[CellTask], context: RunContext, engine: Engine, status: CellsStatus, view: CellsView
+) -> Iterator[tuple[str, Cell]]:
+    """Run cells; yield each with its task's name."""
+
+    def told(name: str, event: dict[str, Any]) -> None:
+        status.told(name, event)
+        view.event()
+
+    if engine is not in_turn:
+        for name in {task.recipe.data for task in tasks} - {"imagenet"}:
+            load_data(name, root=context.data_root)  # what must be downloaded is so once
+    found: Any = engine(tasks, stop=context.stop, told=told)
+    with closing(found) as ended:
         for task, cell in ended:
             if isinstance(cell, Died):
                 raise UserError(
                     f"{task.name}: {cell.reason}; the runs beside it are saved, and the same command goes on"
                 )
-            yield cell
+            status.ended(cell.ended(task.name))
+            view.ended(task.name, cell.outcome)
+            yield task.name, cell
 
 
-class Lines:
-    """Makes a line of some of the events that an engine tells: each run's epoch, now and then."""
+@contextmanager
+def shown(view: CellsView, status: CellsStatus) -> Iterator[CellsView]:
+    """Inside, the view shows the status."""
+    view.open(status)
+    try:
+        yield view
+    finally:
+        view.close()
 
-    def __init__(self, say: Callable[[str], None], every: float = LINE_EVERY):
-        self._say, self._every = say, every
-        self._titles: dict[str, str] = {}
-        self._last: dict[str, float] = {}
 
-    def __call__(self, name: str, event: dict[str, Any]) -> None:
-        """Say the epoch's accuracy and rates, if the run's last line is long ago."""
-        now = time.monotonic()
-        if event["event"] == "start":
-            self._titles[name], self._last[name] = event["title"], now
-        elif event["event"] == "epoch" and now - self._last[name] >= self._every:
-            self._last[name] = now
-            self._say(
-                f"{self._titles[name]}  epoch {event['epoch']}/{event['epochs']}  "
-                f"validation {event['validation_accuracy']:.2f} %  lr {event['lr']:g}  "
-                f"{event['images_per_second']:,.0f} images/s"
-            )
+def _name(folder: Path, out: Path) -> str:
+    """What a person calls a cell: its folder within ``out``, unless it lies elsewhere."""
+    return folder.relative_to(out).as_posix() if folder.is_relative_to(out) else str(folder)

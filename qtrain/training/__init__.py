@@ -2,8 +2,9 @@
 
 from qtrain.interrupt import Interrupted
 from qtrain.records.runs import Result
+from qtrain.training.context import RunContext
 from qtrain.training.evaluate import Evaluation, evaluate
 from qtrain.training.loop import train
 from qtrain.training.progress import Silent, Terminal, Watcher
 
-__all__ = ["Evaluation", "Interrupted", "Result", "Silent", "Terminal", "Watcher", "evaluate", "train"]
+__all__ = ["Evaluation", "Interrupted", "Result", "RunContext", "Silent", "Terminal", "Watcher", "evaluate", "train"]

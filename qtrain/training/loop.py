@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,37 +10,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from qtrain.data import DataSet, make_batches
+from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
-from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe
-from qtrain.records.runs import Result
+from qtrain.records.format import to_json
+from qtrain.records.runs import Epoch, Result
 from qtrain.training import checkpoint
 from qtrain.training.check_model import check_labels, check_model, check_same, check_start
-from qtrain.training.distributed import join
-from qtrain.training.evaluate import evaluate
+from qtrain.training.context import HERE, RunContext
+from qtrain.training.distributed import Ranks, join
+from qtrain.training.evaluate import Evaluation, evaluate
 from qtrain.training.folder import check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
-from qtrain.training.session import choose_device, make_session
+from qtrain.training.session import Loss, Session
+from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place, take_step
 from qtrain.training.splits import load_splits, thinned
-from qtrain.training.tf32 import tf32
 
 
 def train(
     model: nn.Module,
     recipe: Recipe,
     out: str | Path,
+    context: RunContext = HERE,
     *,
     data: DataSet | None = None,
-    data_root: str | Path | None = None,
-    device: str = "auto",
     resume: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    watch: Watcher | None = None,
     start: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     built: bool = False,
@@ -59,12 +57,9 @@ def train(
             after each step. Brevitas' layers train with the fast forward pass and have their own back afterwards.
         recipe: decides everything else.
         out: new or empty folder, or with ``resume`` the folder of the run.
+        context: where the run happens, and who is told of it.
         data: instead of loading what the recipe names.
-        data_root: where to look for the data; else QTRAIN_DATA, else the user's cache.
-        device: auto, cpu, cuda or cuda:N.
         resume: continue the run in ``out``; on the CPU bit for bit.
-        stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
-        watch: told where the run is.
         start: where the model's weights come from, for the run's record.
         extra: more entries for the run's record.
         built: ``model`` was built from ``recipe`` a moment ago, so that this need not be looked at again.
@@ -77,125 +72,217 @@ def train(
     ranks = join()
     recipe = ranks.first(recipe)  # a rate that a range test has found may differ in its last digits
     ranks.check_batch(recipe.batch_size)
-    out, where, watch = Path(out), choose_device(device), (watch if ranks.is_first else None) or Silent()
-    if resume:
-        check_run(out, recipe)
-    else:
-        check_free(out)
-        check_start(recipe, start)
-    data = load_splits(recipe, data_root) if data is None else thinned(data, recipe)
+    out = Path(out)
+    where = choose_device(context.device)
+    _check_folder(out, recipe, resume, start)
+    data = load_splits(recipe, context.data_root) if data is None else thinned(data, recipe)
     check_labels(data)
     data = data.to(where)
-    batches = make_batches(
-        data.train,
-        recipe.batch_size,
-        seed=recipe.seed,
-        augment=recipe.augment,
-        flip=data.flip,
-        jitter=recipe.jitter,
-        rank=ranks.rank,
-        ranks=ranks.size,
-    )
+    session = _ready(model, recipe, data, where, ranks, built)
+    if resume and (ended := last_result(out)):
+        load_best(model, recipe, out, where)
+        return ended
+    if resume and has_begun(out):
+        session.restore(out / checkpoint.LAST, recipe, where)
+    ranks.wait()  # all have looked at the folder
+    folder = run_folder(out, recipe, resume or not ranks.is_first)
+    with folder, ranks.shared_norms(model), fast_path(model, recipe) as left, stop_on_interrupt() as interrupted:
+        shown = context.watch if ranks.is_first else Silent()
+        run = _Run(recipe, data, session, out, where, shown, lambda: ranks.any(context.stop() or interrupted()))
+        records = RecordWriter(out, session.at.epoch) if ranks.is_first else NoRecords()
+        if records.empty:
+            records.write(_first_record(run, left, start, extra))
+        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
+        shown.start(title, recipe.epochs * len(session.batches), session.steps_done)
+        try:
+            for epoch in range(session.at.epoch, recipe.epochs):
+                started = time.perf_counter()
+                loss, images = _train_epoch(run, epoch)
+                trained = time.perf_counter()
+                validation = _validate(run, epoch)
+                lr = session.lr()
+                session.method.validated(1 - validation.accuracy / 100)
+                session.at.seconds += time.perf_counter() - started
+                record = _epoch_record(run, epoch, lr, loss, images / (trained - started), validation)
+                session.next_epoch()
+                records.write(record)
+                run.save()
+                shown.epoch(record, recipe.epochs)
+            ranks.wait()  # the best weights are written
+            result, last_record = _test(run)
+            records.write(last_record)
+            return result
+        finally:
+            shown.finish()
+            records.close()
+
+
+def _check_folder(out: Path, recipe: Recipe, resume: bool, start: Mapping[str, Any] | None) -> None:
+    """See that the run can be written to ``out``, or that it is the run to be resumed."""
+    if resume:
+        check_run(out, recipe)
+        return
+    check_free(out)
+    check_start(recipe, start)
+
+
+def _ready(model: nn.Module, recipe: Recipe, data: DataSet, where: torch.device, ranks: Ranks, built: bool) -> Session:
+    """Bring the model to the device, see that it fits recipe and data, and make the run's session."""
+    batches = batches_of(recipe, data, ranks)
     if where.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
-    model.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.2 times faster
+    place(model, where)
     check_model(model, data)
     if not built:
         check_same(model, recipe, data)
     ranks.start_alike(model)
-    session = make_session(model, recipe, batches, ranks, classes=data.classes)
-    if resume:
-        if result := last_result(out):
-            load_best(model, recipe, out, where)
-            return result
-        if has_begun(out):
-            session.restore(out / checkpoint.LAST, recipe, where)
-    loss_function, at = LOSSES[recipe.loss], session.at
-    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
-    facts = {"seed": recipe.seed, "protocol": recipe.protocol, "scheduler": recipe.scheduler}
-    computer = machine(where, ranks.size)
+    return make_session(model, recipe, batches, ranks, classes=data.classes)
 
-    left = fast_forward(model, recipe.precision)
-    ranks.wait()  # all have looked at the folder
-    folder = run_folder(out, recipe, resume or not ranks.is_first)
-    fast = recipe.precision == "fast"
-    with folder, ranks.shared_norms(model), tf32(fast), stop_on_interrupt() as interrupted:
-        records = RecordWriter(out, at.epoch) if ranks.is_first else NoRecords()
-        if records.empty:
-            run = {"type": "run", "date": datetime.now(UTC).isoformat(timespec="seconds"), **computer}
-            began = {"start": dict(start)} if start else {}
-            forward = {"precision": recipe.precision, "brevitas": left}  # layers that keep Brevitas' forward pass
-            records.write({**run, "recipe": recipe.to_dict(), "forward": forward, **began, **(extra or {})})
-        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
-        watch.start(title, recipe.epochs * len(batches), at.epoch * len(batches) + at.step)
-        try:
-            for epoch in range(at.epoch, recipe.epochs):
-                started, images_seen = time.perf_counter(), 0
-                loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=where)
-                model.train()
-                for images, labels in batches.epoch(epoch, start=at.step):
-                    count = batches.images_in(at.step)  # on all ranks
-                    # ASLR draws each layer's rate first; a line search asks for the loss more than once
-                    loss = session.step(loss_function, images, labels)
-                    clip_weights()
-                    session.after_step()
-                    loss_sum += session.counted(loss) * count
-                    images_seen += count
-                    watch.step(count)
-                    if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
-                        _check_finite(session.counted(loss).item(), recipe, f"at step {at.step}")
-                    if ranks.any(stop() or interrupted()):
-                        at.loss_sum = loss_sum.item()
-                        at.seconds += time.perf_counter() - started
-                        if ranks.is_first:
-                            checkpoint.save(out / checkpoint.LAST, session.state(recipe))
-                        ranks.wait()
-                        raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {out}")
-                mean_loss = loss_sum.item() / len(data.train)
-                _check_finite(mean_loss, recipe, f"in epoch {epoch + 1}")
-                trained = time.perf_counter()
-                with session.judged():
-                    validation = evaluate(model, data.validation, loss_function, ranks=ranks)
-                    _check_finite(validation.loss, recipe, f"on the validation images after epoch {epoch + 1}")
-                    if validation.accuracy > at.best_accuracy:
-                        at.best_epoch, at.best_accuracy = epoch + 1, validation.accuracy
-                        best = {"recipe": recipe.to_dict(), "model": model.state_dict(), "epoch": epoch + 1}
-                        if ranks.is_first:
-                            checkpoint.save(out / checkpoint.BEST, best)
-                lr = session.lr()
-                session.method.validated(1 - validation.accuracy / 100)
-                at.seconds += time.perf_counter() - started
-                record = {
-                    "type": "epoch",
-                    "epoch": epoch + 1,
-                    "lr": lr,
-                    "loss": mean_loss,
-                    "validation_loss": validation.loss,
-                    "validation_accuracy": validation.accuracy,
-                    "images_per_second": images_seen / (trained - started),
-                    "seconds": at.seconds,
-                    "draws": session.draws(),
-                    "counts": session.method.counts,
-                    **facts,
-                }
-                at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
-                records.write(record)
-                if ranks.is_first:
-                    checkpoint.save(out / checkpoint.LAST, session.state(recipe))
-                watch.epoch(record, recipe.epochs)
-            ranks.wait()  # the best weights are written
-            load_best(model, recipe, out, where)
-            test = evaluate(model, data.test, loss_function, ranks=ranks)
-            result = Result(test.accuracy, at.best_accuracy, at.best_epoch, recipe.epochs, at.seconds)
-            records.write(
-                {"type": "result", **asdict(result), "test_loss": test.loss, "resumed": at.resumed, **facts, **computer}
-            )
-            return result
-        finally:
-            watch.finish()
-            records.close()
-            plain_forward(model)
+
+@dataclass(frozen=True)
+class _Run:
+    """What the parts of the loop share.
+
+    Attributes:
+        recipe: of the run.
+        data: on the device.
+        session: all that changes while the run trains.
+        out: its folder.
+        where: its device.
+        watch: told of every step; silent on all ranks but the first.
+        stopped: whether the run is to be saved and ended now; all ranks ask together.
+    """
+
+    recipe: Recipe
+    data: DataSet
+    session: Session
+    out: Path
+    where: torch.device
+    watch: Watcher
+    stopped: Callable[[], bool]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every record but the first says of the run."""
+        return {"seed": self.recipe.seed, "protocol": self.recipe.protocol, "scheduler": self.recipe.scheduler}
+
+    @property
+    def loss(self) -> Loss:
+        """The recipe's loss, of logits and labels."""
+        return LOSSES[self.recipe.loss]
+
+    def save(self) -> None:
+        """Write the checkpoint to go on from."""
+        if self.session.ranks.is_first:
+            checkpoint.save(self.out / checkpoint.LAST, self.session.state(self.recipe))
+
+
+def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
+    """Train one epoch, or what is left of it.
+
+    Returns:
+        The mean loss over the epoch's images, and how many images this call has seen.
+
+    Raises:
+        UserError: the loss is not finite.
+        Interrupted: the run is to stop; it is saved.
+    """
+    session, at = run.session, run.session.at
+    started = time.perf_counter()
+    images_seen = 0
+    loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=run.where)
+    session.model.train()
+    for images, labels in session.batches.epoch(epoch, start=at.step):
+        count = session.batches.images_in(at.step)  # on all ranks
+        # ASLR draws each layer's rate first; a line search asks for the loss more than once
+        loss = session.counted(take_step(session, run.loss, images, labels))
+        session.after_step()
+        loss_sum += loss * count
+        images_seen += count
+        run.watch.step(count)
+        if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
+            _check_finite(loss.item(), run.recipe, f"at step {at.step}")
+        if run.stopped():
+            at.loss_sum = loss_sum.item()
+            at.seconds += time.perf_counter() - started
+            run.save()
+            session.ranks.wait()
+            raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {run.out}")
+    mean_loss = loss_sum.item() / len(run.data.train)
+    _check_finite(mean_loss, run.recipe, f"in epoch {epoch + 1}")
+    return mean_loss, images_seen
+
+
+def _validate(run: _Run, epoch: int) -> Evaluation:
+    """Judge the model on the validation images, and keep its weights where they are the best so far.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    session, at = run.session, run.session.at
+    with session.judged():
+        found = evaluate(session.model, run.data.validation, run.loss, ranks=session.ranks)
+        _check_finite(found.loss, run.recipe, f"on the validation images after epoch {epoch + 1}")
+        if found.accuracy > at.best_accuracy:
+            at.best_epoch = epoch + 1
+            at.best_accuracy = found.accuracy
+            best = {"recipe": run.recipe.to_dict(), "model": session.model.state_dict(), "epoch": epoch + 1}
+            if session.ranks.is_first:
+                checkpoint.save(run.out / checkpoint.BEST, best)
+    return found
+
+
+def _epoch_record(
+    run: _Run, epoch: int, lr: float, loss: float, images_per_second: float, validation: Evaluation
+) -> dict[str, Any]:
+    """Return what the records say of an epoch, counted from 0 here and from 1 there."""
+    record = Epoch(
+        epoch=epoch + 1,
+        lr=lr,
+        loss=loss,
+        validation_loss=validation.loss,
+        validation_accuracy=validation.accuracy,
+        images_per_second=images_per_second,
+        seconds=run.session.at.seconds,
+        draws=run.session.draws(),
+        counts=run.session.method.counts,
+        **run.facts,
+    )
+    return {"type": "epoch", **to_json(record)}
+
+
+def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
+    """Read the test set, once, with the best weights; return the result and its record."""
+    session, at = run.session, run.session.at
+    load_best(session.model, run.recipe, run.out, run.where)
+    test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
+    result = Result(test.accuracy, at.best_accuracy, at.best_epoch, run.recipe.epochs, at.seconds)
+    computer = machine(run.where, session.ranks.size)
+    more = {"test_loss": test.loss, "resumed": at.resumed, **run.facts, **computer}
+    return result, {"type": "result", **to_json(result), **more}
+
+
+def _first_record(
+    run: _Run, left: list[str], start: Mapping[str, Any] | None, extra: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the run's own record.
+
+    Args:
+        run: that begins.
+        left: layers that keep Brevitas' forward pass.
+        start: where the model's weights come from.
+        extra: more entries.
+    """
+    return {
+        "type": "run",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(run.where, run.session.ranks.size),
+        "recipe": run.recipe.to_dict(),
+        "forward": {"precision": run.recipe.precision, "brevitas": left},
+        **({"start": dict(start)} if start else {}),
+        **(extra or {}),
+    }
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:

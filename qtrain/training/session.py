@@ -1,4 +1,4 @@
-"""What changes while a run trains, what of it a checkpoint keeps, and how it is set up."""
+"""What changes while a run trains, and what of it a checkpoint keeps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,9 @@ from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
-from qtrain.training.captured.step import StaticStep, can_capture, graphs_for
+from qtrain.training.captured.step import StaticStep, can_capture
 from qtrain.training.check_model import check_logits
-from qtrain.training.compiled import Compiled
-from qtrain.training.distributed import ALONE, Ranks, own_gpu
+from qtrain.training.distributed import ALONE, Ranks
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
 from qtrain.training.methods.make import make_method
 from qtrain.training.methods.method import Method
@@ -75,6 +74,11 @@ class Session:
 
     def __post_init__(self) -> None:
         self._start = numbers_by_name(self.model)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that the run has behind it."""
+        return self.at.epoch * len(self.batches) + self.at.step
 
     @property
     def captured(self) -> bool:
@@ -142,6 +146,12 @@ class Session:
         self.method.after_step(self.at.epoch + self.at.step / len(self.batches))
         self.at.step += 1
 
+    def next_epoch(self) -> None:
+        """Go on to the first step of the next epoch."""
+        self.at.epoch += 1
+        self.at.step = 0
+        self.at.loss_sum = 0.0
+
     def counted(self, loss: Tensor) -> Tensor:
         """The loss as the epoch's mean takes it: 0 for a step that the method left out."""
         return loss.nan_to_num(0.0, 0.0, 0.0) if self.method.skips_non_finite else loss
@@ -203,30 +213,3 @@ class Session:
         if device.type == "cuda" and state["cuda_rng"]:
             here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
             torch.cuda.set_rng_state_all([s.cpu() for s in here])
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank has its own GPU.
-
-    Raises:
-        UserError: no such device here, or fewer GPUs than ranks.
-    """
-    name = own_gpu(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N")
-    return device
-
-
-def make_session(
-    model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE, classes: int | None = None
-) -> Session:
-    """A run at its start, with what the recipe's scheduler stands for."""
-    forward = Compiled(model) if recipe.compile else model
-    method = make_method(model, recipe, len(batches))
-    return Session(model, method, batches, Position(), forward, ranks, graphs_for(model), classes=classes)

@@ -15,6 +15,7 @@ import benchmarks.arms as arms
 import qtrain.data.jitter as jitter
 import qtrain.experiments.lr_range as lr_range
 import qtrain.training.loop as loop
+import qtrain.training.setup as setup
 from benchmarks.gpu.check_captured import (
     check_failed_captures,
     check_network,
@@ -100,7 +101,7 @@ def stale_scales(patch: Patch) -> None:
         return make(model, recipe, *args, **options)
 
     patch.setattr(loop, "make_session", early)
-    patch.setattr(loop, "fast_forward", lambda model, precision: [])
+    patch.setattr(setup, "fast_forward", lambda model, precision: [])
     now = property(lambda self: kept.get(id(self.proxy)) or tensor_quantizer(self.proxy))
     patch.setattr(FastQuantizer, "quantizer", now)
 

@@ -15,6 +15,7 @@ from qtrain.errors import UserError
 from qtrain.models import build_model
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, train
+from qtrain.training.context import RunContext
 
 CLASSES = ("n01", "n02", "n03")
 SIZES = ((300, 260), (240, 320), (64, 48), (500, 40))
@@ -241,7 +242,7 @@ def test_a_tree_trains_and_a_stopped_run_ends_with_the_same_weights(tree: Path, 
 
     def run(out: Path, stop: Callable[[], bool] = lambda: False, resume: bool = False) -> dict[str, torch.Tensor]:
         model = build_model(recipe, num_classes=3)
-        train(model, recipe, out, data_root=tree, device="cpu", stop=stop, resume=resume)
+        train(model, recipe, out, resume=resume, context=RunContext(data_root=tree, device="cpu", stop=stop))
         return model.state_dict()
 
     straight = run(tmp_path / "straight")

@@ -16,9 +16,11 @@ from qtrain.engines import ray as ray_engine
 from qtrain.engines.ray import OnRay
 from qtrain.engines.task import Died, in_turn
 from qtrain.errors import UserError
+from qtrain.experiments import compare
 from qtrain.experiments.cells import CellTask
 from qtrain.recipe import Recipe
-from qtrain.records.runs import read_records
+from qtrain.records.runs import RECORDS, read_records
+from qtrain.records.status import StatusFile
 from qtrain.training import Interrupted, checkpoint
 from tests.engines.ray_tasks import Failing
 
@@ -65,7 +67,7 @@ def trainings(tiny: Callable[..., Recipe]) -> Callable[[Path], list[CellTask]]:
 
     def make(out: Path) -> list[CellTask]:
         recipes = [tiny(epochs=EPOCHS, train_size=300, seed=seed) for seed in range(4)]
-        return [CellTask(recipe, out / f"seed{recipe.seed}") for recipe in recipes]
+        return [CellTask(f"seed{recipe.seed}", recipe, out / f"seed{recipe.seed}") for recipe in recipes]
 
     return make
 
@@ -166,9 +168,19 @@ def test_stop_saves_what_runs_and_the_same_call_goes_on_to_equal_results(
     assert results(OnRay(cluster.address)(trainings(tmp_path))) == undisturbed
 
 
+def test_a_comparison_in_a_relative_folder_runs_on_the_cluster(
+    cluster: Any, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the workers have another working directory
+    found = compare(tiny(epochs=1), Path("cmp"), seeds=1, tolerance=100, engine=OnRay(cluster.address))
+    assert [cell.folder for cell in found.cells] == [Path("cmp/aslr_decay-seed0"), Path("cmp/multistep-seed0")]
+    assert all((cell.folder / RECORDS).exists() for cell in found.cells)
+    assert StatusFile.read(Path("cmp")).cells == {"done": 2, "failed": 0, "running": 0, "waiting": 0}
+
+
 def lasting(task: CellTask, epochs: int) -> CellTask:
     """The same with another number of epochs."""
-    return CellTask(task.recipe.replace(epochs=epochs), task.folder)
+    return CellTask(task.name, task.recipe.replace(epochs=epochs), task.folder)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from qtrain.experiments.run_cells import run_cells
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Interrupted
+from qtrain.training.context import RunContext
 from tests.engines.side_by_side_tasks import Endless, Killed, Wrong
 
 pytestmark = pytest.mark.slow  # processes that import torch
@@ -86,7 +87,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) 
         grid.processes.update(process.pid for process in active_children())
 
     options: dict[str, Any] = {"schedulers": ("aslr", "l4mom", "multistep"), "seeds": 1, "tolerance": 100}
-    grid.found = compare_grid(recipes, grid.out, jobs=2, say=say, **options)
+    grid.found = compare_grid(recipes, grid.out, engine=SideBySide(2), context=RunContext(say=say), **options)
     return grid
 
 
@@ -94,7 +95,8 @@ def test_each_run_has_the_records_and_weights_that_it_has_alone(grid: Grid, tmp_
     for recipe in grid.recipes:
         alone = recipe.replace(scheduler_options={})
         cells = cells_of(alone, tmp_path / recipe.network, ("aslr", "multistep"), 1)
-        for (_, folder), (_, cell) in zip(cells, in_turn([CellTask(*cell) for cell in cells]), strict=True):
+        tasks = [CellTask(folder.name, recipe, folder) for recipe, folder in cells]
+        for (_, folder), (_, cell) in zip(cells, in_turn(tasks), strict=True):
             together = grid.out / recipe.network / folder.name
             assert_equal_runs(together, folder)
             assert cell.test_accuracy == grid.found[recipe.network].by_seed(cell.scheduler)[0]
@@ -123,11 +125,11 @@ def test_what_has_ended_is_read_and_no_process_is_started_for_it(grid: Grid) -> 
     again = compare_grid(
         grid.recipes,
         grid.out,
-        jobs=2,
+        engine=SideBySide(2),
         schedulers=("aslr", "l4mom", "multistep"),
         seeds=1,
         tolerance=100,
-        say=lambda _: started.extend(active_children()),
+        context=RunContext(say=lambda _: started.extend(active_children())),
     )
     assert again == grid.found
     assert not started
@@ -204,9 +206,9 @@ def test_a_killed_run_is_one_line_and_the_run_beside_it_is_saved(tmp_path: Path,
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     with pytest.raises(UserError, match=r": its process was ended by SIGKILL \(is memory short\?") as raised:
-        list(run_cells(cells, jobs=2))
+        list(run_cells(cells, tmp_path, engine=SideBySide(2)))
     thread.join()
-    (other,) = [name for name in checkpoints if f"/{name})" not in str(raised.value)]
+    (other,) = [name for name in checkpoints if not str(raised.value).startswith(f"{name}: ")]
     assert checkpoints[other].stat().st_mtime >= killed_at[0] - 0.1  # a file's clock is coarser
     assert lines(checkpoints[other].parent) < 200
     assert not active_children()
@@ -266,5 +268,5 @@ def test_wrong_jobs_and_torchrun_are_one_line_and_leave_nothing(
 
 def test_a_cell_that_ended_counts_once_where_it_comes_twice(grid: Grid) -> None:
     cells = cells_of(grid.recipes[0], grid.out / NETWORKS[0], ("aslr", "l4mom", "multistep"), 1)
-    found = list(run_cells([*cells, *cells], jobs=2))
+    found = list(run_cells([*cells, *cells], grid.out, engine=SideBySide(2)))
     assert [type(cell) for cell in found] == [Cell] * 3

@@ -18,6 +18,7 @@ from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, Scheduler
 from qtrain.training.captured.step import WARM_UP, StaticStep
+from qtrain.training.context import RunContext
 from qtrain.training.methods.make import make_method
 from qtrain.training.session import Session
 from tests.checks import check_refusal, same
@@ -34,7 +35,7 @@ def auto_run(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recip
     out = tmp_path_factory.mktemp("auto") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lr_range, "FEWEST_STEPS", 120)  # time
-        train_recipe(tiny(lr="auto", epochs=1, **EASY), out, say=said.append)
+        train_recipe(tiny(lr="auto", epochs=1, **EASY), out, context=RunContext(say=said.append))
     return out, said
 
 

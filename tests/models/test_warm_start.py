@@ -25,6 +25,7 @@ from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import Recipe
 from qtrain.records.runs import read_records
 from qtrain.training import Interrupted, checkpoint, train
+from qtrain.training.context import RunContext
 from tests.trained_networks import logits, pynq_module, steps
 
 
@@ -237,7 +238,7 @@ def test_a_run_that_goes_on_needs_the_source_no_more(
     left = iter([False] * 3 + [True])
     model, start = initial_model(recipe)
     with pytest.raises(Interrupted):
-        train(model, recipe, tmp_path / "parts", stop=lambda: next(left), start=start)
+        train(model, recipe, tmp_path / "parts", start=start, context=RunContext(stop=lambda: next(left)))
     shutil.rmtree(source)
     assert vars(resume_run(tmp_path / "parts")) | {"seconds": 0} == vars(whole) | {"seconds": 0}
     assert read_records(tmp_path / "parts")[0]["start"] == start

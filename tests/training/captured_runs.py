@@ -14,7 +14,8 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training import evaluate
 from qtrain.training.losses import LOSSES
-from qtrain.training.session import Session, make_session
+from qtrain.training.session import Session
+from qtrain.training.setup import make_session
 from tests.replay import Replay
 
 CLASSES = 10

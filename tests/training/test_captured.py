@@ -28,6 +28,7 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.step import MOST_CAPTURES, WARM_UP
+from qtrain.training.context import RunContext
 from qtrain.training.session import Session
 from tests.checks import same
 from tests.replay import CUDAGraph, Replay
@@ -518,7 +519,7 @@ def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
     """Stopped amid an epoch, after the capture, and before the small last batch."""
     recipe = tiny(network="TFC_2W2A", train_size=70, epochs=3)
     graphs: list[Replay] = []
-    monkeypatch.setattr("qtrain.training.session.graphs_for", lambda model: graphs.append(Replay()) or graphs[-1])
+    monkeypatch.setattr("qtrain.training.setup.graphs_for", lambda model: graphs.append(Replay()) or graphs[-1])
     train_recipe(recipe, tmp_path / "captured")
     assert graphs[0].replays == 6
     monkeypatch.setattr(Session, "captures", False)
@@ -530,7 +531,11 @@ def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
     for steps in (6, 7):
         taken = iter(range(1, 100))
         with pytest.raises(Interrupted):
-            train_recipe(recipe, tmp_path / str(steps), stop=lambda taken=taken, steps=steps: next(taken) == steps)
+            train_recipe(
+                recipe,
+                tmp_path / str(steps),
+                context=RunContext(stop=lambda taken=taken, steps=steps: next(taken) == steps),
+            )
         resume_run(tmp_path / str(steps))
         losses, weights = _trained(tmp_path / str(steps))
         assert losses == wanted_losses

@@ -31,6 +31,7 @@ from qtrain.recipe import Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.schedulers import ASLR
 from qtrain.training import Interrupted, checkpoint, evaluate, train
+from qtrain.training.context import RunContext
 from qtrain.training.distributed import ALONE, Ranks, join, own_gpu
 from qtrain.training.losses import LOSSES
 from tests.checks import same
@@ -95,7 +96,7 @@ def trained(recipe: Recipe, out: Path, data: DataSet, model: nn.Module | None = 
         accuracy = None
         stopped = False
         try:
-            accuracy = train(model, recipe, out, data=data, device="cpu", **options).test_accuracy
+            accuracy = train(model, recipe, out, data=data, context=RunContext(device="cpu"), **options).test_accuracy
         except Interrupted:
             stopped = True
     return {"draws": draws, "costs": costs, "model": bits_of(model), "accuracy": accuracy, "stopped": stopped}

@@ -18,7 +18,7 @@ from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import exact_lr, step_size
 from qtrain.training import checkpoint, evaluate, train
 from qtrain.training.methods.make import make_method
-from qtrain.training.session import make_session
+from qtrain.training.setup import make_session
 
 SCHEDULERS = get_args(Scheduler)
 

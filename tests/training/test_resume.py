@@ -22,6 +22,7 @@ from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, Scheduler, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Interrupted, checkpoint, train
+from qtrain.training.context import RunContext
 
 ROOT = Path(__file__).parents[2]
 STEPS, EPOCHS = 3, 2  # of the tiny recipe
@@ -55,10 +56,10 @@ def in_pieces(recipe: Recipe, out: Path, data: DataSet, stops: Iterable[int]) ->
     resume = False
     for _ in range(len(left)):
         with pytest.raises(Interrupted):
-            train(model_of(recipe), recipe, out, data=data, stop=stop, resume=resume)
+            train(model_of(recipe), recipe, out, data=data, resume=resume, context=RunContext(stop=stop))
         resume = True
         torch.manual_seed(done)  # what another process would start with
-    train(model_of(recipe), recipe, out, data=data, stop=stop, resume=resume)
+    train(model_of(recipe), recipe, out, data=data, resume=resume, context=RunContext(stop=stop))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,13 @@ def half_way(tmp_path: Path, few_digits: DataSet, whole: Callable) -> tuple[Path
     recipe, expected = whole("aslr", "adam")
     count = iter(range(1, 100))
     with pytest.raises(Interrupted):
-        train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, stop=lambda: next(count) == STEPS + 1)
+        train(
+            model_of(recipe),
+            recipe,
+            tmp_path / "run",
+            data=few_digits,
+            context=RunContext(stop=lambda: next(count) == STEPS + 1),
+        )
     return tmp_path / "run", recipe, expected
 
 
@@ -185,7 +192,7 @@ def test_a_kill_while_the_first_steps_checkpoint_is_known_and_a_record_is_not_gi
 ) -> None:
     recipe, expected = whole("aslr", "adam")
     with pytest.raises(Interrupted):
-        train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, stop=lambda: True)
+        train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, context=RunContext(stop=lambda: True))
     with (tmp_path / "run" / RECORDS).open("a") as file:  # resumed, epoch 1 recorded, killed before its checkpoint
         file.write(json.dumps(expected["records"][1]) + "\n")
     train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, resume=True)

@@ -16,6 +16,7 @@ from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.models import FAMILIES
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, train
+from qtrain.training.context import RunContext
 from tests.training.test_resume import everything
 
 STEPS = 6  # of two epochs
@@ -46,10 +47,10 @@ def after(steps: int) -> Callable[[], bool]:
 def resumed(recipe: Recipe, out: Path, stops: list[int]) -> dict:
     """What a run leaves that was stopped after each of these steps, counted over the whole run."""
     with pytest.raises(Interrupted):
-        train_recipe(recipe, out, stop=after(stops[0]))
+        train_recipe(recipe, out, context=RunContext(stop=after(stops[0])))
     for before, at in pairwise(stops):
         with pytest.raises(Interrupted):
-            resume_run(out, stop=after(at - before))
+            resume_run(out, context=RunContext(stop=after(at - before)))
     resume_run(out)
     return everything(out)
 
@@ -138,6 +139,13 @@ def test_a_network_that_counts_its_steps_goes_on_counting(
     train(make(), recipe, tmp_path / "whole", data=few_digits)
     for before, at in zip([0, *stops], stops, strict=False):
         with pytest.raises(Interrupted):
-            train(make(), recipe, tmp_path / "run", data=few_digits, resume=before > 0, stop=after(at - before))
+            train(
+                make(),
+                recipe,
+                tmp_path / "run",
+                data=few_digits,
+                resume=before > 0,
+                context=RunContext(stop=after(at - before)),
+            )
     train(make(), recipe, tmp_path / "run", data=few_digits, resume=True)
     assert everything(tmp_path / "run") == everything(tmp_path / "whole")

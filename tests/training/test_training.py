@@ -22,6 +22,7 @@ from qtrain.recipe import Recipe, load_recipe
 from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import Search, exact_lr, step_size
 from qtrain.training import Interrupted, Result, checkpoint, evaluate, train
+from qtrain.training.context import RunContext
 from qtrain.training.losses import LOSSES
 
 LAYERS = {f"conv{i}" for i in range(1, 7)} | {f"fc{i}" for i in range(1, 4)}
@@ -332,7 +333,7 @@ def test_training_in_a_thread_works_where_no_signal_can_be_handled(
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu:x"])
 def test_a_device_that_is_not_here_is_refused(tmp_path: Path, tiny: Callable[..., Recipe], name: str) -> None:
     with pytest.raises(UserError, match=f"^device '{name}' is not available here; use auto, cpu or cuda:N$"):
-        train_recipe(tiny(), tmp_path / "run", device=name)
+        train_recipe(tiny(), tmp_path / "run", context=RunContext(device=name))
     assert not any(tmp_path.iterdir())
 
 
@@ -355,7 +356,7 @@ def test_a_finished_run_is_not_trained_again(long_run: tuple[Path, Result]) -> N
 def test_a_stop_says_where_and_saves(tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet) -> None:
     recipe = tiny(train_size=40)
     with pytest.raises(Interrupted, match=r"^stopped in epoch 1 after step 1; saved in .*run$"):
-        train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, stop=lambda: True)
+        train(model_of(recipe), recipe, tmp_path / "run", data=few_digits, context=RunContext(stop=lambda: True))
     assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["position"]["step"] == 1
 
 

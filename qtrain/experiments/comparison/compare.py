@@ -1,23 +1,25 @@
 """Schedulers against each other: the same recipe and seeds, only the schedule differs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, cells_of, check_cells
 from qtrain.experiments.export import export_run
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.one_rate import fixed_rate, known_rate
-from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.experiments.run_cells import check_alone, run_cells
+from qtrain.experiments.view import CellsView
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import ComparisonFile, LrRangeFile
 from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
 from qtrain.report.statistics import ASLR
-from qtrain.training import Watcher
+from qtrain.training.context import HERE, RunContext
 
 BASELINE = "multistep"
 CHALLENGER = "aslr_decay"
@@ -150,6 +152,7 @@ def check_comparison(
 def compare(
     recipe: Recipe,
     out: Path,
+    context: RunContext = HERE,
     *,
     schedulers: Sequence[str] = (CHALLENGER, BASELINE),
     seeds: int = 3,
@@ -158,11 +161,8 @@ def compare(
     against: Sequence[str] | None = None,
     tuning: Mapping[str, int] | None = None,
     again: bool = False,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    jobs: int = 1,
-    watch: Watcher | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
 ) -> Comparison:
     """Train ``recipe`` with every scheduler and seeds ``recipe.seed, recipe.seed + 1, ...``; nothing else changes.
 
@@ -173,6 +173,7 @@ def compare(
         recipe: shared by all runs; the range test chooses its rate, once for all of them, where that is auto. Its
             scheduler_options are by scheduler, as in {"armijo": {"eta_max": 10}}.
         out: new folder, or that of the same comparison.
+        context: where runs happen; its ``say`` is told of each run's result.
         schedulers: the challenger and others.
         seeds: runs a scheduler.
         tolerance: points that the challenger may fall short by.
@@ -181,17 +182,14 @@ def compare(
             others that are tuned by hand, else all others.
         tuning: tuning runs that a scheduler's numbers cost before, by scheduler; for the record.
         again: train runs anew that failed before.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
-        watch: told where each run is; with one job.
-        say: told of each run's result, and with several jobs of its progress.
+        engine: where runs happen: one after the other here, ``SideBySide(jobs)``, or ``OnRay(...)``.
+        view: shows where they are.
 
     Raises:
         UserError: arguments out of range, or ``out`` holds other things or runs of another recipe.
         Interrupted: Ctrl-C; what ran is saved, and the same call goes on.
     """
-    check_jobs(jobs)
+    check_alone()
     check_comparison(
         recipe,
         out,
@@ -202,13 +200,13 @@ def compare(
         against=against,
         tuning=tuning,
     )
-    recipe, lr_range = fixed_rate(recipe, out, say, data_root=data_root, device=device, watch=watch)
-    planned, found = cells_of(recipe, out, schedulers, seeds), {}
-    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
-    with closing(run_cells(planned, jobs=jobs, again=again, say=say, **machine)) as ended:
+    recipe, lr_range = fixed_rate(recipe, out, context)
+    planned = cells_of(recipe, out, schedulers, seeds)
+    found = {}
+    with closing(run_cells(planned, out, context, engine=engine, view=view, again=again)) as ended:
         for cell in ended:
             found[cell.folder] = cell
-            say(result_line(cell))
+            context.say(result_line(cell))
     cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
     judged = challenger or default_challenger(schedulers)
     comparison = Comparison(recipe, cells, tolerance, judged, held, dict(tuning or {}), lr_range)
@@ -242,8 +240,7 @@ def export_cells(
     board: str,
     target_fps: int,
     clock_ns: float,
-    data_root: str | Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    context: RunContext = HERE,
 ) -> None:
     """Export each scheduler's first run to ``finn`` in its folder, proven; one that is there already is proven again.
 
@@ -253,12 +250,12 @@ def export_cells(
     for scheduler in comparison.schedulers:
         cells = [c for c in comparison.cells if c.scheduler == scheduler and c.failed is None]
         if not cells:
-            say(f"{scheduler}: no run to export, all failed")
+            context.say(f"{scheduler}: no run to export, all failed")
             continue
         out = cells[0].folder / FINN
-        say(f"{scheduler} seed {cells[0].seed}: {out}")
+        context.say(f"{scheduler} seed {cells[0].seed}: {out}")
         if out.exists():
-            verify(out, say=say)
+            verify(out, say=context.say)
         else:
             export_run(
                 cells[0].folder,
@@ -266,6 +263,5 @@ def export_cells(
                 board=board,
                 target_fps=target_fps,
                 clock_ns=clock_ns,
-                data_root=data_root,
-                say=say,
+                context=context,
             )

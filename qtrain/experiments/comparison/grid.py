@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import cells_of
 from qtrain.experiments.comparison.compare import (
@@ -17,11 +19,13 @@ from qtrain.experiments.comparison.compare import (
     result_line,
 )
 from qtrain.experiments.one_rate import fixed_rate
-from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.experiments.run_cells import check_alone, run_cells
+from qtrain.experiments.view import CellsView
 from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
+from qtrain.training.context import HERE, RunContext
 
 _WIDTH = re.compile(r"(?P<both>\d+)|(?P<w>\d+)W(?P<a>\d+)A|FLOAT", re.IGNORECASE)
 
@@ -91,82 +95,63 @@ def _carries_bits(name: str) -> bool:
 def compare_grid(
     recipes: Sequence[Recipe],
     out: Path,
+    context: RunContext = HERE,
     *,
+    schedulers: Sequence[str] = (CHALLENGER, BASELINE),
     seeds: int = 3,
     tolerance: float = TOLERANCE,
-    jobs: int = 1,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
+    again: bool = False,
     then: Callable[[Comparison], None] = lambda _: None,
-    **options: Any,
+    **judged: Any,
 ) -> dict[str, Comparison]:
     """Compare the schedulers on every network; ``out/NETWORK`` is an ordinary comparison, ``out/grid.json`` lists them.
 
-    Nothing runs before all folders are known to be free or of the same recipes. The list grows as networks finish, so
+    Nothing runs before all folders are known to be free or of the same recipes. The runs of all networks are handed to
+    the engine together. A network's comparison is written, and the list grows, as soon as its last run has ended, so
     that a report can be made of an unfinished grid.
 
     Args:
         recipes: one a network, each network once.
         out: new folder, or that of the same grid.
+        context: where runs happen; its ``say`` is told of each run's result.
+        schedulers: the challenger and others.
         seeds: runs a scheduler and network.
         tolerance: points that the challenger may fall short by on each network.
-        jobs: runs at a time, of all networks together.
-        say: told of each run's result.
-        then: called with each network's comparison once it is complete; with several jobs once all are.
-        options: further ones of ``compare``.
+        engine: where runs happen, as of ``compare``.
+        view: shows where they are.
+        again: train runs anew that failed before.
+        then: called with each network's comparison once all are complete.
+        judged: challenger, against and tuning, as of ``compare``.
 
     Raises:
         UserError: as ``compare`` does.
         Interrupted: as ``compare`` does.
     """
-    check_jobs(jobs)
-    folders = {recipe.network: out / recipe.network for recipe in recipes}
-    _check_free(out, list(folders.values()))
-    checked: Mapping[str, Any] = {k: options[k] for k in ("challenger", "against", "tuning") if k in options}
-    schedulers = options.get("schedulers", (CHALLENGER, BASELINE))
-    for recipe in recipes:
-        check_comparison(
-            recipe,
-            folders[recipe.network],
-            schedulers=schedulers,
-            seeds=seeds,
-            tolerance=tolerance,
-            **checked,
-        )
-    options |= {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance}
-    if jobs > 1:
-        found = _side_by_side(recipes, out, jobs, say, **options)
-        for comparison in found.values():
-            then(comparison)
-        return found
-    found = {}
-    for recipe in recipes:
-        name = recipe.network
-        found[name] = compare(recipe, folders[name], say=_named(name, say), **options)
-        then(found[name])
-        _write_list(out, found, recipes)
-    return found
-
-
-def _side_by_side(
-    recipes: Sequence[Recipe], out: Path, jobs: int, say: Callable[[str], None], **options: Any
-) -> dict[str, Comparison]:
-    """Run the cells of all networks together; a network's comparison is written as soon as its last cell has ended."""
+    check_alone()
     by_name = {recipe.network: recipe for recipe in recipes}
-    machine = {name: options[name] for name in ("data_root", "device") if name in options}
+    _check_free(out, [out / name for name in by_name])
+    plan: dict[str, Any] = {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance, **judged}
+    for name, recipe in by_name.items():
+        check_comparison(recipe, out / name, **plan)
     cells = []
     for name, recipe in by_name.items():
-        fixed, _ = fixed_rate(recipe, out / name, _named(name, say), watch=options.get("watch"), **machine)
-        cells += cells_of(fixed, out / name, options["schedulers"], options["seeds"])
-    left = {name: {folder for _, folder in cells if folder.parent == out / name} for name in by_name}
+        fixed, _ = fixed_rate(recipe, out / name, replace(context, say=_named(name, context.say)))
+        cells += cells_of(fixed, out / name, schedulers, seeds)
+    waiting = {name: {folder for _, folder in cells if folder.parent == out / name} for name in by_name}
     found: dict[str, Comparison] = {}
-    with closing(run_cells(cells, jobs=jobs, again=options.pop("again", False), say=say, **machine)) as ended:
+    quiet = replace(context, say=lambda _: None)
+    with closing(run_cells(cells, out, context, engine=engine, view=view, again=again)) as ended:
         for cell in ended:
             name = cell.folder.parent.name
-            _named(name, say)(result_line(cell))
-            left[name].discard(cell.folder)
-            if not left[name]:
-                found[name] = compare(by_name[name], out / name, **options)  # all runs are read
+            _named(name, context.say)(result_line(cell))
+            waiting[name].discard(cell.folder)
+            if not waiting[name]:
+                found[name] = compare(by_name[name], out / name, quiet, **plan)  # all its runs are read
                 _write_list(out, found, recipes)
+    for name in by_name:
+        then(found[name])
     return {name: found[name] for name in by_name}
 
 

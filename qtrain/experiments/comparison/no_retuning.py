@@ -1,33 +1,34 @@
 """The no-retuning experiment: ASLR with one rate at all bit widths, beside a baseline tuned for each or for one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, check_cells
 from qtrain.experiments.comparison.no_retuning_plan import Plan
 from qtrain.experiments.comparison.tune import Tuning, tune, tune_cells
 from qtrain.experiments.one_rate import fixed_rate
-from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.experiments.run_cells import check_alone, run_cells
+from qtrain.experiments.view import CellsView
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import LrRangeFile
 from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, Width
 from qtrain.report.comparison.verdict import TOLERANCE, judge_each, worst
-from qtrain.training import Watcher
+from qtrain.training.context import HERE, RunContext
 
 
 def no_retuning(
     plan: Plan,
     out: Path,
+    context: RunContext = HERE,
     *,
     tolerance: float = TOLERANCE,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    jobs: int = 1,
-    watch: Watcher | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
 ) -> NoRetuningFile:
     """Run the experiment, or what of it is missing in ``out``; no finished run is repeated.
 
@@ -38,12 +39,10 @@ def no_retuning(
     Args:
         plan: what is to run.
         out: new folder, or that of the same experiment.
+        context: where runs happen; its ``say`` is told of each result.
         tolerance: points that each of ASLR's schedulers may fall short of the tuned baseline by at each width.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
-        watch: told where each run is; with one job.
-        say: told of each result, and with several jobs of each run's progress.
+        engine: where runs happen, as of ``compare``.
+        view: shows where they are.
 
     Returns:
         What is written to ``no_retuning.json``.
@@ -51,28 +50,27 @@ def no_retuning(
     Raises:
         UserError: ``out`` holds other things or runs of other recipes, or what was given cannot be trained.
     """
-    check_jobs(jobs)
+    check_alone()
     if not tolerance >= 0:
         raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
     _check_folder(plan, out)
-    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
-    home, lr_range = fixed_rate(plan.at_home, out, data_root=data_root, device=device)
+    home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
     lr = home.rate
-    say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
+    context.say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
     in_order = sorted(plan.recipes, key=lambda r: r.network != plan.home)  # its best point is carried to the others
-    if jobs > 1:
+    if engine is not in_turn:  # the grids of all widths together; tune reads them
         grids = [_grid(plan, recipe, out) for recipe in in_order]
-        for _ in run_cells([cell for grid in grids for cell in grid], jobs=jobs, say=say, **machine):
-            pass  # tune reads it
+        for _ in run_cells([cell for grid in grids for cell in grid], out, context, engine=engine, view=view):
+            pass
     tunings: dict[str, Tuning] = {}
     for recipe in in_order:
         folder = out / recipe.network / "tune"
-        tunings[recipe.network] = tune(recipe, folder, lrs=plan.grid, seeds=plan.tuning_seeds, say=say, **machine)
+        tunings[recipe.network] = tune(recipe, folder, context, lrs=plan.grid, seeds=plan.tuning_seeds, view=view)
     rows = {
         recipe.network: _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
         for recipe in plan.recipes
     }
-    found = _run_rows(plan, rows, out, jobs, say, machine)
+    found = _run_rows(plan, rows, out, context, engine, view)
     widths = tuple(
         _width(recipe, rows[recipe.network], found[recipe.network], tunings[recipe.network]) for recipe in plan.recipes
     )
@@ -90,9 +88,9 @@ def _run_rows(
     plan: Plan,
     rows: dict[str, dict[str, Recipe]],
     out: Path,
-    jobs: int,
-    say: Callable[[str], None],
-    machine: dict[str, Any],
+    context: RunContext,
+    engine: Engine,
+    view: CellsView | None,
 ) -> dict[str, dict[str, list[Cell]]]:
     """Run every row of every width with every seed; the cells by network and row, in the order of the seeds."""
     planned = [
@@ -107,11 +105,11 @@ def _run_rows(
     for network, name, recipe in planned:
         titles.setdefault(_folder(out, recipe), []).append(f"{network} {name} lr {recipe.rate:g} seed {recipe.seed}")
     ended: dict[Path, Cell] = {}
-    with closing(run_cells(cells, jobs=jobs, say=say, **machine)) as ending:
+    with closing(run_cells(cells, out, context, engine=engine, view=view)) as ending:
         for cell in ending:
             ended[cell.folder] = cell
             for title in titles[cell.folder]:
-                say(f"{title}: {cell.outcome}")
+                context.say(f"{title}: {cell.outcome}")
     found: dict[str, dict[str, list[Cell]]] = {network: {name: [] for name in of} for network, of in rows.items()}
     for network, name, recipe in planned:
         found[network][name].append(ended[_folder(out, recipe)])

@@ -1,17 +1,21 @@
 """A grid search for a hand-tuned schedule: judged on validation images alone, and what it cost."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
-from qtrain.experiments.cells import check_cells, run_cell
+from qtrain.experiments.cells import check_cells
+from qtrain.experiments.run_cells import run_cells
+from qtrain.experiments.view import CellsView
 from qtrain.recipe import Recipe
 from qtrain.records.no_retuning import TuningFile, TuningPoint, TuningRecord
 from qtrain.records.runs import RECORDS, read_records
-from qtrain.training import Watcher
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import last_result
 
 FIRST_SEED = 100  # comparisons count theirs from the recipe's, usually 0
@@ -38,6 +42,11 @@ class Point:
         """Mean validation accuracy in percent; a point with a run that diverged comes last."""
         found = [a for a in self.validation_accuracies if a is not None]
         return mean(found) if len(found) == len(self.validation_accuracies) else -1.0
+
+    @property
+    def said(self) -> str:
+        """Its rate and result, for a person."""
+        return f"{self.lr:g}: " + (f"validation accuracy {self.score:.2f} %" if self.score >= 0 else "diverged")
 
     def record(self) -> TuningPoint:
         """Return what files hold of it."""
@@ -108,14 +117,13 @@ def tune_cells(
 def tune(
     recipe: Recipe,
     out: Path,
+    context: RunContext = HERE,
     *,
     lrs: Sequence[float],
     milestones: Sequence[Sequence[float]] | None = None,
     seeds: Sequence[int] = (FIRST_SEED,),
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    watch: Watcher | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
 ) -> Tuning:
     """Train the recipe's baseline at every point of a grid, and order the points by validation accuracy.
 
@@ -124,35 +132,43 @@ def tune(
     Args:
         recipe: whose baseline is tuned; its lr, milestones, scheduler and seed are replaced.
         out: new folder, or that of the same or a smaller grid.
+        context: where the runs happen; its ``say`` is told of each point's result.
         lrs: learning rates to try.
         milestones: sets of milestones to try, as fractions of the epochs; default the recipe's alone.
         seeds: runs a point; take none that a comparison uses.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        watch: told where each run is.
-        say: told of each point's result.
+        engine: where runs happen; see ``run_cells``.
+        view: shows where they are.
 
     Raises:
         UserError: arguments out of range, or ``out`` holds runs of another recipe.
     """
     cells = tune_cells(recipe, out, lrs, milestones, seeds)
     check_cells(cells)
-    points = []
-    for first in range(0, len(cells), len(seeds)):
-        runs = cells[first : first + len(seeds)]
-        found: list[float | None] = []
-        for cell, folder in runs:
-            run_cell(cell, folder, data_root=data_root, device=device, watch=watch)
-            result = last_result(folder)
-            found.append(None if result is None else result.validation_accuracy)
-        point = Point(runs[0][0].rate, runs[0][0].milestones, tuple(found), sum(_seconds(folder) for _, folder in runs))
-        points.append(point)
-        score = f"validation accuracy {point.score:.2f} %" if point.score >= 0 else "diverged"
-        say(f"{recipe.network} {recipe.baseline} tuned, lr {point.lr:g}: {score}")
-    tuning = Tuning(tuple(sorted(points, key=lambda point: -point.score)), tuple(seeds))
+    waiting = {folder for _, folder in cells}
+    points: dict[int, Point] = {}
+    with closing(run_cells(cells, out, context, engine=engine, view=view)) as ended:
+        for cell in ended:
+            waiting.discard(cell.folder)
+            for first in range(0, len(cells), len(seeds)):
+                runs = cells[first : first + len(seeds)]
+                if first not in points and not waiting & {folder for _, folder in runs}:
+                    points[first] = _point(runs)
+                    context.say(f"{recipe.network} {recipe.baseline} tuned, lr {points[first].said}")
+    in_order = [points[first] for first in sorted(points)]
+    tuning = Tuning(tuple(sorted(in_order, key=lambda point: -point.score)), tuple(seeds))
     record = tuning.record()
     TuningFile(recipe.to_dict(), recipe.baseline, record.seeds, record.runs, record.seconds, record.points).write(out)
     return tuning
+
+
+def _point(runs: Sequence[tuple[Recipe, Path]]) -> Point:
+    """Read what came of a point's runs."""
+    found = []
+    for _, folder in runs:
+        result = last_result(folder)
+        found.append(None if result is None else result.validation_accuracy)
+    recipe = runs[0][0]
+    return Point(recipe.rate, recipe.milestones, tuple(found), sum(_seconds(folder) for _, folder in runs))
 
 
 def _seconds(folder: Path) -> float:

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qtrain.data import make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.model import model_of
 from qtrain.experiments.paper.accuracies import TIME_RATIOS
-from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.losses import LOSSES
 from qtrain.training.recorder import machine
-from qtrain.training.session import choose_device, make_session
+from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place, take_step
 from qtrain.training.splits import load_splits
-from qtrain.training.tf32 import tf32
 
 REFERENCE = "aslr"
 SCHEDULERS = (REFERENCE, *TIME_RATIOS)
@@ -36,14 +34,13 @@ class Trainee:
     """
 
     def __init__(self, recipe: Recipe, data: Any, device: torch.device, data_root: str | Path | None = None):
-        self.model = model_of(recipe, data_root).train()
-        fast_forward(self.model, recipe.precision)
-        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        options = {"seed": recipe.seed, "augment": recipe.augment, "flip": data.flip, "jitter": recipe.jitter}
-        batches = make_batches(data.train, recipe.batch_size, **options)
-        self.session, self.batches, self._device = make_session(self.model, recipe, batches), batches, device
-        self._loss, self._stream = LOSSES[recipe.loss], self._endless()
-        self._fast = recipe.precision == "fast"
+        model = model_of(recipe, data_root).train()
+        place(model, device)
+        self.batches = batches_of(recipe, data)
+        self.session = make_session(model, recipe, self.batches)
+        self._recipe = recipe
+        self._device = device
+        self._stream = self._endless()
 
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -52,12 +49,14 @@ class Trainee:
 
     def steps(self, count: int, stop: Callable[[], bool]) -> float | None:
         """Take so many steps; return the seconds of one, None where ``stop`` ended it early."""
+        with fast_path(self.session.model, self._recipe):
+            return self._timed_steps(count, stop)
+
+    def _timed_steps(self, count: int, stop: Callable[[], bool]) -> float | None:
         begun = self._clock()
         for _ in range(count):
             images, labels = next(self._stream)
-            with tf32(self._fast):
-                self.session.step(self._loss, images, labels)
-            getattr(self.model, "clip_weights", lambda: None)()
+            take_step(self.session, LOSSES[self._recipe.loss], images, labels)
             self.session.after_step()
             if stop():
                 return None
@@ -73,26 +72,20 @@ class Trainee:
 
 def line_search_cost(
     recipe: Recipe,
+    context: RunContext = HERE,
     *,
     schedulers: Sequence[str] = SCHEDULERS,
     rounds: int = 5,
     steps: int = 4,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any] | None:
     """Time training steps of every scheduler, one after the other in each round; all see the same batches.
 
     Args:
         recipe: shared by all; its scheduler is replaced.
+        context: where it happens; its ``stop`` ends it with the rounds that are whole, its ``say`` is told of each.
         schedulers: ASLR first, which the others are held against.
         rounds: of all schedulers; the first, which warms up, is not counted and is one step.
         steps: a scheduler and round.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        stop: asked after every step; True ends it with the rounds that are whole.
-        say: told of each round.
 
     Returns:
         Seconds of a step and an epoch (steps an epoch times a step's) and ratios of the medians with those of single
@@ -103,20 +96,22 @@ def line_search_cost(
     """
     if rounds < 1 or steps < 1 or schedulers[0] != REFERENCE:
         raise UserError(f"rounds and steps must be 1 or more and {REFERENCE} first, but got {rounds}, {steps}")
-    where = choose_device(device)
-    data = load_splits(recipe.replace(protocol="holdout"), data_root).to(where)
-    trainees = {name: Trainee(recipe.replace(scheduler=name), data, where, data_root) for name in schedulers}
+    where = choose_device(context.device)
+    data = load_splits(recipe.replace(protocol="holdout"), context.data_root).to(where)
+    trainees = {name: Trainee(recipe.replace(scheduler=name), data, where, context.data_root) for name in schedulers}
     found: list[dict[str, float]] = []
     for number in range(rounds + 1):
         times = {}
         for name, trainee in trainees.items():
-            seconds = trainee.steps(steps if number else 1, stop)
+            seconds = trainee.steps(steps if number else 1, context.stop)
             if seconds is None:
                 return _record(recipe, found, trainees, steps, where) if found else None
             times[name] = seconds
         if number:
             found.append(times)
-            say(f"round {number}: " + ", ".join(f"{name} {value:.3f} s a step" for name, value in times.items()))
+            context.say(
+                f"round {number}: " + ", ".join(f"{name} {value:.3f} s a step" for name, value in times.items())
+            )
     return _record(recipe, found, trainees, steps, where)
 
 

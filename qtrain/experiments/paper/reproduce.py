@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import check_cells
 from qtrain.experiments.paper.cells import (
@@ -23,36 +25,34 @@ from qtrain.experiments.paper.cells import (
     state_of,
 )
 from qtrain.experiments.paper.times import TIMES, has_times, reproduce_times, times_recipe
-from qtrain.experiments.run_cells import check_jobs, run_cells
+from qtrain.experiments.run_cells import check_alone, run_cells
+from qtrain.experiments.view import CellsView
 from qtrain.interrupt import Interrupted
 from qtrain.records.comparison import FailureFile
 from qtrain.records.runs import read_records
-from qtrain.training import Watcher
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import last_result
 
 
 def reproduce(
     cells: Sequence[PaperCell],
     results: Path,
+    out: Path,
+    context: RunContext = HERE,
     *,
-    late: Callable[[], bool] = lambda: False,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    jobs: int = 1,
-    watch: Watcher | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
 ) -> int:
     """Run the missing cells in their order until the time is up; the next call goes on where this one stopped.
 
     Args:
         cells: of ``plan_cells``.
         results: JSON lines; each finished run adds one.
-        late: whether the time is up, asked also inside a run, which is saved; see ``deadline``.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: runs at a time, each in a process of its own where they are several; see ``run_cells``.
-        watch: told where each run is; with one job.
-        say: told of each run's result, and with several jobs of its progress.
+        out: the folder of all runs, where ``status.json`` goes.
+        context: where runs happen. Its ``stop`` says whether the time is up, asked also inside a run, which is saved
+            (see ``deadline``); its ``say`` is told of each run's result.
+        engine: where runs happen; see ``run_cells``.
+        view: shows where they are.
 
     Returns:
         How many cells are still to be run, those that are skipped not counted.
@@ -61,35 +61,33 @@ def reproduce(
         UserError: data are missing, or a folder holds a run of another recipe.
         Interrupted: Ctrl-C, not the time limit.
     """
-    check_jobs(jobs)
-    missing = {cell.folder: cell for cell in _missing(cells, read_results(results), data_root, say)}
+    check_alone()
+    missing = {cell.folder: cell for cell in _missing(cells, read_results(results), context)}
     planned = [(cell.recipe, folder) for folder, cell in missing.items()]
     check_cells(planned)
-    machine: dict[str, Any] = {"data_root": data_root, "device": device, "watch": watch}
     try:
-        with closing(run_cells(planned, jobs=jobs, stop=late, say=say, **machine)) as ended:
+        with closing(run_cells(planned, out, context, engine=engine, view=view)) as ended:
             for done in ended:
                 cell = missing.pop(done.folder)
                 append_result(results, _result(cell))
-                say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
+                context.say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
     except Interrupted as stopped:
-        if not late():
+        if not context.stop():
             raise
-        say(str(stopped))
+        context.say(str(stopped))
     return len(missing)
 
 
 def _missing(
     cells: Sequence[PaperCell],
     results: Sequence[dict[str, Any]],
-    data_root: str | Path | None,
-    say: Callable[[str], None],
+    context: RunContext,
 ) -> list[PaperCell]:
     """The cells to run, with a line for those that are skipped."""
-    states = [(cell, *state_of(cell, results, data_root)) for cell in cells]
+    states = [(cell, *state_of(cell, results, context.data_root)) for cell in cells]
     for why in dict.fromkeys(why for _, state, why in states if state == SKIPPED):
         labels = dict.fromkeys(f"{cell.row.table} {cell.row.label}" for cell, _, reason in states if reason == why)
-        say(f"skipped {', '.join(labels)}: {why}")
+        context.say(f"skipped {', '.join(labels)}: {why}")
     return [cell for cell, state, _ in states if state in (PARTIAL, MISSING)]
 
 
@@ -136,15 +134,13 @@ def _result(cell: PaperCell) -> dict[str, Any]:
 def reproduce_tables(
     what: str,
     results: Path,
+    context: RunContext = HERE,
     *,
     minutes: float | None = None,
     rounds: int = 5,
     clock: Callable[[], float] = time.monotonic,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    jobs: int = 1,
-    watch: Watcher | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_turn,
+    view: CellsView | None = None,
     **plan: Any,
 ) -> int:
     """Run what is missing of a table, or of all, as ``reproduce`` and ``reproduce_times`` do.
@@ -152,26 +148,24 @@ def reproduce_tables(
     Args:
         what: table1, table2, table3, table4 or all.
         results: JSON lines; each finished run adds one.
+        context: where runs happen; its ``say`` is told of each result, and the time limit takes its ``stop``'s place.
         minutes: to stop after, over all of it.
         rounds: of Table II's measurement.
         clock: seconds, for the time limit.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: runs at a time; Table II's measurement has the machine to itself.
-        watch: told where each run is; with one job.
-        say: told of each run's result, and with several jobs of its progress.
+        engine: where runs happen; Table II's measurement has the machine to itself.
+        view: shows where they are.
         plan: networks, seeds, protocol, out, epochs_scale, width, train_size.
 
     Returns:
         How much is still to be run; a measurement counts as one run.
     """
-    check_jobs(jobs)
-    late, left = deadline(minutes, clock), 0
+    check_alone()
+    context = replace(context, stop=deadline(minutes, clock))
+    left = 0
     cells = [] if what == TIMES else _planned(what, **plan)  # wrong input ends it before anything runs
-    machine: dict[str, Any] = {"data_root": data_root, "device": device, "say": say}
     if what in (TIMES, "all"):
-        left += not reproduce_times(results, scale=_scale(**plan), rounds=rounds, late=late, **machine)
-    return left + reproduce(cells, results, late=late, jobs=jobs, watch=watch, **machine)
+        left += not reproduce_times(results, scale=_scale(**plan), rounds=rounds, context=context)
+    return left + reproduce(cells, results, plan["out"], context, engine=engine, view=view)
 
 
 def _scale(*, epochs_scale: float = 1.0, width: float | None = None, train_size: int | None = None, **_: Any) -> Scale:

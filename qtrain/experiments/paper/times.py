@@ -1,6 +1,6 @@
 """Table II of the ASLR paper as a line of the results: measured once at each scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from qtrain.experiments.paper.accuracies import ROWS, PaperRow
 from qtrain.experiments.paper.cells import FULL, Scale, append_result, read_results
 from qtrain.experiments.paper.line_search_cost import line_search_cost
 from qtrain.recipe import Recipe, difference
+from qtrain.training.context import HERE, RunContext
 
 TIMES = "table2"
 ROW = next(row for row in ROWS if row.table == "table1")
@@ -16,37 +17,31 @@ ROW = next(row for row in ROWS if row.table == "table1")
 
 def reproduce_times(
     results: Path,
+    context: RunContext = HERE,
     *,
     scale: Scale = FULL,
     rounds: int = 5,
     steps: int = 4,
-    late: Callable[[], bool] = lambda: False,
-    data_root: str | Path | None = None,
-    device: str = "auto",
-    say: Callable[[str], None] = lambda _: None,
     row: PaperRow = ROW,
 ) -> bool:
     """Measure Table II on Table I's first network, unless ``results`` has it at this scale; say whether it is there.
 
     Args:
         results: JSON lines; the measurement adds one.
+        context: where it happens; its ``stop`` ends it with the rounds that are whole, its ``say`` is told of each.
         scale: width and images; epochs play no part.
         rounds: of all three schedulers.
         steps: a scheduler and round.
-        late: asked after every step; True ends it with the rounds that are whole.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
-        say: told of each round.
         row: another network and data set.
     """
     recipe = times_recipe(scale, row)
     if has_times(read_results(results), recipe):
         return True
-    if late():
+    if context.stop():
         return False
-    found = line_search_cost(recipe, rounds=rounds, steps=steps, data_root=data_root, device=device, stop=late, say=say)
+    found = line_search_cost(recipe, context, rounds=rounds, steps=steps)
     if found is None:
-        say(f"{TIMES}: no round was finished in the time given; give more --max-minutes")
+        context.say(f"{TIMES}: no round was finished in the time given; give more --max-minutes")
         return False
     stamp = {"table": TIMES, "label": row.label, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     size = {name: value for name, value in scale.to_dict().items() if name != "epochs_scale"}

@@ -12,12 +12,12 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.experiments.status import STAGES
 from qtrain.experiments.sweep.deploy import Refused, count_cost, estimate, export_proven, lint
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
 from qtrain.experiments.sweep.row import (
     CELL,
     SECONDS,
-    STAGES,
     new_row,
     one_line,
     read_row,
@@ -27,6 +27,7 @@ from qtrain.experiments.sweep.row import (
 from qtrain.recipe import Recipe, difference
 from qtrain.records.files import write_json
 from qtrain.training import Interrupted, Result, Watcher
+from qtrain.training.context import RunContext
 from qtrain.training.folder import RECIPE, folder_recipe, has_begun, last_result
 
 STORY = "error.txt"
@@ -127,18 +128,18 @@ class SweepCell:
         """Train, continue, or read what is there."""
         for name in (CELL, STORY):  # of a failure that is tried anew
             (self.folder / name).unlink(missing_ok=True)
-        options: dict[str, Any] = {"data_root": self.data_root, "device": self.device, "watch": watch, "stop": stop}
+        context = RunContext(self.data_root, self.device, watch=watch, stop=stop)
         if (self.folder / RECIPE).is_file() and has_begun(self.folder):
             self._check_recipe()
             if (known := last_result(self.folder)) is not None:
                 return known
             try:
-                return resume_run(self.folder, **options)
+                return resume_run(self.folder, context)
             except UserError:
                 if not self.again:
                     raise
         shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
-        return train_recipe(self.recipe, self.folder, **options)
+        return train_recipe(self.recipe, self.folder, context)
 
     def _tell(self, story: str) -> None:
         """Keep a traceback beside the run, where that can be done."""

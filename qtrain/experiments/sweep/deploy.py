@@ -21,6 +21,7 @@ from qtrain.export.lint.check import lint_module
 from qtrain.export.passes import PASSES
 from qtrain.export.qonnx import to_qonnx
 from qtrain.records.files import write_whole
+from qtrain.training.context import RunContext
 
 FINN, ESTIMATE = "finn", "estimate"
 CHANNELS = 3
@@ -70,7 +71,7 @@ def export_proven(folder: Path, target: Target, data_root: str | Path | None) ->
             shutil.rmtree(left)
         where: dict[str, Any] = {"board": target.board, "target_fps": target.fps, "clock_ns": target.clock_ns}
         try:
-            proof = asdict(export_run(folder, finn, **where, data_root=data_root))
+            proof = asdict(export_run(folder, finn, **where, context=RunContext(data_root)))
         except ProofError as error:
             raise Refused(f"proof failed: {error}", {"proven": False}) from None
     return {"proof": proof, "proven": True, "cost": network_cost(finn / "model.onnx").to_dict()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.experiments.status import STAGES, EndedCell
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.records.files import write_whole
 from qtrain.records.runs import RECORDS, read_records
@@ -15,7 +16,6 @@ from qtrain.records.runs import RECORDS, read_records
 CELL = "cell.json"
 SECONDS = "seconds.json"  # of the stages that are done, for a cell that goes on in another process
 ROWS, TABLE = "sweep.jsonl", "sweep.csv"
-STAGES = ("train", "lint", "export", "estimate")
 # Column of the table: where its value lies in a row.
 _COLUMNS: dict[str, tuple[str, ...]] = {
     **{
@@ -36,6 +36,32 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "train_seconds": ("seconds", "train"),
     "command": ("command",),
 }
+
+
+class Rows:
+    """The rows of a sweep's cells as they end, in the plan's order.
+
+    Args:
+        cells: of the plan.
+        rows: of those that have ended.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell], rows: Sequence[dict[str, Any]]):
+        self._names = [cell.name for cell in cells]
+        self._rows = {row["cell"]: row for row in rows}
+
+    def expect(self, cells: Sequence[PlannedCell]) -> None:
+        """Take cells that a search has planned, behind those that are known."""
+        self._names += [cell.name for cell in cells if cell.name not in self._names]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take the row of a cell that has ended."""
+        self._rows[row["cell"]] = row
+
+    @property
+    def in_order(self) -> list[dict[str, Any]]:
+        """Of the cells that have ended."""
+        return [self._rows[name] for name in self._names if name in self._rows]
 
 
 def new_row(cell: PlannedCell, command: str = "") -> dict[str, Any]:
@@ -131,6 +157,29 @@ def one_line(error: BaseException) -> str:
     """An error for a row: a user's as it is, another with its type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def outcome(row: dict[str, Any]) -> str:
+    """What came of a cell, for a person."""
+    if row["state"] == "failed":
+        return f"failed ({row['stage']}): {row['error']}"
+    parts = [f"{row['test_accuracy']:.2f} %"]
+    if row["proven"]:
+        parts.append("proven")
+    if row["estimate"]:
+        found = row["estimate"]
+        fits = "" if found["fits"] else f", does not fit {found['board']}"
+        parts.append(f"{found['fps']:,.0f} frames/s in {found['used']['LUT']:,} LUT{fits}")
+    elif row["cost"]:
+        parts.append(f"{row['cost']['bops'] / 1e6:,.1f} M bit operations")
+    return ", ".join(parts)
+
+
+def ended_cell(row: dict[str, Any]) -> EndedCell:
+    """Return what a status needs to know of a row."""
+    if row["state"] == "failed":
+        return EndedCell(row["cell"], row["stage"], row["error"])
+    return EndedCell(row["cell"])
 
 
 def _flat(row: dict[str, Any], path: Sequence[str]) -> Any:

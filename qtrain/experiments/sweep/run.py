@@ -1,7 +1,7 @@
 """A sweep: one recipe at every bit width, expression and seed, each cell trained, proven, linted and estimated."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ from qtrain.errors import UserError
 from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.model import initial_model
 from qtrain.experiments.one_rate import fixed_rate
+from qtrain.experiments.run_cells import shown
+from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.sweep.cell import SweepCell
 from qtrain.experiments.sweep.command import rebuild_command
 from qtrain.experiments.sweep.file import SWEEP, read_plan, write_plan
 from qtrain.experiments.sweep.plan import CELLS, SweepPlan, plan_sweep
 from qtrain.experiments.sweep.planned_cell import PlannedCell
-from qtrain.experiments.sweep.row import failed_row, read_row, write_rows
+from qtrain.experiments.sweep.row import Rows, ended_cell, failed_row, outcome, read_row, write_rows
 from qtrain.experiments.sweep.search import check_search, search
-from qtrain.experiments.sweep.status import SweepStatus
-from qtrain.experiments.sweep.view import NoView, SweepView
+from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import AUTO
+from qtrain.training.context import HERE, RunContext
 from qtrain.training.methods.make import make_method
-from qtrain.training.session import choose_device
+from qtrain.training.setup import choose_device
 from qtrain.training.splits import load_splits
 
 __all__ = ["SweepPlan", "plan_sweep", "read_plan", "resume_sweep", "sweep"]
@@ -35,13 +37,11 @@ Row = dict[str, Any]
 def sweep(
     plan: SweepPlan,
     out: str | Path,
+    context: RunContext = HERE,
     *,
     engine: Engine = in_turn,
-    stop: Callable[[], bool] = lambda: False,
-    view: SweepView | None = None,
+    view: CellsView | None = None,
     at_a_time: int = 1,
-    data_root: str | Path | None = None,
-    device: str = "auto",
 ) -> list[Row]:
     """Run every cell of a plan and write the sweep's folder.
 
@@ -50,12 +50,10 @@ def sweep(
     Args:
         plan: of ``plan_sweep``.
         out: new or empty folder.
+        context: where the data lie, which device, and what stops it; the engine's events go to ``view`` alone.
         engine: where cells run; one after the other here, ``SideBySide(jobs)``, or ``OnRay(...)``.
-        stop: asked between steps; True saves and raises Interrupted.
         view: shows where the sweep is.
         at_a_time: trials of a search that are planned, and run, together; as many as the engine runs.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
 
     Returns:
         All rows, in the plan's order.
@@ -67,7 +65,7 @@ def sweep(
     """
     out = Path(out)
     _check_free(out)
-    _check_plan(plan, data_root, device)
+    _check_plan(plan, context)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,31 +73,27 @@ def sweep(
     with _alone(out):
         _check_free(out)
         write_plan(out, plan)
-        return _run(plan, out, engine, stop, view or NoView(), at_a_time, data_root=data_root, device=device)
+        return _run(plan, out, context, engine, view or NoView(), at_a_time)
 
 
 def resume_sweep(
     out: str | Path,
+    context: RunContext = HERE,
     *,
     again: bool = False,
     engine: Engine = in_turn,
-    stop: Callable[[], bool] = lambda: False,
-    view: SweepView | None = None,
+    view: CellsView | None = None,
     at_a_time: int = 1,
-    data_root: str | Path | None = None,
-    device: str = "auto",
 ) -> list[Row]:
     """Go on with the sweep in ``out``: finished cells are read, unfinished ones continue where they were.
 
     Args:
         out: folder of a sweep.
+        context: as for ``sweep``.
         again: cells that failed are tried anew; training goes on from their checkpoint, where that helps.
         engine: as for ``sweep``; it may be another.
-        stop: as for ``sweep``.
         view: as for ``sweep``.
         at_a_time: as for ``sweep``.
-        data_root: where to look for the data.
-        device: auto, cpu, cuda or cuda:N.
 
     Returns:
         All rows, in the plan's order.
@@ -112,76 +106,77 @@ def resume_sweep(
     plan = read_plan(out)
     check_search(plan)
     with _alone(out):
-        machine: dict[str, Any] = {"data_root": data_root, "device": device}
-        return _run(plan, out, engine, stop, view or NoView(), at_a_time, again, **machine)
+        return _run(plan, out, context, engine, view or NoView(), at_a_time, again)
 
 
 def _run(
     plan: SweepPlan,
     out: Path,
+    context: RunContext,
     engine: Engine,
-    stop: Callable[[], bool],
-    view: SweepView,
+    view: CellsView,
     at_a_time: int,
     again: bool = False,
-    **machine: Any,
 ) -> list[Row]:
-    plan = _with_rate(plan, out, machine)
+    plan = _with_rate(plan, out, context)
     cells = plan.cells()
     known = {cell.name: read_row(out / CELLS / cell.name, again=again) for cell in cells}
-    status = SweepStatus(out, cells, {name: row for name, row in known.items() if row is not None})
+    rows = Rows(cells, [row for row in known.values() if row is not None])
+    status = CellsStatus(out, {cell.name: cell.epochs for cell in cells}, [ended_cell(row) for row in rows.in_order])
 
     def ended(row: Row) -> None:
-        status.ended(row)
-        write_rows(out, status.rows)
-        view.ended(row)
+        rows.add(row)
+        status.ended(ended_cell(row))
+        write_rows(out, rows.in_order)
+        view.ended(row["cell"], outcome(row))
 
     def told(name: str, event: dict[str, Any]) -> None:
         status.told(name, event)
         view.event()
 
     def run(plan: SweepPlan, cells: Sequence[PlannedCell]) -> None:
-        tasks = _tasks(plan, cells, out, again, machine)
+        rows.expect(cells)
+        tasks = _tasks(plan, cells, out, again, context)
         for depth in sorted({cell.depth for cell in cells}):
-            orphans, ready = _split([task for task in tasks if task.cell.depth == depth], status.rows)
+            orphans, ready = _split([task for task in tasks if task.cell.depth == depth], rows.in_order)
             for row in orphans:
                 ended(row)
-            _run_wave(ready, engine, stop, told, status, ended)
+            _run_wave(ready, engine, context, told, status, ended)
 
     if plan.search is not None:
-        status.expect((), plan.search.trials - len(plan.trials), plan.search.epochs)
-    with status, _shown(view, status):
-        write_rows(out, status.rows)
+        status.expect({}, plan.search.trials - len(plan.trials), plan.search.epochs)
+    with status, shown(view, status):
+        write_rows(out, rows.in_order)
         run(plan, [cell for cell in cells if known[cell.name] is None])
         if plan.search is not None:
-            search(plan, out, status, run, at_a_time=at_a_time, data_root=machine["data_root"])
-    return status.rows
+            search(plan, out, status, rows, run, at_a_time=at_a_time, data_root=context.data_root)
+    return rows.in_order
 
 
 def _tasks(
-    plan: SweepPlan, cells: Sequence[PlannedCell], out: Path, again: bool, machine: dict[str, Any]
+    plan: SweepPlan, cells: Sequence[PlannedCell], out: Path, again: bool, context: RunContext
 ) -> list[SweepCell]:
     by_name = {cell.name: cell for cell in plan.cells()}
     tasks = []
     for cell in cells:
         recipe, folder = plan.recipe_of(cell, out), (out / CELLS / cell.name).resolve()
         command = rebuild_command(plan, cell, by_name)
-        tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, **machine))
+        tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, context.data_root, context.device))
     return tasks
 
 
 def _run_wave(
     tasks: Sequence[SweepCell],
     engine: Engine,
-    stop: Callable[[], bool],
+    context: RunContext,
     told: Callable[[str, dict[str, Any]], None],
-    status: SweepStatus,
+    status: CellsStatus,
     ended: Callable[[Row], None],
 ) -> None:
     """Run cells that wait for no other."""
     if not tasks:
         return
-    found = engine(tasks, stop=stop, told=told)
+    found = engine(tasks, stop=context.stop, told=told)
     try:
         for task, row in found:
             if isinstance(row, Died):  # it left no row in its folder, so that a resumed sweep goes on with it
@@ -208,11 +203,11 @@ def _split(wave: Sequence[SweepCell], rows: Sequence[Row]) -> tuple[list[Row], l
     return orphans, ready
 
 
-def _with_rate(plan: SweepPlan, out: Path, machine: dict[str, Any]) -> SweepPlan:
+def _with_rate(plan: SweepPlan, out: Path, context: RunContext) -> SweepPlan:
     """The plan with a number for its rate: the range test's at the widest bits, asked once and kept."""
     if plan.recipe.lr != AUTO:
         return plan
-    recipe, _ = fixed_rate(plan.recipe, out, **machine)
+    recipe, _ = fixed_rate(plan.recipe, out, context)
     plan = replace(plan, recipe=recipe)
     write_plan(out, plan)
     return plan
@@ -227,30 +222,21 @@ def _check_free(out: Path) -> None:
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
 
 
-def _check_plan(plan: SweepPlan, data_root: str | Path | None, device: str) -> None:
+def _check_plan(plan: SweepPlan, context: RunContext) -> None:
     """See that the cells can train at all, before anything is written.
 
     Raises:
         UserError: they cannot.
     """
-    choose_device(device)
+    choose_device(context.device)
     check_search(plan)
     if plan.recipe.lr == AUTO:
         check_rate_is_read([plan.recipe.scheduler])
-    load_splits(plan.recipe, data_root)
+    load_splits(plan.recipe, context.data_root)
     recipe = plan.recipe.replace(lr=LATER) if plan.recipe.lr == AUTO else plan.recipe
     for expression in plan.expressions:
-        model, _ = initial_model(recipe.replace(bits=expression), data_root)
+        model, _ = initial_model(recipe.replace(bits=expression), context.data_root)
         make_method(model, recipe, steps_per_epoch=1)
-
-
-@contextmanager
-def _shown(view: SweepView, status: SweepStatus) -> Iterator[None]:
-    view.open(status)
-    try:
-        yield
-    finally:
-        view.close()
 
 
 def _alone(out: Path) -> AbstractContextManager[None]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qtrain.errors import UserError
+from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.sweep.file import write_plan
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
+from qtrain.experiments.sweep.row import Rows
 from qtrain.experiments.sweep.search_plan import COSTS, Search
 from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
-from qtrain.experiments.sweep.status import SweepStatus
 from qtrain.export.compiler.start import INSTALL, find_compiler
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def check_search(plan: SweepPlan) -> None:
 def search(
     plan: SweepPlan,
     out: Path,
-    status: SweepStatus,
+    status: CellsStatus,
+    rows: Rows,
     run: Callable[[SweepPlan, Sequence[PlannedCell]], None],
     *,
     at_a_time: int = 1,
@@ -55,7 +57,8 @@ def search(
     Args:
         plan: with a search; all its cells have ended.
         out: the sweep's folder; its plan is written anew with the trials before they run.
-        status: of the sweep, with the rows of all cells.
+        status: of the sweep.
+        rows: of all cells that have ended.
         run: brings cells of a plan to their rows.
         at_a_time: trials that are asked for, and run, together.
         data_root: where to look for the data.
@@ -67,15 +70,15 @@ def search(
     assert wanted is not None
     space = SearchSpace(plan, data_root)
     while missing := wanted.trials - len(plan.trials):
-        status.expect((), missing, wanted.epochs)
-        asked = next_trials(plan, space, status.rows, min(at_a_time, missing))
+        status.expect({}, missing, wanted.epochs)
+        asked = next_trials(plan, space, rows.in_order, min(at_a_time, missing))
         if not asked:
             break
         plan = replace(plan, trials=(*plan.trials, *asked))
         write_plan(out, plan)
-        status.expect(asked, missing - len(asked), wanted.epochs)
+        status.expect({cell.name: cell.epochs for cell in asked}, missing - len(asked), wanted.epochs)
         run(plan, asked)
-    status.expect((), 0, wanted.epochs)
+    status.expect({}, 0, wanted.epochs)
     return plan
 
 

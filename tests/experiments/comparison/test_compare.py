@@ -19,6 +19,8 @@ from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.report.comparison.verdict import Answer
 from qtrain.training import Interrupted, train
+from qtrain.training.context import RunContext
+from tests.experiments.comparison.step_counter import StepCounter
 
 FLAGS = ["--config=mine.yaml", "--out=cmp"]
 CELLS = ["aslr_decay-seed3", "multistep-seed3", "aslr_decay-seed4", "multistep-seed4"]
@@ -59,7 +61,7 @@ def cmp(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Rec
 
 
 def test_every_scheduler_meets_every_seed_and_nothing_else_changes(done: Path, recipe: Recipe) -> None:
-    assert sorted(p.name for p in done.iterdir()) == sorted([*CELLS, "comparison.json"])
+    assert sorted(p.name for p in done.iterdir()) == sorted([*CELLS, "comparison.json", "status.json"])
     for name in CELLS:
         scheduler, seed = name.split("-seed")
         run = read_records(done / name)[0]
@@ -90,7 +92,7 @@ def test_paired_runs_begin_with_the_same_weights_and_batches(done: Path, recipe:
 def test_finished_runs_are_read_and_not_trained_again(cmp: Path, recipe: Recipe) -> None:
     before = {name: state(cmp / name) for name in CELLS}
     said: list[str] = []
-    comparison = compare(recipe, cmp, seeds=2, say=said.append)
+    comparison = compare(recipe, cmp, seeds=2, context=RunContext(say=said.append))
     assert {name: state(cmp / name) for name in CELLS} == before
     assert [c.folder.name for c in comparison.cells] == CELLS
     assert len(said) == 4
@@ -102,7 +104,7 @@ def test_an_interrupted_run_continues_and_a_lost_one_is_trained(cmp: Path, done:
     cell = recipe.replace(scheduler="aslr_decay", seed=4)
     steps = iter(range(1, 9))
     with pytest.raises(Interrupted):
-        train(model_of(cell), cell, cmp / "aslr_decay-seed4", stop=lambda: next(steps) == 2)
+        train(model_of(cell), cell, cmp / "aslr_decay-seed4", context=RunContext(stop=lambda: next(steps) == 2))
     begun = read_records(cmp / "aslr_decay-seed4")[0]
     compare(recipe, cmp, seeds=2)
     assert read_records(cmp / "aslr_decay-seed4")[0] == begun
@@ -207,25 +209,9 @@ def test_tuning_runs_are_read_and_kept(cmp: Path, recipe: Recipe) -> None:
     assert json.loads((cmp / "comparison.json").read_text())["tuning"] == {"multistep": 9}
 
 
-class Steps:
-    """Counts the steps of all runs."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def start(self, title: str, steps: int, done: int) -> None: ...
-
-    def step(self, images: int) -> None:
-        self.count += 1
-
-    def epoch(self, record: dict, epochs: int) -> None: ...
-
-    def finish(self) -> None: ...
-
-
 def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Recipe, tmp_path: Path) -> None:
-    out, broken, watch = tmp_path / "cmp", recipe.replace(lr=1e30), Steps()
-    comparison = compare(broken, out, seeds=1, watch=watch)
+    out, broken, watch = tmp_path / "cmp", recipe.replace(lr=1e30), StepCounter()
+    comparison = compare(broken, out, seeds=1, engine=watch)
     assert watch.count > 0
     assert [c.test_accuracy for c in comparison.cells] == [None, None]
     assert [v.answer for v in comparison.verdicts] == [Answer.SHORT]
@@ -234,10 +220,10 @@ def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Re
     assert [c["scheduler"] for c in summary["failed"]] == ["aslr_decay", "multistep"]
     assert all(c["reason"].startswith("the loss is ") for c in summary["failed"])
     before, count = state(out), watch.count
-    assert compare(broken, out, seeds=1, watch=watch) == comparison
+    assert compare(broken, out, seeds=1, engine=watch) == comparison
     assert watch.count == count
     assert {k: v[1] for k, v in state(out).items()} == {k: v[1] for k, v in before.items()}
-    compare(broken, out, seeds=1, watch=watch, again=True)
+    compare(broken, out, seeds=1, again=True, engine=watch)
     assert watch.count == 2 * count
 
 

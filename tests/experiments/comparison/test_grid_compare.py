@@ -17,30 +17,14 @@ from qtrain.errors import UserError
 from qtrain.experiments.comparison.grid import compare_grid, grid_networks, split_bits
 from qtrain.recipe import Recipe, default_recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.records.status import StatusFile
 from qtrain.report.comparison.grid import accuracy_by_bits, grid_verdict, read_grid, summary_table, write_grid_report
 from qtrain.report.comparison.verdict import Answer
+from tests.experiments.comparison.step_counter import StepCounter
 
 NETWORKS = ("CNV_1W1A", "CNV_2W2A")
 CELLS = [f"{network}/{scheduler}-seed0" for network in NETWORKS for scheduler in ("aslr_decay", "multistep")]
 STEPS = 2 * 3  # of a run
-
-
-class Killer:
-    """Counts the steps of all runs, and dies at one of them."""
-
-    def __init__(self, at: int | None = None):
-        self.count, self.at = 0, at
-
-    def start(self, title: str, steps: int, done: int) -> None: ...
-
-    def step(self, images: int) -> None:
-        self.count += 1
-        if self.count == self.at:
-            raise KeyboardInterrupt("killed")
-
-    def epoch(self, record: dict, epochs: int) -> None: ...
-
-    def finish(self) -> None: ...
 
 
 def timeless(run: Path) -> list[dict]:
@@ -57,8 +41,8 @@ def recipes(tiny: Callable[..., Recipe]) -> list[Recipe]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, recipes: list[Recipe]) -> Path:
     out = tmp_path_factory.mktemp("grid") / "out"
-    watch = Killer()
-    compare_grid(recipes, out, seeds=1, tolerance=100, watch=watch)
+    watch = StepCounter()
+    compare_grid(recipes, out, seeds=1, tolerance=100, engine=watch)
     assert watch.count == len(CELLS) * STEPS
     return out
 
@@ -125,7 +109,7 @@ def test_one_network_without_widths_is_no_grid() -> None:
 
 
 def test_each_network_is_an_ordinary_comparison_in_its_own_folder(done: Path) -> None:
-    assert {p.name for p in done.iterdir()} == {*NETWORKS, "grid.json"}
+    assert {p.name for p in done.iterdir()} == {*NETWORKS, "grid.json", "status.json"}
     assert json.loads((done / "grid.json").read_text()) == {
         "format": 1,
         "networks": list(NETWORKS),
@@ -136,20 +120,26 @@ def test_each_network_is_an_ordinary_comparison_in_its_own_folder(done: Path) ->
         assert read_records(done / cell)[0]["recipe"]["network"] == cell.partition("/")[0]
 
 
+def test_the_status_says_where_the_runs_of_all_networks_are(done: Path) -> None:
+    status = StatusFile.read(done)
+    assert status.state == "done"
+    assert status.cells == {"done": len(CELLS), "failed": 0, "running": 0, "waiting": 0}
+
+
 def test_a_killed_grid_goes_on_where_it_was_and_equals_an_undisturbed_one(
     done: Path, recipes: list[Recipe], tmp_path: Path
 ) -> None:
-    out, killer = tmp_path / "out", Killer(at=2 * STEPS + 5)  # in the second epoch of the third run
+    out, killer = tmp_path / "out", StepCounter(kill_at=2 * STEPS + 5)  # in the second epoch of the third run
     with pytest.raises(KeyboardInterrupt, match="killed"):
-        compare_grid(recipes, out, seeds=1, tolerance=100, watch=killer)
+        compare_grid(recipes, out, seeds=1, tolerance=100, engine=killer)
     assert list(read_grid(out).comparisons) == ["CNV_1W1A"]
     assert grid_verdict(read_grid(out)) == (
         Answer.UNDECIDED,
         "aslr_decay is undecided on 1 of 1 networks (CNV_1W1A); the tolerance is 100 points; CNV_2W2A still to come.",
     )
     kept = {cell: (out / cell / RECORDS).stat().st_mtime_ns for cell in CELLS[:2]}
-    watch = Killer()
-    compare_grid(recipes, out, seeds=1, tolerance=100, watch=watch)
+    watch = StepCounter()
+    compare_grid(recipes, out, seeds=1, tolerance=100, engine=watch)
     assert watch.count == STEPS // 2 + STEPS  # the killed run's second epoch, and the run that had not begun
     assert {cell: (out / cell / RECORDS).stat().st_mtime_ns for cell in CELLS[:2]} == kept
     for cell in CELLS:

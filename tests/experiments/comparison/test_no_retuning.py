@@ -19,6 +19,7 @@ from qtrain.report.comparison.no_retuning import (
     read_no_retuning,
     write_no_retuning,
 )
+from qtrain.training.context import RunContext
 
 SMALL = ("--data", "digits", "--epochs", 1, "--batch-size", 20, "--width", 0.125, "--train-size", 40)
 SMALL += ("--validation-size", 20, "--seeds", 1, "--grid", "0.05,0.01")
@@ -47,9 +48,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             raise Killed
 
     with pytest.raises(Killed):
-        no_retuning(plan, out, say=kill)
+        no_retuning(plan, out, context=RunContext(say=kill))
     before = {path: path.read_bytes() for path in out.rglob(RECORDS)}
-    no_retuning(plan, out, say=lambda _: None)
+    no_retuning(plan, out, context=RunContext(say=lambda _: None))
     assert before
     assert all(path.read_bytes() == content for path, content in before.items())  # a finished run is never repeated
     return out
@@ -157,7 +158,7 @@ def test_the_range_test_is_asked_once_and_its_answer_kept(
 ) -> None:
     asked: list[str] = []
 
-    def answer(recipe: Recipe, **_: Any) -> tuple[Recipe, dict[str, Any]]:
+    def answer(recipe: Recipe, _: RunContext) -> tuple[Recipe, dict[str, Any]]:
         asked.append(recipe.network)
         return recipe.replace(lr=0.03), {"steps": 5, "seconds": 1.5}
 

@@ -16,6 +16,7 @@ from qtrain.experiments.paper.times import reproduce_times
 from qtrain.recipe import shipped_recipes
 from qtrain.records.runs import RECORDS
 from qtrain.report.paper.tables import curves_figure, reproduce_markdown
+from qtrain.training.context import RunContext
 
 TINY: dict[str, Any] = {"width": 0.125, "batch_size": 10, "train_size": 40, "validation_size": 20, "optimizer": "adam"}
 DIGITS = [
@@ -42,7 +43,7 @@ def cells(out: Path, **options: Any) -> list[PaperCell]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return the results of both cells, run in one go."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert reproduce(cells(folder / "runs"), folder / "results.jsonl") == 0
+    assert reproduce(cells(folder / "runs"), folder / "results.jsonl", folder / "runs") == 0
     return read_results(folder / "results.jsonl")
 
 
@@ -55,12 +56,14 @@ def test_a_run_that_the_time_limit_stops_goes_on_to_the_same_result(
     undisturbed: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     planned, results, said = cells(tmp_path / "runs"), tmp_path / "results.jsonl", []
-    left = reproduce(planned, results, late=After(6), say=said.append)  # in the second epoch of the first run
+    context = RunContext(say=said.append, stop=After(6))  # in the second epoch of the first run
+    left = reproduce(planned, results, tmp_path / "runs", context)
     assert left == 2
     assert not results.exists()
     assert "stopped in epoch 2" in said[-1]
-    assert reproduce(planned, results, late=After(0)) == 2  # no time at all: nothing happens
-    assert reproduce(planned, results) == 0
+    nothing = RunContext(stop=After(0))  # no time at all
+    assert reproduce(planned, results, tmp_path / "runs", nothing) == 2
+    assert reproduce(planned, results, tmp_path / "runs") == 0
     assert [numbers(r) for r in read_results(results)] == [numbers(r) for r in undisturbed]
 
 
@@ -71,17 +74,18 @@ def test_what_is_recorded_is_not_run_again_even_without_its_folder(
     for line in undisturbed:
         append_result(results, line)
     content = results.read_bytes()
-    assert reproduce(cells(tmp_path / "runs"), results, late=After(0)) == 0
+    assert reproduce(cells(tmp_path / "runs"), results, tmp_path / "runs", RunContext(stop=After(0))) == 0
     assert results.read_bytes() == content
     assert not (tmp_path / "runs").exists()
-    assert reproduce(cells(tmp_path / "runs", seeds=2), results, late=After(0)) == 2  # the second seed is another run
+    again = cells(tmp_path / "runs", seeds=2)  # the second seed is another run
+    assert reproduce(again, results, tmp_path / "runs", RunContext(stop=After(0))) == 2
 
 
 def test_a_finished_folder_without_its_line_is_read_and_not_trained(tmp_path: Path) -> None:
     planned = cells(tmp_path / "runs")[:1]
-    reproduce(planned, tmp_path / "first.jsonl")
+    reproduce(planned, tmp_path / "first.jsonl", tmp_path)
     records = (planned[0].folder / RECORDS).read_bytes()
-    reproduce(planned, tmp_path / "second.jsonl")
+    reproduce(planned, tmp_path / "second.jsonl", tmp_path)
     assert (planned[0].folder / RECORDS).read_bytes() == records
     one, two = read_results(tmp_path / "first.jsonl"), read_results(tmp_path / "second.jsonl")
     assert [numbers(r) for r in one] == [numbers(r) for r in two]
@@ -110,7 +114,8 @@ def test_scaled_and_full_runs_never_share_a_folder_a_result_or_a_table(
     results = tmp_path / "results.jsonl"
     for line in undisturbed:
         append_result(results, line)
-    assert reproduce(scaled, results, late=After(0)) == 2  # full results do not stand for scaled ones
+    # Full results do not stand for scaled ones.
+    assert reproduce(scaled, results, tmp_path / "runs", RunContext(stop=After(0))) == 2
     lines = [r | {"scale": small.to_dict(), "epochs": 1, "test_accuracy": 11.11} for r in undisturbed]
     page = reproduce_markdown([*undisturbed, *lines])
     full, _, rest = page.partition("scaled down (epochs x 0.5, 20 training images)")
@@ -218,11 +223,12 @@ def test_figures_5_and_6_are_the_recorded_curves(undisturbed: list[dict[str, Any
 
 def test_table_2_is_measured_once_in_one_process(tmp_path: Path) -> None:
     row = PaperRow("table1", "Tiny", "CNV_2W2A", "digits", "aslr", 80.0, 1, TINY | {"lr": 0.02})
-    results, options = tmp_path / "r.jsonl", {"row": row, "rounds": 2, "steps": 1, "device": "cpu"}
-    assert not reproduce_times(results, late=After(3), **options)  # stopped before a round is whole
+    results, options = tmp_path / "r.jsonl", {"row": row, "rounds": 2, "steps": 1}
+    # Stopped before a round is whole.
+    assert not reproduce_times(results, RunContext(device="cpu", stop=After(3)), **options)
     assert not results.exists()
-    assert reproduce_times(results, **options)
-    assert reproduce_times(results, late=After(0), **options)
+    assert reproduce_times(results, RunContext(device="cpu"), **options)
+    assert reproduce_times(results, RunContext(stop=After(0)), **options)
     (line,) = read_results(results)
     assert line["rounds"] == 2
     assert set(line["schedulers"]) == {"aslr", "l4mom", "armijo"}

@@ -26,6 +26,7 @@ from qtrain.export.compiler.start import INSTALL
 from qtrain.report.sweep.page import write_sweep_report
 from qtrain.report.sweep.rows import read_sweep
 from qtrain.report.sweep.search import front_table, print_search, search_sentence
+from qtrain.training.context import RunContext
 from tests.checks import check_refusal, tree
 from tests.experiments.sweep.test_sweep import FLAGS, TINY, rows_of, status_of
 from tests.experiments.sweep.test_sweep_resume import command, wait_for_epochs, without_times
@@ -56,7 +57,7 @@ def trained_row(cell: PlannedCell, accuracy: float, bops: float = 1e6) -> dict[s
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a search of three trials beyond CNV at 1 and 8 bits, 300 images and one epoch each."""
     out = tmp_path_factory.mktemp("search") / "out"
-    sweep(plan("CNV", weight_bits=[1, 8], train_size=300), out, device="cpu")
+    sweep(plan("CNV", weight_bits=[1, 8], train_size=300), out, context=RunContext(device="cpu"))
     return out
 
 
@@ -149,7 +150,7 @@ def test_the_page_names_each_trials_bits(found: Path, tmp_path: Path) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepPlan]:
     """Return the finished search that the next test kills in its first trial, and its plan."""
     out, whole = tmp_path_factory.mktemp("undisturbed") / "out", plan(trials=2, search_epochs=12)
-    sweep(whole, out, device="cpu")
+    sweep(whole, out, context=RunContext(device="cpu"))
     return out, whole
 
 
@@ -166,7 +167,7 @@ def test_a_search_that_was_killed_goes_on_with_the_same_trials(
     process.communicate()
     assert not (first / "cell.json").exists()
     assert [cell.name for cell in read_plan(out).trials] == [first.name]
-    went_on = resume_sweep(out, device="cpu")
+    went_on = resume_sweep(out, context=RunContext(device="cpu"))
     assert list(map(without_times, went_on)) == list(map(without_times, known))
     assert read_plan(out) == read_plan(undisturbed[0])
 
@@ -196,14 +197,16 @@ def test_a_failed_trial_stops_no_other_and_is_not_asked_for_again(tmp_path: Path
                 yield from in_turn([task], stop=stop, told=told)
 
     out = tmp_path / "out"
-    rows = sweep(plan(), out, engine=first_trial_dies, at_a_time=2, device="cpu")
+    rows = sweep(plan(), out, engine=first_trial_dies, at_a_time=2, context=RunContext(device="cpu"))
     assert batches == [2, 2, 1]  # the sweep's own cells, two trials at a time, the rest
     failed, *others = trials_of(rows)
     assert (failed["state"], failed["error"]) == ("failed", "its process was ended by SIGKILL")
     assert [row["state"] for row in others] == ["done", "done"]
     assert len({(row["network"], row["bits"]) for row in rows}) == 5
     assert failed["cell"] not in {row["parent"] for row in others}
-    mended = resume_sweep(out, device="cpu")  # it left no row, so it is run, and no other is asked for
+    mended = resume_sweep(
+        out, context=RunContext(device="cpu")
+    )  # it left no row, so it is run, and no other is asked for
     assert [row["state"] for row in mended] == ["done"] * 5
     assert mended[3:] == others
 
@@ -367,12 +370,12 @@ def test_luts_need_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("qtrain.experiments.sweep.search.find_compiler", lambda: None)
     whole = plan(search=Search(1, "lut", 1), board="ZCU104")
     with pytest.raises(UserError, match=re.escape(f"no compiler here; {INSTALL}, or take bops")):
-        sweep(whole, tmp_path / "out", device="cpu")
+        sweep(whole, tmp_path / "out", context=RunContext(device="cpu"))
     assert tree(tmp_path) == {}
 
 
 def test_a_missing_optuna_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qtrain.experiments.sweep.search.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r'pip install "qtrain\[search\]"'):
-        sweep(plan(), tmp_path / "out", device="cpu")
+        sweep(plan(), tmp_path / "out", context=RunContext(device="cpu"))
     assert tree(tmp_path) == {}

@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from qtrain.engines.task import Died, Task
 from qtrain.errors import UserError
 from qtrain.experiments.run import load_run
 from qtrain.experiments.sweep.file import read_plan
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
-from qtrain.experiments.sweep.row import new_row
 from qtrain.experiments.sweep.run import resume_sweep, sweep
-from qtrain.experiments.sweep.status import SweepStatus
-from qtrain.experiments.sweep.view import LineView, live_table
+from qtrain.experiments.view import LineView
 from qtrain.export import verify
 from qtrain.export.compiler.start import find_compiler
 from qtrain.records.runs import read_records
 from qtrain.training import Interrupted
+from qtrain.training.context import RunContext
 from tests.checks import check_refusal, tree
 
 TINY: dict[str, Any] = {"data": "digits", "epochs": 1, "batch_size": 20, "width": 0.125, "optimizer": "adam"}
@@ -58,7 +56,12 @@ class Done:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Return a sweep of two cells for a board."""
     out, said = tmp_path_factory.mktemp("sweep") / "out", []
-    rows = sweep(plan(weight_bits=[2, 1], board="ZCU104"), out, view=LineView(said.append, every=0), device="cpu")
+    rows = sweep(
+        plan(weight_bits=[2, 1], board="ZCU104"),
+        out,
+        view=LineView(said.append, every=0),
+        context=RunContext(device="cpu"),
+    )
     return Done(out, rows, said)
 
 
@@ -66,7 +69,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a sweep with warm starts, without a board."""
     out = tmp_path_factory.mktemp("warm") / "out"
-    sweep(plan(weight_bits=[1, 8], warm_from=8), out, device="cpu")
+    sweep(plan(weight_bits=[1, 8], warm_from=8), out, context=RunContext(device="cpu"))
     return out
 
 
@@ -141,7 +144,7 @@ def test_lines_say_the_stages_and_each_outcome(done: Done) -> None:
 
 def test_a_finished_sweep_that_is_resumed_changes_no_cell(done: Done) -> None:
     before = tree(done.out / "cells")
-    assert resume_sweep(done.out, again=True, device="cpu") == done.rows
+    assert resume_sweep(done.out, again=True, context=RunContext(device="cpu")) == done.rows
     assert tree(done.out / "cells") == before
 
 
@@ -183,7 +186,7 @@ def test_without_a_board_cells_are_linted_and_counted_alone(warm: Path, done: Do
 
 def test_one_range_test_at_the_widest_bits_gives_every_cell_its_rate(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    sweep(plan(weight_bits=[1, 8], lr="auto"), out, device="cpu")
+    sweep(plan(weight_bits=[1, 8], lr="auto"), out, context=RunContext(device="cpu"))
     found = json.loads((out / "lr_range.json").read_text())
     assert found["recipe"]["network"] == "TFC_8W8A"
     rates = {load_run(folder)[0].lr for folder in (out / "cells").iterdir()}
@@ -214,7 +217,9 @@ def test_a_run_that_diverges_is_a_row_and_the_command_ends_with_1(tmp_path: Path
 
 def test_a_network_that_finn_would_refuse_keeps_its_accuracy(tmp_path: Path) -> None:
     small = {"width": 0.0625, "train_size": 20, "validation_size": 20, "batch_size": 10}
-    (row,) = sweep(plan("WRN20_PAPER_2W2A", board="ZCU104", **small), tmp_path / "out", device="cpu")
+    (row,) = sweep(
+        plan("WRN20_PAPER_2W2A", board="ZCU104", **small), tmp_path / "out", context=RunContext(device="cpu")
+    )
     assert (row["state"], row["stage"], row["proven"], row["cost"]) == ("failed", "lint", None, None)
     assert row["test_accuracy"] is not None
     assert row["error"].startswith("FINN would refuse it at")
@@ -225,15 +230,15 @@ def test_failed_cells_stop_no_others_and_are_tried_anew_when_asked(tmp_path: Pat
     out = _stopped(tmp_path / "out", plan(weight_bits=[1, 2, 4], epochs=2), after=4)
     (out / "cells" / "TFC_1W1A-seed0" / "checkpoint.pt").write_bytes(b"damaged")
     (out / "cells" / "TFC_2W2A-seed0").write_text("in the way")
-    damaged, blocked, other = resume_sweep(out, device="cpu")
+    damaged, blocked, other = resume_sweep(out, context=RunContext(device="cpu"))
     assert [row["state"] for row in (damaged, blocked, other)] == ["failed", "failed", "done"]
     assert (damaged["stage"], blocked["stage"]) == ("train", "train")
     assert "checkpoint.pt" in damaged["error"]
     assert blocked["error"].startswith("NotADirectoryError: ")  # no user's error has its type
     (out / "cells" / "TFC_2W2A-seed0").unlink()
-    same, unblocked, _ = resume_sweep(out, device="cpu")
+    same, unblocked, _ = resume_sweep(out, context=RunContext(device="cpu"))
     assert (same, unblocked["state"]) == (damaged, "done")
-    mended = resume_sweep(out, again=True, device="cpu")
+    mended = resume_sweep(out, again=True, context=RunContext(device="cpu"))
     assert (mended[0]["state"], mended[0]["error"], mended[1:]) == ("done", None, [unblocked, other])
 
 
@@ -243,17 +248,17 @@ def test_a_cell_whose_process_died_goes_on_with_the_sweep(tmp_path: Path) -> Non
             told(task.name, {"event": "start", "title": "lint", "steps": 0, "done": 0})
             yield task, Died("its process was ended by SIGKILL")
 
-    (died,) = sweep(plan("TFC_1W1A"), tmp_path / "out", engine=dying, device="cpu")
+    (died,) = sweep(plan("TFC_1W1A"), tmp_path / "out", engine=dying, context=RunContext(device="cpu"))
     assert (died["state"], died["stage"]) == ("failed", "lint")
     assert died["error"] == "its process was ended by SIGKILL"
-    assert [row["state"] for row in resume_sweep(tmp_path / "out", device="cpu")] == ["done"]
+    assert [row["state"] for row in resume_sweep(tmp_path / "out", context=RunContext(device="cpu"))] == ["done"]
 
 
 def _stopped(out: Path, what: SweepPlan, after: int = 0) -> Path:
     """Begin a sweep and stop it after so many questions whether to."""
     asked = iter([False] * after)
     with pytest.raises(Interrupted):
-        sweep(what, out, stop=lambda: next(asked, True), device="cpu")
+        sweep(what, out, context=RunContext(stop=lambda: next(asked, True), device="cpu"))
     assert status_of(out)["state"] == "interrupted"
     return out
 
@@ -307,7 +312,7 @@ def test_a_wrong_command_is_one_line_and_writes_nothing(
 def test_another_sweeps_folder_is_left_alone(done: Done) -> None:
     before = tree(done.out)
     with pytest.raises(UserError, match="holds a sweep already"):
-        sweep(plan(weight_bits=[4]), done.out, device="cpu")
+        sweep(plan(weight_bits=[4]), done.out, context=RunContext(device="cpu"))
     assert tree(done.out) == before
 
 
@@ -317,12 +322,12 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
     def stop() -> bool:
         if not refused:
             with pytest.raises(UserError, match=r"another process is at work in .*out; wait") as error:
-                resume_sweep(out, device="cpu")
+                resume_sweep(out, context=RunContext(device="cpu"))
             refused.append(error)
         return True
 
     with pytest.raises(Interrupted):
-        sweep(plan("TFC_1W1A"), out, stop=stop, device="cpu")
+        sweep(plan("TFC_1W1A"), out, context=RunContext(stop=stop, device="cpu"))
     assert refused
 
 
@@ -330,63 +335,4 @@ def test_a_damaged_row_of_a_cell_is_named(done: Done, tmp_path: Path) -> None:
     out = Path(shutil.copytree(done.out, tmp_path / "out"))
     (out / "cells" / "TFC_1W1A-seed0" / "cell.json").write_text('{"cell": 3')
     with pytest.raises(UserError, match=r"TFC_1W1A-seed0/cell\.json is damaged; delete it"):
-        resume_sweep(out, device="cpu")
-
-
-# status and table
-
-
-@pytest.fixture
-def status(tmp_path: Path) -> SweepStatus:
-    """Return the status of three cells of four epochs, of which the first has failed earlier."""
-    cells = plan(weight_bits=[1, 2, 4], epochs=4).cells()
-    row = new_row(cells[0]) | {"state": "failed", "stage": "train", "error": "the loss is nan"}
-    return SweepStatus(tmp_path, cells, {cells[0].name: row})
-
-
-def test_the_status_file_follows_a_running_cell(status: SweepStatus, tmp_path: Path) -> None:
-    with status:
-        status.told("TFC_2W2A-seed0", {"event": "start", "title": "TFC_2W2A aslr seed 0", "steps": 8, "done": 0})
-        status.told("TFC_2W2A-seed0", {"event": "epoch", "epoch": 2, "epochs": 4, "validation_accuracy": 50.0})
-        found = status.to_dict()
-        assert found["cells"] == {"done": 0, "failed": 1, "running": 1, "waiting": 1}
-        known = {"cell": "TFC_2W2A-seed0", "stage": "train", "epoch": 2, "epochs": 4, "validation_accuracy": 50.0}
-        assert found["running"] == [known]
-        assert found["failed"] == [{"cell": "TFC_1W1A-seed0", "stage": "train", "error": "the loss is nan"}]
-        assert found["seconds_left"] is None
-        status.told("TFC_2W2A-seed0", {"event": "start", "title": "lint", "steps": 0, "done": 0})
-        assert status.stage_of("TFC_2W2A-seed0") == "lint"
-        assert status_of(tmp_path)["state"] == "running"
-    assert (status_of(tmp_path)["state"], status_of(tmp_path)["running"]) == ("done", [])
-
-
-@pytest.mark.parametrize(("error", "state"), [(Interrupted("saved"), "interrupted"), (OSError("full"), "failed")])
-def test_the_status_file_says_what_ended_the_sweep(
-    status: SweepStatus, tmp_path: Path, error: BaseException, state: str
-) -> None:
-    with pytest.raises(type(error)), status:
-        raise error
-    assert status_of(tmp_path)["state"] == state
-
-
-def test_the_time_left_is_that_of_the_cells_that_have_ended(
-    status: SweepStatus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([100.0, 140.0, 140.0])  # a cell begins, ends after 40 s; the next begins
-    monkeypatch.setattr("qtrain.experiments.sweep.status.time.monotonic", lambda: next(clock))
-    cells = plan(weight_bits=[1, 2, 4], epochs=4).cells()
-    status.told(cells[1].name, {"event": "start", "title": "", "steps": 8, "done": 0})
-    status.ended(new_row(cells[1]))
-    assert status.to_dict()["seconds_left"] == 40.0
-    status.told(cells[2].name, {"event": "epoch", "epoch": 3, "epochs": 4, "validation_accuracy": 1.0})
-    assert status.to_dict()["seconds_left"] == 10.0
-
-
-def test_the_live_table_shows_what_runs_what_failed_and_the_time_left(status: SweepStatus) -> None:
-    status.told("TFC_2W2A-seed0", {"event": "epoch", "epoch": 2, "epochs": 4, "validation_accuracy": 51.25})
-    console = Console(record=True, width=120, file=io.StringIO())
-    console.print(live_table({**status.to_dict(), "seconds_left": 3725.0}))
-    text = console.export_text()
-    for part in ("TFC_2W2A-seed0", "train", "2/4", "51.25 %", "TFC_1W1A-seed0 (train): the loss is nan"):
-        assert part in text
-    assert "cells: 0 done, 1 failed, 1 running, 1 waiting, about 1 h 02 min left" in text
+        resume_sweep(out, context=RunContext(device="cpu"))

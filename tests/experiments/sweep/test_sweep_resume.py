@@ -14,6 +14,7 @@ import pytest
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.training.context import RunContext
 from tests.training.test_resume import everything
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def without_times(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    sweep(planned(), out, device="cpu")
+    sweep(planned(), out, context=RunContext(device="cpu"))
     return out
 
 
@@ -90,7 +91,7 @@ def test_stopped_killed_and_resumed_a_sweep_ends_as_an_undisturbed_one(undisturb
     assert [row["cell"] for row in rows_of(out)] == [CELLS[0]]
     assert not (second / "cell.json").exists()
 
-    rows = resume_sweep(out, device="cpu")
+    rows = resume_sweep(out, context=RunContext(device="cpu"))
     assert list(map(without_times, rows)) == list(map(without_times, rows_of(undisturbed)))
     for name in CELLS:
         assert everything(out / "cells" / name) == everything(undisturbed / "cells" / name)
@@ -98,13 +99,13 @@ def test_stopped_killed_and_resumed_a_sweep_ends_as_an_undisturbed_one(undisturb
 
 def test_a_sweep_that_has_moved_goes_on_from_its_own_parents(tmp_path: Path) -> None:
     small = plan_sweep("TFC", weight_bits=[1, 8], warm_from=8, **SIZE | {"epochs": 1, "train_size": 60})
-    known = [without_times(row) for row in sweep(small, tmp_path / "known", device="cpu")]
+    known = [without_times(row) for row in sweep(small, tmp_path / "known", context=RunContext(device="cpu"))]
     (warm,) = [row["cell"] for row in known if row["start"] == "warm"]
     (tmp_path / "known").rename(tmp_path / "moved")
     moved = tmp_path / "moved" / "cells" / warm
     (moved / "cell.json").unlink()
-    read = [without_times(row) for row in resume_sweep(tmp_path / "moved", device="cpu")]
+    read = [without_times(row) for row in resume_sweep(tmp_path / "moved", context=RunContext(device="cpu"))]
     for name in ("cell.json", "checkpoint.pt", RECORDS):
         (moved / name).unlink()
-    anew = [without_times(row) for row in resume_sweep(tmp_path / "moved", device="cpu")]
+    anew = [without_times(row) for row in resume_sweep(tmp_path / "moved", context=RunContext(device="cpu"))]
     assert read == anew == known

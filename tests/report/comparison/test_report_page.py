@@ -24,6 +24,7 @@ from qtrain.report.comparison import figures
 from qtrain.report.comparison import text as comparison
 from qtrain.report.comparison.page import rebuild_command, render, write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
+from qtrain.training.context import RunContext
 from tests.report.comparison.report_data import ACCURACIES, DASH, RATES, RECIPE, Page, edit, fail, write_comparison
 
 
@@ -162,7 +163,7 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
     recipe = Recipe(
         "CNV_1W1A", "digits", epochs=1, batch_size=50, optimizer="adam", lr=0.02, width=0.125, train_size=100
     )
-    comparison = compare(recipe, tmp_path / "real", seeds=1, tolerance=100, device="cpu")
+    comparison = compare(recipe, tmp_path / "real", seeds=1, tolerance=100, context=RunContext(device="cpu"))
     finn = comparison.cells[0].folder / "finn"
     export_run(comparison.cells[0].folder, finn, board="ZCU104", target_fps=1000, clock_ns=10.0)
     page = Page(write_report(tmp_path / "real").read_text(encoding="utf-8"))

@@ -1,0 +1,88 @@
+"""Where the runs of a command happen: options and engines that ``compare``, ``reproduce`` and ``sweep`` share."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from qtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from qtrain.engines.task import Engine
+    from qtrain.training.context import RunContext
+
+Kind = Literal["processes", "ray"]
+ENGINE = ("jobs", "engine", "address", "cpus", "gpus", "retries")  # names of the options
+
+
+def add_engine(parser: ArgumentParser, what: str) -> None:
+    """Add the options that say where runs happen.
+
+    Args:
+        parser: of the command.
+        what: a run is called there.
+    """
+    parser.add_argument("--jobs", type=int, default=1, help=f"{what}s at a time, each in a process of its own")
+    parser.add_argument("--engine", type=Kind, default="processes", help=f"ray does the {what}s on a Ray cluster")
+    parser.add_argument("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
+    parser.add_argument("--cpus", type=float, default=1.0, help=f"with --engine ray: cores of a {what}")
+    parser.add_argument("--gpus", type=float, default=0.0, help=f"with --engine ray: GPUs of a {what}, as in 0.25")
+    parser.add_argument(
+        "--retries", type=int, default=3, help=f"with --engine ray: new tries of a {what} whose node died"
+    )
+
+
+def check_engine(options: Namespace) -> None:
+    """See that a command may do many runs here; of torchrun's processes one says that it may not.
+
+    Raises:
+        UserError: under torchrun, or options that do not go together.
+    """
+    from qtrain.experiments.run_cells import check_alone
+    from qtrain.training.distributed import one_voice
+
+    with one_voice() if "RANK" in os.environ else nullcontext():
+        check_alone()
+    if options.engine == "ray" and options.jobs != 1:
+        raise UserError("with --engine ray --cpus and --gpus decide how many run at a time; leave out --jobs")
+    if options.engine != "ray" and options.address is not None:
+        raise UserError(f"--address {options.address} goes with --engine ray")
+    if options.jobs < 1:
+        raise UserError(f"jobs must be 1 or more, but got {options.jobs}")
+
+
+def engine_of(options: Namespace) -> "tuple[Engine, AbstractContextManager[None]]":
+    """Return where runs happen, and what holds the connection to it; the options are checked already."""
+    if options.engine == "ray":
+        from qtrain.engines.ray import OnRay
+
+        ray = OnRay(options.address, cpus=options.cpus, gpus=options.gpus, retries=options.retries)
+        return ray, ray.connected()
+    if options.jobs > 1:
+        from qtrain.engines.processes import SideBySide
+
+        return SideBySide(options.jobs), nullcontext()
+    from qtrain.engines.task import in_turn
+
+    return in_turn, nullcontext()
+
+
+def at_a_time(options: Namespace) -> int:
+    """How many runs the engine, which is connected, does at a time."""
+    if options.engine != "ray":
+        return int(options.jobs)
+    import ray
+
+    found = ray.cluster_resources()
+    kinds = [("CPU", options.cpus), ("GPU", options.gpus)]
+    return max(1, int(min(found.get(kind, 0.0) / share for kind, share in kinds if share)))
+
+
+def context_of(options: Namespace) -> "RunContext":
+    """Return where data and device of a command's runs are, told to the terminal."""
+    from qtrain.training import Terminal
+    from qtrain.training.context import RunContext
+    from qtrain.training.progress import tell
+
+    return RunContext(options.data_root, options.device, watch=Terminal(), say=tell)

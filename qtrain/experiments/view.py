@@ -1,0 +1,137 @@
+"""What a person sees of cells that run: one live table on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from qtrain.experiments.status import CellsStatus
+from qtrain.records.status import RunningCell, StatusFile
+from qtrain.training.progress import PatientConsole, tell
+
+LINE_EVERY = 20.0  # seconds between two lines of the cells that run
+SHOWN = 8  # failed cells in the live table
+
+
+class CellsView(Protocol):
+    """Told by a sweep or comparison where it is."""
+
+    def open(self, status: CellsStatus) -> None:
+        """Begin to show it."""
+
+    def event(self) -> None:
+        """Something has happened in a cell that runs."""
+
+    def ended(self, name: str, outcome: str) -> None:
+        """A cell has ended; what came of it, for a person."""
+
+    def close(self) -> None:
+        """Show nothing more."""
+
+
+class NoView:
+    """Shows nothing."""
+
+    def open(self, status: CellsStatus) -> None:
+        """Do nothing."""
+
+    def event(self) -> None:
+        """Do nothing."""
+
+    def ended(self, name: str, outcome: str) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class LineView:
+    """Prints a line a cell, and now and then one of those that run."""
+
+    def __init__(self, say: Callable[[str], None] = tell, every: float = LINE_EVERY):
+        self._say, self._every, self._last = say, every, time.monotonic()
+
+    def open(self, status: CellsStatus) -> None:
+        """Say how much there is to do."""
+        self._status = status
+        self._say(_counts(status.record()))
+
+    def event(self) -> None:
+        """Say what runs, if the last line is long ago."""
+        if time.monotonic() - self._last < self._every:
+            return
+        found = self._status.record()
+        self._say(f"{_counts(found)}; running: {', '.join(map(_at, found.running))}")
+        self._last = time.monotonic()
+
+    def ended(self, name: str, outcome: str) -> None:
+        """Say what came of a cell."""
+        self._say(f"{name}: {outcome}")
+        self._last = time.monotonic()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class LiveView:
+    """Keeps one table on the terminal up to date."""
+
+    def __init__(self, console: Console):
+        self._console = console
+
+    def open(self, status: CellsStatus) -> None:
+        """Draw the table."""
+        self._live = Live(get_renderable=lambda: live_table(status.record()), console=self._console, transient=True)
+        self._live.start()
+
+    def event(self) -> None:
+        """Do nothing: the table is drawn anew four times a second."""
+
+    def ended(self, name: str, outcome: str) -> None:
+        """Print the cell above the table."""
+        self._console.print(f"{name}: {outcome}", highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the table away."""
+        self._live.stop()
+
+
+def terminal_view() -> CellsView:
+    """The live table on a terminal, lines elsewhere."""
+    console = PatientConsole()
+    return LiveView(console) if console.is_terminal else LineView()
+
+
+def live_table(status: StatusFile) -> RenderableType:
+    """The table of a status: what runs, what failed and why, and one line of counts."""
+    table = Table("cell", "stage", "epoch", "validation", box=None, pad_edge=False)
+    for cell in status.running:
+        accuracy = "" if cell.validation_accuracy is None else f"{cell.validation_accuracy:.2f} %"
+        table.add_row(cell.cell, cell.stage, f"{cell.epoch}/{cell.epochs}", accuracy)
+    failed = [Text(f"failed: {cell.cell} ({cell.stage}): {cell.error}", "red") for cell in status.failed[-SHOWN:]]
+    for line in failed:
+        line.truncate(200, overflow="ellipsis")
+    return Group(*failed, table, Text(_counts(status)))
+
+
+def _at(cell: RunningCell) -> str:
+    if cell.stage != "train":
+        return f"{cell.cell} ({cell.stage})"
+    accuracy = "" if cell.validation_accuracy is None else f", {cell.validation_accuracy:.2f} %"
+    return f"{cell.cell} (epoch {cell.epoch}/{cell.epochs}{accuracy})"
+
+
+def _counts(status: StatusFile) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in status.cells.items())
+    left = status.seconds_left
+    return f"cells: {counts}{f', about {_duration(left)} left' if left else ''}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,110 @@
+"""Sets a run up: device, batches, model and session, for training as for the range test and measurements of a step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from qtrain.data import Batches, DataSet, make_batches
+from qtrain.errors import UserError
+from qtrain.models.fast_forward import fast_forward, plain_forward
+from qtrain.recipe import Recipe
+from qtrain.training.captured.step import graphs_for
+from qtrain.training.compiled import Compiled
+from qtrain.training.distributed import ALONE, Ranks, own_gpu
+from qtrain.training.methods.make import make_method
+from qtrain.training.session import Loss, Position, Session
+from qtrain.training.tf32 import tf32
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank has its own GPU.
+
+    Raises:
+        UserError: no such device here, or fewer GPUs than ranks.
+    """
+    name = own_gpu(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N")
+    return device
+
+
+def make_session(
+    model: nn.Module, recipe: Recipe, batches: Batches, ranks: Ranks = ALONE, classes: int | None = None
+) -> Session:
+    """A run at its start, with what the recipe's scheduler stands for."""
+    forward = Compiled(model) if recipe.compile else model
+    method = make_method(model, recipe, len(batches))
+    return Session(model, method, batches, Position(), forward, ranks, graphs_for(model), classes=classes)
+
+
+def batches_of(recipe: Recipe, data: DataSet, ranks: Ranks = ALONE) -> Batches:
+    """Make the mini-batches of the training split, as the recipe wants them.
+
+    Args:
+        recipe: gives their size, their order's seed and the augmentation.
+        data: on the device to train on.
+        ranks: the processes of the run; each gets its share of every batch.
+    """
+    return make_batches(
+        data.train,
+        recipe.batch_size,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        flip=data.flip,
+        jitter=recipe.jitter,
+        rank=ranks.rank,
+        ranks=ranks.size,
+    )
+
+
+def place(model: nn.Module, device: torch.device, channels_last: bool = True) -> None:
+    """Move the model to the device; channels last, a step takes 1.1 to 1.2 times less and rounds otherwise."""
+    model.to(device)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def fast_path(model: nn.Module, recipe: Recipe) -> Iterator[list[str]]:
+    """Inside, Brevitas' layers have the fast forward pass and the recipe's precision.
+
+    Args:
+        model: on its device already.
+        recipe: gives the precision.
+
+    Yields:
+        Paths of the layers that keep Brevitas' own.
+    """
+    left = fast_forward(model, recipe.precision)
+    try:
+        with tf32(recipe.precision == "fast"):
+            yield left
+    finally:
+        plain_forward(model)
+
+
+def take_step(session: Session, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
+    """Take one training step and clip the weights where the model does so.
+
+    Args:
+        session: of the run.
+        loss: of logits and labels.
+        images: float [B, C, H, W], this rank's.
+        labels: int64 [B].
+
+    Returns:
+        The loss before the step, detached; the next step may overwrite it.
+    """
+    value = session.step(loss, images, labels)
+    clip_weights: Callable[[], None] | None = getattr(session.model, "clip_weights", None)
+    if clip_weights is not None:
+        clip_weights()
+    return value
