@@ -83,7 +83,7 @@ def test_no_page_loads_anything_from_the_network(site: Path) -> None:
     ("page", "name"),
     [
         ("aslr", "qtrain.schedulers.aslr.ASLR.step"),
-        ("layer-groups", "qtrain.schedulers.layer_groups.layer_groups"),
+        ("layer-groups", "qtrain.schedulers.parameter_groups.layer_groups"),
         ("schedules", "qtrain.schedulers.schedules.wsd"),
         ("recipe", "qtrain.recipe.Recipe"),
         ("data", "qtrain.data.load.load_data"),

@@ -38,9 +38,7 @@ KINDS = [
 
 def started(scheduler: str, optimizer: str) -> tuple[nn.Module, Method]:
     torch.manual_seed(0)
-    model = nn.Sequential(
-        qnn.QuantLinear(4, 6, bias=False, weight_bit_width=4), nn.Tanh(), nn.Linear(6, 3, bias=False)
-    )
+    model = nn.Sequential(qnn.QuantLinear(4, 6, bias=False, weight_bit_width=4), nn.Tanh(), nn.Linear(6, 3, bias=False))
     recipe = Recipe(
         "small", "digits", epochs=EPOCHS, optimizer=optimizer, lr=0.1, scheduler=scheduler,
         scheduler_options=OPTIONS.get(scheduler, {}), weight_decay=1e-3,
@@ -96,7 +94,8 @@ def test_a_recorded_state_goes_on_as_it_did(scheduler: str, optimizer: str) -> N
     method.load_state_dict(recorded["method"])
     trained(model, method, range(STOP, STEPS * EPOCHS))
     torch.testing.assert_close(ending(model, method), recorded["end"], rtol=1e-4, atol=1e-6)
-    assert set(method.state_dict()) == set(recorded["method"])
+    beside_aslr = {"scale", "last"}  # earlier versions scaled outside of ASLR, whose own state has them since
+    assert set(method.state_dict()) == set(recorded["method"]) - beside_aslr
 
 
 if __name__ == "__main__":

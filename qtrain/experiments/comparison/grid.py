@@ -10,7 +10,6 @@ from qtrain.errors import UserError
 from qtrain.experiments.cells import cells_of
 from qtrain.experiments.comparison.compare import (
     BASELINE,
-    CHALLENGER,
     Comparison,
     check_comparison,
     compare,
@@ -22,6 +21,7 @@ from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
+from qtrain.schedulers.catalogue import DEFAULT
 
 _WIDTH = re.compile(r"(?P<both>\d+)|(?P<w>\d+)W(?P<a>\d+)A|FLOAT", re.IGNORECASE)
 
@@ -122,7 +122,7 @@ def compare_grid(
     folders = {recipe.network: out / recipe.network for recipe in recipes}
     _check_free(out, list(folders.values()))
     checked: Mapping[str, Any] = {k: options[k] for k in ("challenger", "against", "tuning") if k in options}
-    schedulers = options.get("schedulers", (CHALLENGER, BASELINE))
+    schedulers = options.get("schedulers", (DEFAULT, BASELINE))
     for recipe in recipes:
         check_comparison(
             recipe,
