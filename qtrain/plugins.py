@@ -98,7 +98,7 @@ class Registry(Generic[Row]):
         return {name: row for name, row in found.items() if row is not None}
 
     def load(self, name: str, reference: str) -> Any:
-        """Import what the row of this name refers to.
+        """Import what the row of this name refers to; who took a built-in name, and is not used, is warned of once.
 
         Args:
             name: of a row that was asked for before.
@@ -107,6 +107,9 @@ class Registry(Generic[Row]):
         Raises:
             UserError: the package that the row comes from does not let it be imported.
         """
+        offers = self._offers() if name in self.built_in else {}
+        if name in offers:
+            self._warn(self._problem(name, offers[name]))
         return self._imported(EntryPoint(name, reference, self._group))
 
     def origin(self, name: str) -> str:

@@ -115,10 +115,13 @@ def test_a_built_in_row_stays_where_a_package_takes_its_name(
 ) -> None:
     installed("fruit-thief", "COLOUR = 'gold'", "apple = fruit_thief:COLOUR")
     assert fruits.get("apple") == "red"
+    other = Registry("fruit", GROUP, str, fruits.built_in)
     says = r"^fruit apple of the package fruit-thief is not used: qtrain has its own of this name$"
     with pytest.warns(UserWarning, match=says):
         assert fruits.names() == ("apple", "pear")
     assert fruits.rows() == {"apple": "red", "pear": "green"}
+    with pytest.warns(UserWarning, match=says):
+        assert other.load("apple", "math:sqrt")(9.0) == 3
     assert "fruit_thief" not in sys.modules
 
 

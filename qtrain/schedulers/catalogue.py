@@ -3,10 +3,12 @@
 Nothing here needs torch: a row names what makes the scheduler, and that is imported when a run begins.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
+from qtrain.errors import UserError
 from qtrain.plugins import Registry
 
 Kind = Literal["method", "rate_by_epoch", "rate_by_step"]
@@ -35,6 +37,9 @@ class Scheduler:
         label: its name at the start of a sentence; by default the name itself.
         colour: of its curves, in hexadecimal.
         dashes: of its curves, as Matplotlib has them.
+
+    Raises:
+        UserError: a family, kind or colour that there is not.
     """
 
     make: str
@@ -46,6 +51,13 @@ class Scheduler:
     label: str = ""
     colour: str = "#555555"
     dashes: Dashes = "--"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("family", self.family, Family), ("kind", self.kind, Kind)):
+            if value not in get_args(allowed):
+                raise UserError(f"{name} must be one of {', '.join(get_args(allowed))}, but got {value!r}")
+        if not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
+            raise UserError(f"colour must be six hexadecimal digits as in #0072B2, but got {self.colour!r}")
 
 
 _DASHED, _DASHDOT, _DOTTED = "--", "-.", ":"

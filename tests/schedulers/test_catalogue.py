@@ -116,6 +116,14 @@ def make(model, recipe, steps_per_epoch, *, factor=0.5):
     [
         ("lost", "'qtrain_lost:nothing', 'rival'", "", r"cannot be loaded from qtrain_lost:nothing \(AttributeError: "),
         ("rowless", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10", "", r"cannot be loaded from qtrain_rowless:ROW \(TypeError: "),
+        (
+            "strange",
+            "'a:b', 'cousin'",
+            "",
+            "cannot be loaded .*family must be one of aslr, schedule, line search, rival",
+        ),
+        ("odd", "'a:b', 'rival', 'rate'", "", "cannot be loaded .*kind must be one of method, rate_by_epoch, rate_by_"),
+        ("reddish", "'a:b', 'rival', colour='red'", "", "cannot be loaded .*six hexadecimal digits .*but got 'red'"),
         ("number", "'qtrain_number:make', 'rival'", "make = 3", "names qtrain_number:make, which cannot be called"),
         (
             *("floating", "'qtrain_floating:make', 'rival'", "def make(model, recipe, steps_per_epoch): return 0.5"),
