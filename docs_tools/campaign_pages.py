@@ -27,8 +27,8 @@ from benchmarks.campaign_plan import (
     tuned,
 )
 from benchmarks.records import RESULTS, table
-from qtrain.report.comparison.figures import DASHES, scheduler_colour
 from qtrain.report.statistics import Difference, epochs_to_reach, paired_difference
+from qtrain.schedulers.catalogue import row_of
 
 FOLDER = RESULTS / "campaign"
 SENSITIVITY_PLOT, BITS_PLOT = "sensitivity.png", "bits.png"
@@ -151,7 +151,7 @@ def sensitivity_figure(found: Found) -> Figure:
             _draw_points(axes, scheduler, {lr: list(cell.values()) for lr, cell in points.items() if cell})
         for scheduler in FIND_RATES:
             if values := test_accuracies(found, auto_runs(scheduler, bits)).values():
-                level, colour = statistics.mean(values), scheduler_colour(scheduler)
+                level, colour = statistics.mean(values), row_of(scheduler).colour
                 axes.axhline(level, color=colour, ls=":", lw=1.5, label=f"{scheduler}, lr auto")
         axes.set_xscale("log")
         axes.set_xticks(RATES, [f"{lr:g}" for lr in RATES], minor=False)
@@ -231,16 +231,16 @@ def bits_figure(found: Found) -> Figure:
 
 
 def _draw_gap(axes: Axes, x: float, gap: Difference, row: Row, label: str | None) -> None:
-    colour = "#6B7280" if row is CARRIED else scheduler_colour(row.scheduler)
+    colour = "#6B7280" if row is CARRIED else row_of(row.scheduler).colour
     if gap.low is not None and gap.high is not None:
         axes.plot([x, x], [gap.low, gap.high], color=colour, lw=2, alpha=0.6)
     axes.plot([x], [gap.mean], "o", color=colour, ms=6, label=label)
 
 
 def _draw_points(axes: Axes, scheduler: str, points: Mapping[float, Sequence[float]]) -> None:
-    colour = scheduler_colour(scheduler)
+    colour = row_of(scheduler).colour
     means = [statistics.mean(values) for values in points.values()]
-    axes.plot(list(points), means, color=colour, ls=DASHES.get(scheduler, "-"), lw=2, label=scheduler)
+    axes.plot(list(points), means, color=colour, ls=row_of(scheduler).dashes, lw=2, label=scheduler)
     for lr, values in points.items():
         axes.plot([lr] * len(values), values, "o", color=colour, ms=3.5, alpha=0.6)
 

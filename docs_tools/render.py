@@ -9,6 +9,7 @@ from docs_tools import campaign_pages
 from docs_tools.speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
+from qtrain.schedulers.catalogue import row_of
 
 CHOICES = """Read these with how they came about. Two rows compare ASLR with a baseline tuned for that length: 12
 epochs at 0.1, where ASLR falls short, and 30 epochs at 0.05, where it is behind and three seeds leave
@@ -60,11 +61,12 @@ def comparisons() -> str:
         for name, values in by_scheduler.items():
             deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             gap = r["differences"].get(name)
+            milestones = ", ".join(f"{m:g}" for m in recipe["milestones"])
             rows.append(
                 [
                     f"{recipe['network']} width {recipe['width']:g}, {recipe['data']}, {recipe['epochs']} epochs",
                     f"{recipe['lr']:g}",
-                    f"{name} ({', '.join(f'{m:g}' for m in recipe['milestones'])})" if name == "multistep" else name,
+                    f"{name} ({milestones})" if row_of(name).reads_milestones else name,
                     f"{statistics.mean(values):.2f}{deviation}",
                     f"{statistics.mean(gap):+.2f} [{min(gap):+.2f}..{max(gap):+.2f}]" if gap else "",
                     str(len(values)),

@@ -13,16 +13,9 @@ from typing import Any, Literal, get_args
 import yaml
 
 from qtrain.errors import UserError
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 Optimizer = Literal["sgd", "nag", "adam"]
-# fmt: off
-Scheduler = Literal[
-    "aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average",
-    "multistep", "cosine", "cosine_restarts", "constant", "wsd", "onecycle", "plateau",
-    "l4mom", "l4adam", "armijo",
-    "schedulefree", "prodigy", "dadaptation", "dog", "transition",
-]
-# fmt: on
 Baseline = Literal["multistep", "cosine"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
@@ -32,8 +25,8 @@ AUTO = "auto"
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _LARGEST = sys.float_info.max
-_CHOICES = {"optimizer": Optimizer, "scheduler": Scheduler, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
-_CHOICES |= {"baseline": Baseline, "precision": Precision}
+_CHOICES = {"optimizer": Optimizer, "baseline": Baseline, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
+_CHOICES |= {"precision": Precision}
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,7 +83,7 @@ class Recipe:
     lr: float | Literal["auto"] = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
-    scheduler: Scheduler = "aslr_decay"
+    scheduler: str = DEFAULT
     scheduler_options: dict[str, Any] = field(default_factory=dict, hash=False)
     baseline: Baseline = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75, 0.9)
@@ -154,6 +147,7 @@ class Recipe:
         _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
         named = self.init_from is None or (isinstance(self.init_from, str) and bool(self.init_from.strip()))
         _check("init_from", self.init_from, named, "a run folder or a file of weights")
+        SCHEDULERS.check(self.scheduler)
         for name, kind in _CHOICES.items():
             value, allowed = getattr(self, name), get_args(kind)
             _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")

@@ -17,31 +17,38 @@ from qtrain.export.compiler.start import INSTALL
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 
-# Package -> what of qtrain it may import besides itself and what lies below it; errors, records and the interruption
-# of a run may be imported by all. A room inside a package has its package's row unless it has one of its own.
-EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records"}
+# Package -> what of qtrain it may import besides itself and what lies below it; all may import errors, records, the
+# registry of plugins and the interruption of a run. A room inside a package has its package's row unless it has one of
+# its own.
+EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records", "qtrain.plugins"}
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),
     "qtrain.module_state": set(),
+    "qtrain.plugins": set(),
     "qtrain.schedulers": {"qtrain.module_state"},
+    "qtrain.schedulers.catalogue": set(),
     "qtrain.optimizers": {"qtrain.module_state"},
     "qtrain.data": set(),
     "qtrain.records": {"qtrain"},  # the version, which every run records
     "qtrain.engines": {"qtrain", "qtrain.training.progress"},  # tasks report as training does
-    "qtrain.report.statistics": set(),
+    "qtrain.report.statistics": {"qtrain.schedulers.catalogue"},
     "qtrain.report.comparison.verdict": {"qtrain.report.statistics"},
-    "qtrain.report": {"qtrain.report.statistics", "qtrain.report.comparison.verdict"},
+    "qtrain.report": {
+        *("qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers.catalogue"),
+    },
     # Figures 3 and 4 are drawn by running ASLR itself
     "qtrain.report.paper": {
         *("qtrain.report", "qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers"),
+        "qtrain.schedulers.catalogue",
     },
-    "qtrain.recipe": set(),
+    "qtrain.recipe": {"qtrain.schedulers.catalogue"},
     "qtrain.recipes": set(),
     "qtrain.training": {
         "qtrain",
         "qtrain.module_state",
         "qtrain.schedulers",
+        "qtrain.schedulers.catalogue",
         "qtrain.optimizers",
         "qtrain.data",
         "qtrain.models",  # the fast forward pass, and whether a model is its recipe's
@@ -51,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.training.progress": set(),
     "qtrain.experiments": {
         *("qtrain.training", "qtrain.training.progress", "qtrain.engines"),
-        *("qtrain.schedulers", "qtrain.models", "qtrain.export", "qtrain.data", "qtrain.recipe"),
+        *("qtrain.schedulers", "qtrain.schedulers.catalogue", "qtrain.models", "qtrain.export"),
+        *("qtrain.data", "qtrain.recipe"),
         "qtrain",  # the version, which every node of a cluster must have
         # a comparison is judged by what its report shows
         *("qtrain.report.statistics", "qtrain.report.comparison.verdict"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtrain.errors import UserError
-from qtrain.recipe import Recipe, Scheduler, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
+from qtrain.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
+from qtrain.schedulers.catalogue import SCHEDULERS
 
 OPEN = st.floats(0, 1, exclude_min=True, exclude_max=True)
 FACTOR = st.floats(0, 1, exclude_min=True)
-SCHEDULERS = get_args(Scheduler)
+NAMES = tuple(SCHEDULERS.built_in)
 MILESTONES = st.lists(st.tuples(OPEN, FACTOR), max_size=4)  # with a factor each
 OPTIONS = st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), max_size=3)
 
@@ -35,7 +36,7 @@ PLAIN = st.builds(
     lr=st.floats(0, exclude_min=True, allow_infinity=False) | st.just("auto"),
     momentum=st.floats(0, 1, exclude_max=True),
     weight_decay=st.floats(0, allow_infinity=False),
-    scheduler=st.sampled_from(SCHEDULERS),
+    scheduler=st.sampled_from(NAMES),
     scheduler_options=OPTIONS,
     baseline=st.sampled_from(["multistep", "cosine"]),
     gamma=FACTOR,
@@ -115,7 +116,7 @@ BAD: list[tuple[str, Any, str]] = [
     *[("init_from", v, "a run folder or a file of weights") for v in (8, "", " ")],
     *[("bits", v, "text such as first=8,last=8") for v in (8, None, ["first=8"])],
     *[("optimizer", v, "one of sgd, nag, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
-    *[("scheduler", v, f"one of {', '.join(SCHEDULERS)}") for v in ("step", "", 3)],
+    *[("scheduler", v, f"one of {', '.join(NAMES)}") for v in ("nonsense", "", 3, None, ["aslr"])],
     *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
     *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
@@ -128,6 +129,11 @@ def test_a_bad_value_names_the_field_what_is_allowed_and_what_was_given(name: st
     with pytest.raises(UserError) as error:
         Recipe(**{"network": "CNV_1W1A", name: value})
     assert str(error.value) == f"{name} must be {allowed}, but got {value!r}"
+
+
+def test_a_misspelt_scheduler_is_told_the_closest_name() -> None:
+    with pytest.raises(UserError, match=r"but got 'aslr_dcay'; did you mean aslr_decay\?$"):
+        Recipe("CNV_1W1A", scheduler="aslr_dcay")
 
 
 def test_every_field_has_a_bad_value_above() -> None:

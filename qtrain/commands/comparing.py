@@ -15,6 +15,7 @@ from qtrain.commands.words import names_in
 from qtrain.recipe import AUTO, Recipe
 from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
 from qtrain.report.comparison.verdict_words import sentences
+from qtrain.schedulers.catalogue import DEFAULT
 
 
 def compare_parser() -> ArgumentParser:
@@ -27,7 +28,7 @@ def compare_parser() -> ArgumentParser:
         f"worst decides. {RECIPES}"
     )
     add_recipe(parser)
-    parser.add_argument("--schedulers", type=str, default="aslr_decay,multistep", help="comma-separated")
+    parser.add_argument("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated")
     parser.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
     parser.add_argument(
         "--tolerance",
@@ -45,7 +46,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--challenger",
         type=str | None,
-        help="the scheduler that is judged; default aslr_decay where it takes part, else aslr",
+        help=f"the scheduler that is judged; default {DEFAULT} where it takes part, else aslr",
     )
     parser.add_argument(
         "--against",
@@ -138,7 +139,7 @@ def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> 
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
 
     given = any(word.partition("=")[0] == "--lr" for word in argv)
-    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else ["aslr_decay"]
+    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else [DEFAULT]
     plan = make_plan(
         recipes if given else [recipe.replace(lr=AUTO) for recipe in recipes],
         options.lr_from,

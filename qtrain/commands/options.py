@@ -6,6 +6,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from qtrain.recipe import Recipe
+from qtrain.schedulers.catalogue import SCHEDULERS
 
 RECIPES = (
     "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
@@ -26,6 +27,8 @@ def add_recipe(parser: ArgumentParser) -> None:
     parser.add_argument("network", nargs="?", action=_Network, help="name with its bit widths, e.g. CNV_1W1A")
     parser.add_argument("--config", action=ActionConfigFile, help="recipe as YAML; what else is given here wins")
     parser.add_class_arguments(Recipe, skip={"network"})
+    (scheduler,) = [action for action in parser._actions if action.dest == "scheduler"]
+    scheduler.help = f"{scheduler.help} One of {', '.join(SCHEDULERS.built_in)}, or an installed package's."
 
 
 def add_machine(parser: ArgumentParser) -> None:

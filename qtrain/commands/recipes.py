@@ -4,6 +4,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, default_recipe
+from qtrain.schedulers.catalogue import SCHEDULERS
 
 PRINTING = ("train", "compare", "lr-range", "sweep")  # commands that know --print_config
 
@@ -42,6 +43,7 @@ def given_recipes(parser: ArgumentParser, argv: list[str]) -> tuple[Namespace, l
 def _first_pass(parser: ArgumentParser, argv: list[str]) -> Namespace:
     first = parser.parse_args(without_print(argv))
     options: Namespace = first[first.command]
+    SCHEDULERS.check(options.scheduler)  # --print_config ends before a recipe is made
     if options.network is None:
         raise UserError("name a network, for instance: qtrain train CNV_1W1A --data digits")
     return options

@@ -11,21 +11,20 @@ from qtrain.data import Split
 from qtrain.errors import UserError
 from qtrain.experiments.model import initial_model
 from qtrain.recipe import AUTO, Recipe
+from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.schedulers.lr_range import LrRange, lr_range_test
 from qtrain.training import evaluate
 from qtrain.training.captured.step import graphs_for
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.losses import LOSSES
-from qtrain.training.methods.make import make_optimizer
 from qtrain.training.methods.method import Method
+from qtrain.training.methods.optimizer import make_optimizer
 from qtrain.training.session import Position, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, place, take_step
 from qtrain.training.splits import load_splits
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
 HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
-# These find their step sizes themselves, and never read the recipe's rate.
-OWN_RATE = frozenset({"l4mom", "l4adam", "armijo", "prodigy", "dadaptation", "dog"})
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 200, 1000
 READ_IMAGES = 500
 
@@ -141,7 +140,7 @@ def check_rate_is_read(schedulers: Collection[str]) -> None:
     Raises:
         UserError: none of them reads the recipe's rate.
     """
-    if not set(schedulers) - OWN_RATE:
+    if not any(SCHEDULERS.get(name).reads_lr for name in schedulers):
         names = ", ".join(schedulers)
         raise UserError(f"lr is auto, but {names} would not read the rate that is found; leave --lr out")
 

@@ -1,4 +1,4 @@
-"""Optimizers that torch lacks: line searches, and the rivals that come in packages of their own (``rivals``)."""
+"""Optimizers that torch lacks: line searches."""
 
 from qtrain.optimizers.armijo import SGDArmijo, armijo_accepts
 from qtrain.optimizers.l4 import L4Adam, L4Mom, l4_step_size

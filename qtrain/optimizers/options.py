@@ -13,6 +13,11 @@ def options_of(kind: Callable[..., Any], without: Collection[str] = ()) -> dict[
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in without}
 
 
+def takes_any_option(kind: Callable[..., Any]) -> bool:
+    """Whether it has ``**options``, so that its signature does not say which there are."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values())
+
+
 def checked_options(
     scheduler: str, known: Mapping[str, Any], options: Mapping[str, Any], whole: Collection[str] = ()
 ) -> dict[str, Any]:

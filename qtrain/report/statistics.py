@@ -5,26 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qtrain.schedulers.catalogue import row_of
+
 CONFIDENCE = 0.95
 ASLR = "aslr"
-# Schedules whose numbers somebody tuned for the recipe at hand; the others are rivals that choose for themselves.
-HAND_TUNED = ("multistep", "cosine", "cosine_restarts", "constant", "wsd", "onecycle", "plateau")
-_L4 = ("alpha", "gamma", "gamma0", "tau", "eps")
-_TUNED: dict[str, tuple[str, ...]] = {
-    "cosine": ("lr0", "length"),
-    "cosine_restarts": ("lr0", "length"),
-    "wsd": ("lr0", "warm-up", "decay"),
-    "onecycle": ("peak", "length"),
-    "plateau": ("lr0", "factor", "patience"),
-    "l4mom": _L4,
-    "l4adam": _L4,
-    "armijo": ("c", "beta", "gamma", "first step"),
-    "schedulefree": ("lr",),
-    "prodigy": (),
-    "dadaptation": (),
-    "dog": (),
-    "transition": ("target rate", "its step", "lr0"),
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ def default_judged(schedulers: Iterable[str], challenger: str, baseline: str) ->
         baseline: the recipe's.
     """
     others = [s for s in schedulers if s != challenger]
-    tuned = [s for s in others if s in HAND_TUNED]
+    tuned = [s for s in others if row_of(s).family == "schedule"]
     return (baseline,) if baseline in others else tuple(tuned or others)
 
 
@@ -111,15 +95,13 @@ def epochs_to_reach(curve: Sequence[float], target: float) -> int | None:
 def tuned_numbers(scheduler: str, recipe: Mapping[str, Any]) -> list[str]:
     """The numbers that a user of the scheduler has to choose, because no value suits every network.
 
-    The optimizer's own (momentum, Adam's betas) and a schedule's conventions (one-cycle's shape) are not counted; L4's
-    and Armijo's constants are, as the ASLR paper counts them.
-
     Args:
-        scheduler: its name.
-        recipe: of the run; multi-step's milestones count one each, and its factors where they differ.
+        scheduler: its name; what counts as such a number, its row in ``qtrain.schedulers.catalogue`` says.
+        recipe: of the run; milestones count one each, and their factors where they differ.
     """
-    if scheduler != "multistep":
-        return list(_TUNED.get(scheduler, ("lr0",)))
+    row = row_of(scheduler)
+    if not row.reads_milestones:
+        return list(row.tuned)
     gamma = recipe["gamma"]
     factors = [f"factor {g:g}" for g in gamma] if isinstance(gamma, list | tuple) else ["gamma"]
-    return ["lr0", *(f"milestone {m:g}" for m in recipe["milestones"]), *factors]
+    return [*row.tuned, *(f"milestone {m:g}" for m in recipe["milestones"]), *factors]

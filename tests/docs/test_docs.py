@@ -19,6 +19,7 @@ from qtrain.cli import _COMMANDS
 from qtrain.experiments.run import load_run
 from qtrain.export.compiler.boards import BOARDS
 from qtrain.models import build_model
+from qtrain.schedulers.catalogue import SCHEDULERS
 from tests.trained_networks import pynq_module
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +84,9 @@ def test_no_page_loads_anything_from_the_network(site: Path) -> None:
     ("page", "name"),
     [
         ("aslr", "qtrain.schedulers.aslr.ASLR.step"),
-        ("layer-groups", "qtrain.schedulers.layer_groups.layer_groups"),
+        ("layer-groups", "qtrain.schedulers.parameter_groups.layer_groups"),
         ("schedules", "qtrain.schedulers.schedules.wsd"),
+        ("schedules", "qtrain.schedulers.catalogue.Scheduler"),
         ("recipe", "qtrain.recipe.Recipe"),
         ("data", "qtrain.data.load.load_data"),
         ("training", "qtrain.training.loop.train"),
@@ -143,6 +145,12 @@ def test_recorded_findings_are_what_lint_says() -> None:
     assert set(recorded) == set(lint_rules())
     for found in findings(("not-quantized", "average-pool", "frozen-branch", "graph", "groups")):
         assert found == recorded[found["rule"]], "run: python -m docs_tools.pages --lint"
+
+
+def test_every_scheduler_is_on_its_page() -> None:
+    rows = [line for line in (DOCS / "schedulers.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(SCHEDULERS.built_in)
 
 
 def test_probes_are_read_as_they_are() -> None:
@@ -249,6 +257,7 @@ def extended_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path, anchor, code in steps:
         file = copy / path
+        file.parent.mkdir(exist_ok=True)
         file.write_text(extended(file.read_text() if file.exists() else "", anchor, code, path))
     return copy
 
@@ -268,7 +277,12 @@ for command in sys.stdin.read().strip().splitlines():
 def test_what_extending_adds_trains_exports_and_is_proven(extended_checkout: Path) -> None:
     assert "ZCU106" not in BOARDS
     (commands,) = [code for kind, code in BLOCK.findall((DOCS / "extending.md").read_text()) if kind == "sh"]
-    env = os.environ | {"PYTHONPATH": str(extended_checkout)}
+    install, _, commands = commands.partition("\n")
+    site = extended_checkout / "site"
+    assert install == "pip install ./qtrain-polynomial"
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(site), *install.split()[2:]]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline], cwd=extended_checkout, check=True)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(extended_checkout), str(site)])}
     line = [sys.executable, "-W", "ignore", "-c", RUN_ALL]
     run = subprocess.run(line, cwd=extended_checkout, env=env, input=commands, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

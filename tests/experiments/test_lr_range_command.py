@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +16,8 @@ from qtrain.experiments.lr_range import resolve_lr
 from qtrain.experiments.model import model_of
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run import train_recipe
-from qtrain.recipe import Recipe, Scheduler
+from qtrain.recipe import Recipe
+from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.training.captured.step import WARM_UP, StaticStep
 from qtrain.training.context import RunContext
 from qtrain.training.methods.make import make_method
@@ -108,7 +109,7 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+@pytest.mark.parametrize("scheduler", SCHEDULERS.built_in)
 def test_the_schedulers_that_read_no_rate_are_known(scheduler: str, tiny: Callable[..., Recipe]) -> None:
     def numbers(lr: float) -> list[dict[str, Any]]:
         recipe = tiny(scheduler=scheduler, lr=lr)
@@ -116,7 +117,7 @@ def test_the_schedulers_that_read_no_rate_are_known(scheduler: str, tiny: Callab
         method.before_step(1.0)
         return [{k: v for k, v in group.items() if k != "params"} for group in method.optimizer.param_groups]
 
-    assert (numbers(0.01) == numbers(0.02)) == (scheduler in lr_range.OWN_RATE)
+    assert (numbers(0.01) == numbers(0.02)) == (not SCHEDULERS.get(scheduler).reads_lr)
 
 
 def test_lr_auto_is_refused_where_nobody_reads_the_rate(cli: Any, tmp_path: Path) -> None:

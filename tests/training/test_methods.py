@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +13,15 @@ from torch.nn import functional as F
 from qtrain.data import DataSet, make_batches
 from qtrain.errors import UserError
 from qtrain.experiments.model import model_of
-from qtrain.recipe import Recipe, Scheduler
+from qtrain.recipe import Recipe
 from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import exact_lr, step_size
+from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.training import checkpoint, evaluate, train
 from qtrain.training.methods.make import make_method
 from qtrain.training.setup import make_session
 
-SCHEDULERS = get_args(Scheduler)
+NAMES = tuple(SCHEDULERS.built_in)
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def net() -> nn.Module:
 
 
 @pytest.mark.parametrize("network", ["CNV_1W1A", "CNV_4W4A"])
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", NAMES)
 def test_every_scheduler_trains_at_one_bit_and_at_four(
     tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, scheduler: str, network: str
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from qtrain.data import DataSet
 from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
-from qtrain.recipe import Recipe, Scheduler, dump_recipe
+from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.training import Interrupted, checkpoint, train
 from qtrain.training.context import RunContext
 
@@ -86,7 +87,7 @@ def whole(
     [
         *[(s, o, {1, 3, 4, 6}) for s in ("aslr", "multistep") for o in ("sgd", "adam")],
         *[(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
-        *[(s, "adam", {2, 5}) for s in get_args(Scheduler) if s not in ("aslr", "multistep")],
+        *[(s, "adam", {2, 5}) for s in SCHEDULERS.built_in if s not in ("aslr", "multistep")],
         *[(s, "adam", {STEPS * EPOCHS}) for s in ("aslr_decay", "aslr_average", "wsd", "plateau")],
         *[(s, "nag", {5}) for s in ("aslr_decay", "schedulefree", "dadaptation", "transition")],
     ],

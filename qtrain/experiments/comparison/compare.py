@@ -19,10 +19,10 @@ from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import ComparisonFile, LrRangeFile
 from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
 from qtrain.report.statistics import ASLR
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training.context import HERE, RunContext
 
 BASELINE = "multistep"
-CHALLENGER = "aslr_decay"
 FINN = "finn"
 
 
@@ -43,7 +43,7 @@ class Comparison(Judged):
     recipe: Recipe
     cells: tuple[Cell, ...]
     tolerance: float
-    challenger: str = CHALLENGER
+    challenger: str = DEFAULT
     against: tuple[str, ...] | None = None
     tuning: Mapping[str, int] = field(default_factory=dict)
     lr_range: Mapping[str, Any] | None = None
@@ -94,7 +94,7 @@ class Comparison(Judged):
 
 def default_challenger(schedulers: Sequence[str]) -> str:
     """The scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
-    return CHALLENGER if CHALLENGER in schedulers or ASLR not in schedulers else ASLR
+    return DEFAULT if DEFAULT in schedulers or ASLR not in schedulers else ASLR
 
 
 def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequence[str] = ()) -> None:
@@ -154,7 +154,7 @@ def compare(
     out: Path,
     context: RunContext = HERE,
     *,
-    schedulers: Sequence[str] = (CHALLENGER, BASELINE),
+    schedulers: Sequence[str] = (DEFAULT, BASELINE),
     seeds: int = 3,
     tolerance: float = TOLERANCE,
     challenger: str | None = None,

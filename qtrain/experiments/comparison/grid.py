@@ -12,7 +12,6 @@ from qtrain.errors import UserError
 from qtrain.experiments.cells import cells_of
 from qtrain.experiments.comparison.compare import (
     BASELINE,
-    CHALLENGER,
     Comparison,
     check_comparison,
     compare,
@@ -25,6 +24,7 @@ from qtrain.models import NetworkName, check_network, parse_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training.context import HERE, RunContext
 
 _WIDTH = re.compile(r"(?P<both>\d+)|(?P<w>\d+)W(?P<a>\d+)A|FLOAT", re.IGNORECASE)
@@ -97,7 +97,7 @@ def compare_grid(
     out: Path,
     context: RunContext = HERE,
     *,
-    schedulers: Sequence[str] = (CHALLENGER, BASELINE),
+    schedulers: Sequence[str] = (DEFAULT, BASELINE),
     seeds: int = 3,
     tolerance: float = TOLERANCE,
     engine: Engine = in_turn,

@@ -8,9 +8,9 @@ from qtrain.experiments.comparison.grid import split_bits
 from qtrain.experiments.comparison.tune import FIRST_SEED
 from qtrain.models import check_network, parse_name
 from qtrain.recipe import Recipe
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 GRID = (0.1, 0.03, 0.01, 0.003)
-ASLR = ("aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Plan:
 
     recipes: tuple[Recipe, ...]
     home: str
-    schedulers: tuple[str, ...] = ("aslr_decay",)
+    schedulers: tuple[str, ...] = (DEFAULT,)
     grid: tuple[float, ...] = GRID
     tune_seeds: int = 1
     seeds: int = 3
@@ -37,9 +37,10 @@ class Plan:
         names = [recipe.network for recipe in self.recipes]
         if self.home not in names:
             raise UserError(f"lr_from must be one of the widths that are compared ({', '.join(names)}): {self.home}")
-        if strange := [name for name in self.schedulers if name not in ASLR]:
+        if strange := [name for name in self.schedulers if SCHEDULERS.get(name).family != "aslr"]:
+            ours = [name for name, row in SCHEDULERS.rows().items() if row.family == "aslr"]
             raise UserError(
-                f"with lr_from, schedulers are {', '.join(ASLR)} (the baseline is the recipe's), but got {strange}"
+                f"with lr_from, schedulers are {', '.join(ours)} (the baseline is the recipe's), but got {strange}"
             )
         if not self.schedulers or len(set(self.schedulers)) < len(self.schedulers):
             raise UserError(f"schedulers must be one or more, each once, but got {list(self.schedulers)}")

@@ -12,39 +12,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from qtrain.report.comparison.read import ASLR, ComparisonData, Epoch, Run
+from qtrain.schedulers.catalogue import row_of
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, for what the paper compares; the rivals share the
-# hues in other shades. Dashes tell them apart in a black and white print too.
-COLOURS = {
-    **{ASLR: "#0072B2", "aslr_decay": "#3F51B5", "aslr_smooth": "#56B4E9", "aslr_average": "#00A3A3"},
-    "aslr_capped": "#1B2A6B",
-    **{"multistep": "#D55E00", "cosine": "#009E73", "constant": "#CC79A7", "cosine_restarts": "#66A61E"},
-    **{"wsd": "#8C564B", "onecycle": "#B8860B", "plateau": "#E377C2"},
-    **{"l4mom": "#E69F00", "l4adam": "#C49C00", "armijo": "#7B3294"},
-    **{"schedulefree": "#000000", "prodigy": "#7F7F7F", "dadaptation": "#9C8AA5", "dog": "#A6761D"},
-    "transition": "#B2182B",
-}
-UNKNOWN_COLOUR = "#555555"
-_DASHED, _DASHDOT, _DOTTED = "--", "-.", ":"
-_LONG, _SHORT = (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1))
-DASHES: dict[str, Any] = {
-    **{ASLR: "-", "aslr_decay": _LONG, "aslr_capped": _DOTTED, "aslr_smooth": _SHORT, "aslr_average": _DASHDOT},
-    **{"multistep": _DASHED, "cosine": _DASHDOT, "constant": _DOTTED, "cosine_restarts": _SHORT},
-    **{"wsd": _LONG, "onecycle": _DASHED, "plateau": _DASHDOT},
-    **{"l4mom": _DASHED, "l4adam": _DOTTED, "armijo": _SHORT},
-    **{"schedulefree": _DASHDOT, "prodigy": _LONG, "dadaptation": _DASHED, "dog": _DOTTED, "transition": _LONG},
-}
 INK, FAINT, GRID = "#333333", "#6B7280", "#E4E7EB"
 _SEEDS = "mean ± sd, thin: single seeds"
 # first digits that get a label, by the ratio of the axis' ends
 _LOG_TICKS = ((4, range(1, 10)), (40, (1, 2, 3, 5)), (4000, (1, 2, 5)), (float("inf"), (1,)))
 _MANY = 5  # names side by side; more are written aslant, and legends stand beside the axes
 SIZE, OVERVIEW_SIZE, PAD = (5.8, 3.7), (12.6, 3.7), 0.1  # inches
-
-
-def scheduler_colour(scheduler: str) -> str:
-    """The colour of a scheduler, in hexadecimal; the same in every figure."""
-    return COLOURS.get(scheduler, UNKNOWN_COLOUR)
 
 
 def accuracy(data: ComparisonData) -> Figure:
@@ -98,7 +73,7 @@ def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
         found = [(x, data.by_seed(s)[seed]) for x, s in enumerate(names) if seed in data.by_seed(s)]
         axes.plot([x for x, _ in found], [y for _, y in found], color="#B8BEC6", lw=0.9, zorder=1)
     for x, scheduler in enumerate(names):
-        values, colour = data.accuracies(scheduler), scheduler_colour(scheduler)
+        values, colour = data.accuracies(scheduler), row_of(scheduler).colour
         mean = statistics.mean(values)
         axes.plot([x] * len(values), values, "o", color=colour, ms=7, mec="white", mew=1, zorder=3)
         axes.plot([x - 0.2, x + 0.2], [mean, mean], color=colour, lw=3, solid_capstyle="butt", zorder=2)
@@ -110,12 +85,14 @@ def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
     axes.margins(y=0.12)
     _finish(axes, "Test accuracy, %", "dots: seeds, bar: mean")
     for label, scheduler in zip(axes.get_xticklabels(), names, strict=True):
-        label.set(color=scheduler_colour(scheduler), fontweight="bold")
+        label.set(color=row_of(scheduler).colour, fontweight="bold")
 
 
 def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
     for scheduler in data.schedulers:
-        runs, colour = data.of(scheduler), scheduler_colour(scheduler)
+        runs = data.of(scheduler)
+        row = row_of(scheduler)
+        name = f"{scheduler}, centre" if row.family == "aslr" else scheduler
         # a line search may step by 0 or backwards, which a log axis cannot show
         rates = (tuple(e.lr if e.lr > 0 else math.nan for e in run.epochs) for run in runs)
         curves = list(dict.fromkeys(rates))
@@ -125,15 +102,15 @@ def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
                 curve,
                 [e + 0.5 for e in range(len(curve) + 1)],
                 baseline=None,
-                color=colour,
-                ls=_dashes(scheduler),
+                color=row.colour,
+                ls=row.dashes,
                 lw=2 if first else 1,
                 alpha=1 if first else 0.45,
-                label=(f"{scheduler}, centre" if scheduler.startswith(ASLR) else scheduler) if first else None,
+                label=name if first else None,
                 zorder=3,
             )
         if scheduler == ASLR and runs:
-            _draw_draws(axes, runs[0], colour)
+            _draw_draws(axes, runs[0], row.colour)
     _epochs(axes, data)
     _legend(axes)
     _finish(axes, "Learning rate", log=True)
@@ -160,7 +137,7 @@ def _draw_loss(axes: Axes, data: ComparisonData) -> None:
 
 def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], float]) -> None:
     for scheduler in data.schedulers:
-        colour = scheduler_colour(scheduler)
+        row = row_of(scheduler)
         seeds = [[value(e) for e in run.epochs] for run in data.of(scheduler)]
         if not seeds:  # all diverged
             continue
@@ -168,11 +145,11 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
         means = [statistics.mean(values) for values in zip(*seeds, strict=True)]
         if len(seeds) > 1:
             for curve in seeds:
-                axes.plot(epochs, curve, color=colour, lw=0.8, alpha=0.3, zorder=2)
+                axes.plot(epochs, curve, color=row.colour, lw=0.8, alpha=0.3, zorder=2)
             low, high = _band(seeds, means)
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
+            axes.fill_between(epochs, low, high, color=row.colour, alpha=0.13, lw=0, zorder=1)
         marker = "o" if len(means) < 3 else "None"
-        axes.plot(epochs, means, marker=marker, color=colour, ls=_dashes(scheduler), lw=2, label=scheduler, zorder=3)
+        axes.plot(epochs, means, marker=marker, color=row.colour, ls=row.dashes, lw=2, label=scheduler, zorder=3)
     _epochs(axes, data)
     _legend(axes)
 
@@ -184,10 +161,6 @@ def _band(seeds: Sequence[Sequence[float]], means: Sequence[float]) -> tuple[lis
     low = [max(m - d, least) for m, d, least in zip(means, deviations, lowest, strict=True)]
     high = [min(m + d, most) for m, d, most in zip(means, deviations, highest, strict=True)]
     return low, high
-
-
-def _dashes(scheduler: str) -> Any:
-    return DASHES.get(scheduler, "--")
 
 
 def _epochs(axes: Axes, data: ComparisonData) -> None:

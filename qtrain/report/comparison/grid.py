@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.records.comparison import GridFile
 from qtrain.records.files import write_whole
-from qtrain.report.comparison.figures import DASHES, GRID, INK, PAD, scheduler_colour
+from qtrain.report.comparison.figures import GRID, INK, PAD
 from qtrain.report.comparison.page import PICTURES, REPORT, write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
 from qtrain.report.comparison.text import (
@@ -25,10 +26,11 @@ from qtrain.report.comparison.text import (
     tuned_note,
 )
 from qtrain.report.comparison.verdict import Answer, Verdict, worst
-from qtrain.report.comparison.verdict_words import CLASSES, STYLES, further_text, tally, title_of, words_line
+from qtrain.report.comparison.verdict_words import CLASSES, STYLES, further_text, tally, words_line
 from qtrain.report.pages import fill_page, png_of
 from qtrain.report.statistics import deviation
 from qtrain.report.tables import _console, print_notes, print_table
+from qtrain.schedulers.catalogue import label_of, row_of
 
 PICTURE = "accuracy_by_bits"
 _NAME = re.compile(r"(?P<family>.+)_(?P<bits>\d+W\d+A|FLOAT)")
@@ -81,7 +83,7 @@ def read_grid(folder: Path) -> GridData:
 def summary_table(grid: GridData) -> TableData:
     """One row a network and scheduler; a network's name stands in its first row alone."""
     first = next(iter(grid.comparisons.values()))
-    head = ("network", "scheduler", "test\naccuracy, %", f"{title_of(first.challenger)} minus\nit, points")
+    head = ("network", "scheduler", "test\naccuracy, %", f"{label_of(first.challenger)} minus\nit, points")
     rows = []
     for network, data in grid.comparisons.items():
         verdicts = {verdict.baseline: verdict for verdict in data.verdicts}
@@ -105,7 +107,7 @@ def grid_verdict(grid: GridData) -> tuple[Answer, str]:
     answers = {network: found.answer for network, found in grid.comparisons.items()}
     rest = f"; {', '.join(grid.missing)} still to come" if grid.missing else ""
     counts = tally(answers, "on networks")
-    return grid.answer, f"{title_of(data.challenger)} {counts}; the tolerance is {data.tolerance:g} points{rest}."
+    return grid.answer, f"{label_of(data.challenger)} {counts}; the tolerance is {data.tolerance:g} points{rest}."
 
 
 def grid_notes(grid: GridData) -> list[str]:
@@ -147,13 +149,13 @@ def write_grid_report(folder: Path) -> Path:
     answer, sentence = grid_verdict(grid)
     page = fill_page(
         "comparison/grid.html",
-        title=f"{title_of(next(iter(grid.comparisons.values())).challenger)} on {', '.join(grid.comparisons)}",
+        title=f"{label_of(next(iter(grid.comparisons.values())).challenger)} on {', '.join(grid.comparisons)}",
         state=CLASSES[answer],
         verdict=sentence,
         words=grid_words(grid),
         table=summary_table(grid),
         links={network: f"{network}/{REPORT}" for network in grid.comparisons},
-        colours={s: scheduler_colour(s) for s in grid.schedulers},
+        colours={s: row_of(s).colour for s in grid.schedulers},
         notes=grid_notes(grid),
         caption=_CAPTION,
         png=base64.b64encode(png).decode(),
@@ -188,11 +190,9 @@ def _draw_family(axes: Axes, family: str, by_bits: dict[str, ComparisonData], sc
         found = [(x + shift, d.accuracies(scheduler)) for x, d in enumerate(by_bits.values()) if d.of(scheduler)]
         means = [statistics.mean(values) for _, values in found]
         deviations = [deviation(values) or 0.0 for _, values in found]
-        colour = scheduler_colour(scheduler)
-        dashes = DASHES.get(scheduler, "--")
-        axes.errorbar(
-            [x for x, _ in found], means, deviations, color=colour, ls=dashes, marker="o", capsize=3, label=scheduler
-        )
+        row = row_of(scheduler)
+        look: dict[str, Any] = {"color": row.colour, "ls": row.dashes, "marker": "o", "capsize": 3, "label": scheduler}
+        axes.errorbar([x for x, _ in found], means, deviations, **look)
     axes.set_xticks(range(len(by_bits)), [_bits_label(bits) for bits in by_bits])
     axes.set_xlim(-0.4, len(by_bits) - 0.6)
     axes.set_xlabel("bits of weights and activations", color=INK)

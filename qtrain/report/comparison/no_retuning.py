@@ -9,13 +9,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.records.files import write_whole
 from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile
-from qtrain.report.comparison.figures import PAD, SIZE, scheduler_colour
+from qtrain.report.comparison.figures import PAD, SIZE
 from qtrain.report.comparison.text import TableData, interval_text, spread
 from qtrain.report.comparison.verdict import Answer, Verdict, judge_each, worst
-from qtrain.report.comparison.verdict_words import STYLES, further_text, tally, title_of, words_line
+from qtrain.report.comparison.verdict_words import STYLES, further_text, tally, words_line
 from qtrain.report.pages import png_of
 from qtrain.report.statistics import Difference, deviation, paired_difference
 from qtrain.report.tables import _console, print_notes
+from qtrain.schedulers.catalogue import label_of, row_of
 
 TABLE, PLOT = "no_retuning.md", "no_retuning.png"
 _DASHES = {TUNED: "--", CARRIED: ":"}
@@ -157,7 +158,7 @@ def no_retuning_verdict(data: Experiment) -> tuple[Answer, str]:
     parts = []
     for name in data.schedulers:
         answers = {_bits(network): data.verdicts(network)[name].answer for network in data.networks}
-        parts.append(f"{title_of(name)} {tally(answers, 'at bit widths')}")
+        parts.append(f"{label_of(name)} {tally(answers, 'at bit widths')}")
     against = f"against {data.file.baseline} tuned at each width"
     return data.answer, f"{'; '.join(parts)}; {against}, the tolerance is {data.file.tolerance:g} points."
 
@@ -178,12 +179,12 @@ def no_retuning_figure(data: Experiment) -> Figure:
     """Test accuracy by bits: a line a row with one standard deviation as a band; the legend says what tuning cost."""
     figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
     axes = figure.subplots()
-    colours = {TUNED: scheduler_colour(data.file.baseline), CARRIED: "#6B7280"}
+    colours = {TUNED: row_of(data.file.baseline).colour, CARRIED: "#6B7280"}
     for name in data.rows:
         found = [(x, data.accuracies(name, n)) for x, n in enumerate(data.networks) if data.accuracies(name, n)]
         places, means = [x for x, _ in found], [sum(values) / len(values) for _, values in found]
         spreads = [deviation(values) or 0.0 for _, values in found]
-        colour = colours.get(name) or scheduler_colour(name)
+        colour = colours.get(name) or row_of(name).colour
         low = [m - s for m, s in zip(means, spreads, strict=True)]
         high = [m + s for m, s in zip(means, spreads, strict=True)]
         axes.fill_between(places, low, high, color=colour, alpha=0.13, lw=0)

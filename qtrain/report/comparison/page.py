@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.records.files import write_whole
-from qtrain.report.comparison.figures import FIGURES, overview, scheduler_colour
+from qtrain.report.comparison.figures import FIGURES, overview
 from qtrain.report.comparison.read import ComparisonData, Run, read_comparison
 from qtrain.report.comparison.text import accuracy_text, comparison_tables, notes, reference, verdict, words
-from qtrain.report.comparison.verdict_words import CLASSES, title_of
+from qtrain.report.comparison.verdict_words import CLASSES
 from qtrain.report.graph import Graph
 from qtrain.report.pages import fill_page, png_of
 from qtrain.report.statistics import tuned_numbers
 from qtrain.report.tables import proof_rows
+from qtrain.schedulers.catalogue import label_of, row_of
 
 REPORT, PICTURES = "report.html", "report"
 _NOT_SHARED = ("scheduler", "seed")  # a comparison's recipe has the first run's, which its table would misstate
@@ -63,14 +64,14 @@ def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
     exported = [run for run in data.runs if run.export is not None]
     return fill_page(
         "comparison/report.html",
-        title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: {title_of(data.challenger)} against "
+        title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: {label_of(data.challenger)} against "
         f"{', '.join(data.others)}",
         state=CLASSES[answer],
         verdict=sentence,
         words=words(data),
         tiles=_tiles(data, exported),
         tables=comparison_tables(data),
-        colours={s: scheduler_colour(s) for s in data.schedulers},
+        colours={s: row_of(s).colour for s in data.schedulers},
         notes=notes(data),
         figures=[(_CAPTIONS[name], base64.b64encode(png).decode()) for name, png in pictures.items()],
         proofs=[_proof(run) for run in exported],
@@ -105,7 +106,7 @@ def rebuild_command(data: ComparisonData) -> str:
 
 def _tiles(data: ComparisonData, exported: list[Run]) -> list[tuple[str, str]]:
     """The few numbers to see first."""
-    baseline, ours = reference(data), title_of(data.challenger)
+    baseline, ours = reference(data), label_of(data.challenger)
     tiles = [(f"{s}: test accuracy, %", accuracy_text(data, s)) for s in (data.challenger, baseline)]
     if found := data.difference(baseline):
         tiles.append((f"{ours} minus {baseline}, points", f"{found.mean:+.2f}"))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from qtrain.report.comparison.read import ComparisonData, Run
 from qtrain.report.comparison.verdict import Answer
-from qtrain.report.comparison.verdict_words import sentences, title_of, words_line
+from qtrain.report.comparison.verdict_words import sentences, words_line
 from qtrain.report.statistics import Difference, deviation, epochs_to_reach, tuned_numbers
+from qtrain.schedulers.catalogue import label_of
 
 DIVERGED = "diverged"
 
@@ -48,7 +49,7 @@ def comparison_tables(data: ComparisonData) -> tuple[TableData, TableData]:
 
 def accuracy_table(data: ComparisonData) -> TableData:
     """Test accuracies and paired differences, and how soon the baseline's accuracy was reached."""
-    minus, reached = f"{title_of(data.challenger)} minus\nit, points", f"epochs to\n{reference(data)}'s"
+    minus, reached = f"{label_of(data.challenger)} minus\nit, points", f"epochs to\n{reference(data)}'s"
     head = ("scheduler", "test\naccuracy, %", minus, "95 %\ninterval", reached, "best\nepoch")
     rows = []
     for scheduler in data.schedulers:

@@ -3,18 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from qtrain.report.comparison.verdict import LIMIT, Answer, Verdict
-from qtrain.report.statistics import ASLR, Difference
+from qtrain.report.statistics import Difference
+from qtrain.schedulers.catalogue import label_of
 
 # On the terminal; undecided is neither good nor bad, so it has the text's own colour.
 STYLES = {Answer.HOLDS: "bold green", Answer.UNDECIDED: "bold", Answer.SHORT: "bold red"}
 # On pages: the class in base.html
 CLASSES = {Answer.HOLDS: "holds", Answer.UNDECIDED: "undecided", Answer.SHORT: "short"}
 _VERBS = {Answer.HOLDS: "holds", Answer.UNDECIDED: "is undecided", Answer.SHORT: "falls short"}
-
-
-def title_of(scheduler: str) -> str:
-    """A scheduler's name at the start of a sentence or in a head."""
-    return "ASLR" if scheduler == ASLR else scheduler
 
 
 def words_line(tolerance: float) -> str:
@@ -31,7 +27,7 @@ def words_line(tolerance: float) -> str:
 
 def sentence(verdict: Verdict) -> str:
     """A verdict with the numbers that it rests on."""
-    name, baseline = title_of(verdict.challenger), verdict.baseline
+    name, baseline = label_of(verdict.challenger), verdict.baseline
     if verdict.lost:
         return f"{name} falls short of {baseline}: {name} diverged with {_seeds(verdict.lost)}."
     if verdict.baseline_lost or verdict.difference is None:

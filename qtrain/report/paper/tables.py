@@ -10,11 +10,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qtrain.errors import UserError
 from qtrain.records.files import write_whole
-from qtrain.report.comparison.figures import PAD, scheduler_colour
+from qtrain.report.comparison.figures import PAD
 from qtrain.report.comparison.text import interval_text, spread
 from qtrain.report.pages import png_of
 from qtrain.report.paper.aslr_figures import figure_3, figure_4
 from qtrain.report.statistics import ASLR, paired_difference
+from qtrain.schedulers.catalogue import row_of
 
 Result = Mapping[str, Any]
 _TITLES = {
@@ -193,7 +194,7 @@ def curves_figure(results: Sequence[Result], name: str) -> Figure | None:
             label = None if scheduler in shown else scheduler
             shown.add(scheduler)
             marker = "o" if len(curve) < 3 else "None"
-            colour = scheduler_colour(scheduler)
+            colour = row_of(scheduler).colour
             axes.plot(range(1, len(curve) + 1), curve, marker=marker, color=colour, lw=1.3, alpha=0.8, label=label)
         axes.set_title(text, fontsize=8.5)
         axes.set_xlabel("epoch")

@@ -18,12 +18,16 @@ from statistics import mean
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from qtrain.errors import UserError
+from qtrain.optimizers.options import checked_options, options_of
+from qtrain.recipe import Recipe
 from qtrain.schedulers import ASLR
 from qtrain.schedulers.schedules import wsd
-from qtrain.training.methods.method import Method, swap
+from qtrain.training.methods.method import Method
+from qtrain.training.methods.optimizer import make_optimizer
 
 
 class Adaptive(Method):
@@ -35,10 +39,28 @@ class Adaptive(Method):
         options: keyword arguments of ``ASLR``.
     """
 
+    parts = ("optimizer", "aslr")
+
     def __init__(self, optimizer: Optimizer, *, epochs: int, **options: Any):
         super().__init__(optimizer)
         self._epochs = epochs
         self.aslr = ASLR(optimizer, **options)
+
+    @classmethod
+    def make(cls, model: nn.Module, recipe: Recipe, steps_per_epoch: int, **options: Any) -> "Adaptive":
+        """Train so; ``options`` are ``ASLR``'s, seed aside, and the class's own.
+
+        Raises:
+            UserError: an option that it does not have, or a value out of range.
+        """
+        known = options_of(ASLR, {"seed"}) | options_of(cls)
+        options = checked_options(recipe.scheduler, known, options)
+        warmup, steps = options.get("warmup_steps", 0), steps_per_epoch * recipe.epochs
+        if warmup >= steps:
+            raise UserError(
+                f"{recipe.scheduler}'s option warmup_steps must be below the run's {steps} steps, but got {warmup}"
+            )
+        return cls(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **options)
 
     def validated(self, error: float) -> None:
         """Move the centre."""
@@ -51,15 +73,6 @@ class Adaptive(Method):
     def rates(self) -> list[float]:
         """The last draws."""
         return list(self.aslr.last_draws)
-
-    def state_dict(self) -> dict[str, Any]:
-        """With ASLR's own."""
-        return super().state_dict() | {"aslr": self.aslr.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With ASLR's own."""
-        super().load_state_dict(state)
-        self.aslr.load_state_dict(state["aslr"])
 
 
 class Decaying(Adaptive):
@@ -83,15 +96,12 @@ class Decaying(Adaptive):
         """Scale the step's draws."""
         self.aslr.scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state, with the scale where earlier versions look for it."""
-        return super().state_dict() | {"scale": self.aslr.scale, "last": self.rates()}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken, also by an earlier version, which scaled outside of ASLR."""
         super().load_state_dict(state)
-        self.aslr.scale = state["scale"]
-        self.aslr.last_draws = list(state["last"])
+        if "scale" in state:
+            self.aslr.scale = state["scale"]
+            self.aslr.last_draws = list(state["last"])
 
 
 class Capped(Decaying):
@@ -115,25 +125,19 @@ class Smoothed(Adaptive):
         UserError: the window is no whole number of epochs.
     """
 
+    values = ("errors",)
+
     def __init__(self, optimizer: Optimizer, *, window: int = 3, **options: Any):
         super().__init__(optimizer, **options)
         if not (isinstance(window, int) and window >= 1):
             raise UserError(f"option window must be a whole number of epochs, 1 or more, but got {window}")
-        self._window, self._errors = window, list[float]()
+        self._window = window
+        self.errors: list[float] = []
 
     def validated(self, error: float) -> None:
         """Move the centre by the smoothed error."""
-        self._errors = [*self._errors, error][-self._window :]
-        super().validated(mean(self._errors))
-
-    def state_dict(self) -> dict[str, Any]:
-        """With the last errors."""
-        return super().state_dict() | {"errors": list(self._errors)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With the last errors."""
-        super().load_state_dict(state)
-        self._errors = list(state["errors"])
+        self.errors = [*self.errors, error][-self._window :]
+        super().validated(mean(self.errors))
 
 
 class Averaging(Adaptive):
@@ -148,50 +152,50 @@ class Averaging(Adaptive):
         UserError: the fraction is out of range.
     """
 
+    values = ("seen", "means")
+
     def __init__(self, optimizer: Optimizer, *, tail: float = 0.2, **options: Any):
         super().__init__(optimizer, **options)
         _check_fraction("tail", tail)
         self._first = (1 - tail) * self._epochs
-        self._seen, self._means = 0, list[torch.Tensor]()
+        self.seen = 0
+        self.means: list[torch.Tensor] = []
 
     @torch.no_grad()
     def after_step(self, epoch: float) -> None:
         """Take the weights into the mean."""
         if epoch < self._first - 1e-9:
             return
-        if not self._seen:
-            self._means = [parameter.detach().clone() for parameter in self._parameters()]
-        self._seen += 1
-        torch._foreach_lerp_(self._means, self._parameters(), 1 / self._seen)
+        if not self.seen:
+            self.means = [parameter.detach().clone() for parameter in self.parameters()]
+        self.seen += 1
+        torch._foreach_lerp_(self.means, self.parameters(), 1 / self.seen)
 
     @property
     def judges_others(self) -> bool:  # type: ignore[override]
         """Once there is a mean."""
-        return self._seen > 0
+        return self.seen > 0
 
     @contextmanager
     def judged(self) -> Iterator[None]:
         """The mean."""
-        if not self._seen:
+        if not self.seen:
             yield
             return
-        swap(self._parameters(), self._means)
+        _swap(self.parameters(), self.means)
         try:
             yield
         finally:
-            swap(self._parameters(), self._means)
+            _swap(self.parameters(), self.means)
 
-    def state_dict(self) -> dict[str, Any]:
-        """With the mean."""
-        return super().state_dict() | {"seen": self._seen, "means": self._means}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With the mean."""
-        super().load_state_dict(state)
-        self._seen, self._means = state["seen"], list(state["means"])
-
-    def _parameters(self) -> list[torch.Tensor]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+@torch.no_grad()
+def _swap(parameters: list[torch.Tensor], others: list[torch.Tensor]) -> None:
+    """Exchange the values of two lists of tensors, in place."""
+    for parameter, other in zip(parameters, others, strict=True):
+        kept = parameter.clone()
+        parameter.copy_(other)
+        other.copy_(kept)
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -1,19 +1,18 @@
 """What a scheduler's name stands for in the training loop: an optimizer, and what is done around its steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-
-from qtrain.optimizers.rivals import Rival
-from qtrain.schedulers.transition import TransitionRate
 
 
 class Method:
     """An optimizer whose rate stays as it is; the others change one thing each.
+
+    The state for checkpoints is that of the attributes which ``parts`` and ``values`` name; a method that keeps more
+    than its optimizer names more.
 
     Args:
         optimizer: steps with a closure; has one parameter group a layer, each with a "name".
@@ -24,11 +23,15 @@ class Method:
             statistics must be estimated anew for them.
         skips_non_finite: whether a step whose loss is not finite is left out instead of ending the run.
         finds_rate: whether the optimizer changes its rate by itself from step to step.
+        parts: names of the attributes that have a ``state_dict`` of their own.
+        values: names of the attributes that are kept as they are: numbers, text, tensors and lists of them.
     """
 
     judges_others = False
     skips_non_finite = False
     finds_rate = False
+    parts: tuple[str, ...] = ("optimizer",)
+    values: tuple[str, ...] = ()
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer = optimizer
@@ -55,143 +58,27 @@ class Method:
         """The rate of each parameter group at the last step."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
+    def parameters(self) -> list[torch.Tensor]:
+        """All that the optimizer trains, group by group."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
     @property
     def counts(self) -> dict[str, int]:
         """What the method did beside ordinary steps, since the start: extra forward passes, steps left out."""
         return dict(getattr(self.optimizer, "counts", {}))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the model that ``load_state_dict`` needs to go on bit for bit."""
-        return {"optimizer": self.optimizer.state_dict()}
+        """Return everything but the model that ``load_state_dict`` needs to go on bit for bit.
+
+        ``torch.load(weights_only=True)`` reads it.
+        """
+        parts = {name: getattr(self, name).state_dict() for name in self.parts}
+        values = {name: getattr(self, name) for name in self.values}
+        return parts | values
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
-        self.optimizer.load_state_dict(state["optimizer"])
-
-
-class Scheduled(Method):
-    """A rate that is a function of the epoch.
-
-    Args:
-        optimizer: as ``Method``'s.
-        schedule: from the epoch, counted from 0, to the rate.
-        each_step: ask it before each step with the fraction of the epoch; else once an epoch, as recipes mean it.
-    """
-
-    def __init__(self, optimizer: Optimizer, schedule: Callable[[float], float], *, each_step: bool = False):
-        super().__init__(optimizer)
-        self._schedule, self._each_step = schedule, each_step
-
-    def before_step(self, epoch: float) -> None:
-        """Set every group's rate."""
-        rate = self._schedule(epoch if self._each_step else int(epoch))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-
-class Plateau(Method):
-    """torch's ReduceLROnPlateau on the validation error."""
-
-    def __init__(self, optimizer: Optimizer, factor: float, patience: int):
-        super().__init__(optimizer)
-        self._plateau = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
-
-    def validated(self, error: float) -> None:
-        """Lower the rate after ``patience`` epochs without a better error."""
-        self._plateau.step(error)
-
-    def state_dict(self) -> dict[str, Any]:
-        """With the plateau's own."""
-        return super().state_dict() | {"plateau": self._plateau.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With the plateau's own."""
-        super().load_state_dict(state)
-        self._plateau.load_state_dict(state["plateau"])
-
-
-class LineSearch(Method):
-    """L4 and Armijo: the optimizer finds its step size from the loss itself."""
-
-    skips_non_finite = True
-    finds_rate = True
-
-
-class DecayingLineSearch(LineSearch):
-    """A line search that judges the loss alone, with decoupled weight decay after each step."""
-
-    def __init__(self, optimizer: Optimizer, weight_decay: float):
-        super().__init__(optimizer)
-        self._weight_decay = weight_decay
-
-    @torch.no_grad()
-    def after_step(self, epoch: float) -> None:
-        """Shrink the weights in proportion to the step."""
-        if self._weight_decay:
-            shrink = 1 - min(1.0, self.rate() * self._weight_decay)
-            torch._foreach_mul_([p for group in self.optimizer.param_groups for p in group["params"]], shrink)
-
-
-class Transition(Method):
-    """Transition-rate scheduling: hooks of the optimizer's step move the rates."""
-
-    finds_rate = True
-
-    def __init__(self, schedule: TransitionRate):
-        super().__init__(schedule.optimizer)
-        self._schedule = schedule
-
-    def state_dict(self) -> dict[str, Any]:
-        """With the schedule's own."""
-        return super().state_dict() | {"transition": self._schedule.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """With the schedule's own."""
-        super().load_state_dict(state)
-        self._schedule.load_state_dict(state["transition"])
-
-
-class Packaged(Method):
-    """A rival from its own package; what it needs around a step is its ``Rival``'s business."""
-
-    finds_rate = True
-
-    def __init__(self, rival: Rival):
-        super().__init__(rival.optimizer)
-        self.judges_others = rival.judges_others
-        self._rival = rival
-
-    def after_step(self, epoch: float) -> None:
-        """Let an averager see the weights."""
-        self._rival.after_step()
-
-    @contextmanager
-    def judged(self) -> Iterator[None]:
-        """The package's evaluation weights."""
-        with self._rival.judged():
-            yield
-
-    def rate(self) -> float:
-        """What the package has learned that the rate should be."""
-        return self._rival.learned_rate()
-
-    def rates(self) -> list[float]:
-        """That rate for every group: the packages find one for all."""
-        return [self.rate()] * len(self.optimizer.param_groups)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The rival's."""
-        return self._rival.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The rival's."""
-        self._rival.load_state_dict(state)
-
-
-@torch.no_grad()
-def swap(parameters: list[torch.Tensor], others: list[torch.Tensor]) -> None:
-    """Exchange the values of two lists of tensors, in place."""
-    for parameter, other in zip(parameters, others, strict=True):
-        kept = parameter.clone()
-        parameter.copy_(other)
-        other.copy_(kept)
+        """Go on where ``state`` was taken, with the parameters of that moment."""
+        for name in self.parts:
+            getattr(self, name).load_state_dict(state[name])
+        for name in self.values:
+            setattr(self, name, state[name])

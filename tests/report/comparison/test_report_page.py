@@ -24,13 +24,14 @@ from qtrain.report.comparison import figures
 from qtrain.report.comparison import text as comparison
 from qtrain.report.comparison.page import rebuild_command, render, write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
+from qtrain.schedulers.catalogue import SCHEDULERS, row_of
 from qtrain.training.context import RunContext
 from tests.report.comparison.report_data import ACCURACIES, DASH, RATES, RECIPE, Page, edit, fail, write_comparison
 
 
 def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_path: Path) -> None:
     data = read_comparison(write_comparison(tmp_path / "cmp", ("aslr", "multistep", "cosine")))
-    colours = {s: figures.scheduler_colour(s).lower() for s in data.schedulers}
+    colours = {s: row_of(s).colour.lower() for s in data.schedulers}
     assert len(set(colours.values())) == 3
     for draw in (figures.validation_accuracy, figures.training_loss):
         lines = {line.get_label(): line for line in draw(data).axes[0].lines}
@@ -45,13 +46,11 @@ def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_pat
 
 
 def test_every_scheduler_has_a_colour_of_its_own_and_dashes() -> None:
-    from typing import get_args
-
-    from qtrain.recipe import Scheduler
-
-    names = get_args(Scheduler)
-    assert len({figures.COLOURS[name] for name in names}) == len(names)
-    assert set(names) <= set(figures.DASHES)
+    rows = SCHEDULERS.built_in.values()
+    assert len({row.colour for row in rows}) == len(rows)
+    for family in ("aslr", "line search"):
+        dashes = [row.dashes for row in rows if row.family == family]
+        assert len(set(dashes)) == len(dashes)
 
 
 def test_the_draws_are_of_every_layer_and_epoch(data: ComparisonData) -> None:

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from qtrain.errors import UserError
 from qtrain.models import build_model
-from qtrain.optimizers.rivals import make_rival
+from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
+from qtrain.training.methods.make import make_method
 
 KINDS = [
     ("schedulefree", "sgd"),
@@ -31,9 +32,14 @@ def net():
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
 
 
-def rival_of(model, name, optimizer="sgd", groups=None, **changes):
-    values = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "options": {}} | changes
-    return make_rival(name, groups or layer_groups(model), optimizer=optimizer, **values)
+def rival_of(model, name, optimizer="sgd", **changes):
+    values = {"lr": 0.05, "weight_decay": 1e-4, "scheduler": name, "optimizer": optimizer} | changes
+    return make_method(model, Recipe("mine", "digits", **values), 3)
+
+
+def one_group(parameters):
+    """Return a module whose parameters are one layer's."""
+    return nn.ParameterList(parameters)
 
 
 def train(model, rival, steps, seed=0):
@@ -50,7 +56,7 @@ def train(model, rival, steps, seed=0):
             return loss
 
         losses.append(float(rival.optimizer.step(closure).detach()))
-        rival.after_step()
+        rival.after_step(0.0)
     return losses
 
 
@@ -68,18 +74,18 @@ def test_it_learns(name, optimizer):
     rival = rival_of(model, name, optimizer)
     losses = train(model, rival, 300)
     assert median(losses[-50:]) < 0.8 * median(losses[:10])  # D-Adaptation keeps jumping now and then
-    assert rival.learned_rate() > 0
+    assert rival.rate() > 0
 
 
 @EVERY_KIND
 def test_many_groups_are_one_problem(name, optimizer):
     apart, together = net(), net()
     first = rival_of(apart, name, optimizer)
-    second = rival_of(together, name, optimizer, groups=[{"name": "all", "params": list(together.parameters())}])
+    second = rival_of(one_group(together.parameters()), name, optimizer)
     assert len(layer_groups(apart)) == 2
     train(apart, first, 30)
     train(together, second, 30)
-    assert first.learned_rate() == pytest.approx(second.learned_rate(), rel=1e-6)
+    assert first.rate() == pytest.approx(second.rate(), rel=1e-6)
     for a, b in zip(apart.parameters(), together.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
@@ -104,7 +110,7 @@ def test_saved_and_resumed_is_the_uninterrupted_run(name, optimizer, stop):
     second.load_state_dict(state)
     train(resumed, second, 15, seed=1)
     assert same(weights(whole), weights(resumed))
-    assert rival.learned_rate() == second.learned_rate()
+    assert rival.rate() == second.rate()
     with rival.judged(), second.judged():
         assert same(weights(whole), weights(resumed))
 
@@ -136,8 +142,7 @@ def test_training_weights_come_back_after_an_error_too():
 def test_schedulefree_judges_the_mean_of_the_sgd_points():
     """Defazio et al. 2024, Equations 9 to 11 by hand: z is SGD's, x the mean of z, gradients are taken at y."""
     parameter = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
-    groups = [{"name": "w", "params": [parameter]}]
-    rival = make_rival("schedulefree", groups, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, options={})
+    rival = rival_of(one_group([parameter]), "schedulefree", lr=0.1, weight_decay=0.0)
     z = x = y = 1.0
     for t in range(1, 6):
         assert parameter.item() == pytest.approx(y, rel=1e-12)
@@ -153,28 +158,22 @@ def test_schedulefree_judges_the_mean_of_the_sgd_points():
 
 def test_dog_judges_the_polynomial_average_and_steps_by_distance_over_gradients():
     parameter = nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
-    rival = make_rival(
-        "dog",
-        [{"name": "w", "params": [parameter]}],
-        optimizer="sgd",
-        lr=7.0,  # not DoG's business
-        momentum=0.9,
-        weight_decay=0.0,
-        options={"gamma": 1.0, "reps_rel": 0.1},
-    )
-    assert rival.learned_rate() == 0
+    options = {"gamma": 1.0, "reps_rel": 0.1}
+    # the rate is not DoG's business
+    rival = rival_of(one_group([parameter]), "dog", lr=7.0, weight_decay=0.0, scheduler_options=options)
+    assert rival.rate() == 0
     start, x, mean, squares, farthest = parameter.detach().clone(), parameter.detach().clone(), None, 1e-8, 0.1 * 6
     for t in range(1, 5):
         rival.optimizer.zero_grad()
         (parameter.square().sum() / 2).backward()
         rival.optimizer.step()
-        rival.after_step()
+        rival.after_step(0.0)
         farthest = max(farthest, float((x - start).norm()))
         squares += float(x.square().sum())
         eta = farthest / squares**0.5
         x = x - eta * x
         mean = x if mean is None else mean + 2 / (1 + t) * (x - mean)
-        assert rival.learned_rate() == pytest.approx(eta)
+        assert rival.rate() == pytest.approx(eta)
         assert torch.allclose(parameter.detach(), x)
         with rival.judged():
             assert torch.allclose(parameter.detach(), mean)
@@ -191,24 +190,16 @@ def test_the_recipes_rate_is_nothing_to_those_that_find_their_own(name):
 def test_learned_rates_grow_from_their_first_guess():
     for name, optimizer in (("prodigy", "adam"), ("dadaptation", "adam"), ("dadaptation", "sgd")):
         model = net()
-        rival = rival_of(model, name, optimizer, options={"d0": 1e-5})
-        assert rival.learned_rate() == pytest.approx(1e-5)
+        rival = rival_of(model, name, optimizer, scheduler_options={"d0": 1e-5})
+        assert rival.rate() == pytest.approx(1e-5)
         train(model, rival, 100)
-        assert rival.learned_rate() > 1e-4
+        assert rival.rate() > 1e-4
 
 
 def test_a_parameter_without_gradient_stands_still_in_dog():
     model = net()
     model.unused = nn.Parameter(torch.ones(2))
-    rival = make_rival(
-        "dog",
-        [{"name": "all", "params": list(model.parameters())}],
-        optimizer="sgd",
-        lr=1.0,
-        momentum=0.9,
-        weight_decay=0.0,
-        options={},
-    )
+    rival = rival_of(model, "dog", lr=1.0, weight_decay=0.0)
     unused = model.unused
     del model.unused
     train(model, rival, 5)
@@ -225,34 +216,37 @@ def test_a_binary_network_trains_silently(name, optimizer, capfd):
         rival.optimizer.zero_grad()
         model(torch.rand(8, 3, 32, 32)).square().mean().backward()
         rival.optimizer.step()
-        rival.after_step()
+        rival.after_step(0.0)
     assert not same(before, weights(model))
     assert all(p.isfinite().all() for p in model.parameters())
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "message"),
+    ("name", "options", "message"),
     [
-        ("adabound", {}, "rival must be one of schedulefree, prodigy, dadaptation, dog, but got 'adabound'"),
-        ("prodigy", {"options": {"gamma": 1}}, "scheduler prodigy has no option gamma; it has lr, betas, beta3, eps"),
-        ("schedulefree", {"options": {"lr": 1}}, "schedulefree has no option lr; it has warmup_steps, r"),
-        ("dog", {"options": {"momentum": 1}}, "it has reps_rel, lr, eps, init_eta, gamma"),
-        ("prodigy", {"options": {"safeguard_warmup": 1}}, "safeguard_warmup must be true or false, but got 1"),
-        ("prodigy", {"options": {"betas": [0.9]}}, r"betas must be a list of 2 numbers, but got \[0\.9\]"),
-        ("prodigy", {"options": {"slice_p": 1.5}}, r"slice_p must be a whole number, but got 1\.5"),
-        ("dadaptation", {"options": {"d0": "a"}}, "d0 must be a number, but got 'a'"),
-        ("dadaptation", {"options": {"d0": -1.0}}, r"DAdaptSGD: Invalid d0 value: -1\.0"),
-        ("schedulefree", {"momentum": 0.0}, r"Momentum must be between 0 and 1 exclusive: 0\.0"),
+        ("prodigy", {"gamma": 1}, "scheduler prodigy has no option gamma; it has lr, betas, beta3, eps"),
+        ("schedulefree", {"lr": 1}, "schedulefree has no option lr; it has warmup_steps, r"),
+        ("dog", {"momentum": 1}, "it has reps_rel, lr, eps, init_eta, gamma"),
+        ("prodigy", {"safeguard_warmup": 1}, "safeguard_warmup must be true or false, but got 1"),
+        ("prodigy", {"betas": [0.9]}, r"betas must be a list of 2 numbers, but got \[0\.9\]"),
+        ("prodigy", {"slice_p": 1.5}, r"slice_p must be a whole number, but got 1\.5"),
+        ("dadaptation", {"d0": "a"}, "d0 must be a number, but got 'a'"),
+        ("dadaptation", {"d0": -1.0}, r"DAdaptSGD: Invalid d0 value: -1\.0"),
     ],
 )
-def test_mistakes_are_named(name, changes, message):
+def test_mistaken_options_are_named(name, options, message):
     with pytest.raises(UserError, match=message):
-        rival_of(net(), name, **changes)
+        rival_of(net(), name, scheduler_options=options)
+
+
+def test_schedulefree_needs_a_momentum():
+    with pytest.raises(UserError, match=r"Momentum must be between 0 and 1 exclusive: 0\.0"):
+        rival_of(net(), "schedulefree", momentum=0.0)
 
 
 def test_a_list_of_betas_is_taken():
-    rival = rival_of(net(), "prodigy", options={"betas": [0.8, 0.99], "beta3": None})
+    rival = rival_of(net(), "prodigy", scheduler_options={"betas": [0.8, 0.99], "beta3": None})
     assert rival.optimizer.param_groups[0]["betas"] == (0.8, 0.99)
 
 

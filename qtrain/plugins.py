@@ -1,0 +1,165 @@
+"""Where names come from beside qtrain's own: installed packages, which add rows by entry points.
+
+A table such as the schedulers' is a ``Registry``: the built-in rows, and what installed packages add under its group. A
+package does so in its ``pyproject.toml``, and no file of qtrain changes::
+
+    [project.entry-points."qtrain.schedulers"]
+    polynomial = "my_package.polynomial:POLYNOMIAL"
+
+Nothing of a package is imported before its name is asked for or all rows are, and a built-in name is always qtrain's.
+"""
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from qtrain.errors import UserError
+
+Row = TypeVar("Row")
+
+
+class Registry(Generic[Row]):
+    """A table of named rows, which installed packages extend.
+
+    Args:
+        what: one row in words, as in ``scheduler``, for the errors.
+        group: of the entry points, as in ``qtrain.schedulers``; the entry point's name is the row's.
+        kind: the type that each row has.
+        built_in: qtrain's own rows by name.
+
+    Attributes:
+        built_in: the same.
+    """
+
+    def __init__(self, what: str, group: str, kind: type[Row], built_in: Mapping[str, Row]):
+        self.built_in: Mapping[str, Row] = dict(built_in)
+        self._what, self._group, self._kind = what, group, kind
+        self._loaded: dict[str, Row] = {}
+        self._packages: dict[str, str] = {}
+        self._warned: set[str] = set()
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name that can be asked for, the built-in ones first; nothing is imported.
+
+        A name that packages may not have, or that two of them have, is left out and warned of once.
+        """
+        found = []
+        for name, entries in self._offers().items():
+            if problem := self._problem(name, entries):
+                self._warn(problem)
+            else:
+                found.append(name)
+        return (*self.built_in, *found)
+
+    def check(self, name: object) -> None:
+        """See that there is a row of this name; nothing is imported.
+
+        Raises:
+            UserError: there is none, or several packages have one.
+        """
+        if not (isinstance(name, str) and (name in self.built_in or name in self._loaded)):
+            self._entry(name)
+
+    def get(self, name: str) -> Row:
+        """Return the row of this name.
+
+        Raises:
+            UserError: there is none, several packages have one, or its package is broken.
+        """
+        if name in self.built_in:
+            return self.built_in[name]
+        if name not in self._loaded:
+            entry = self._entry(name)
+            self._packages[name] = _package(entry)
+            row = self._imported(entry)
+            if not isinstance(row, self._kind):
+                wanted = f"{self._kind.__module__}.{self._kind.__qualname__}"
+                found = type(row).__name__
+                raise UserError(f"{self.origin(name)} must be a {wanted}, but {entry.value} is of type {found}")
+            self._loaded[name] = row
+        return self._loaded[name]
+
+    def find(self, name: str) -> Row | None:
+        """Return the row of this name, None where there is none; a broken one counts as none and is warned of once."""
+        known = name in self.built_in or name in self._loaded or name in self._offers()
+        if not known:
+            return None
+        try:
+            return self.get(name)
+        except UserError as error:
+            self._warn(str(error))
+            return None
+
+    def rows(self) -> dict[str, Row]:
+        """Return all rows by name, the built-in ones first; a broken one is left out and warned of once."""
+        found = {name: self.find(name) for name in self.names()}
+        return {name: row for name, row in found.items() if row is not None}
+
+    def load(self, name: str, reference: str) -> Any:
+        """Import what the row of this name refers to; who took a built-in name, and is not used, is warned of once.
+
+        Args:
+            name: of a row that was asked for before.
+            reference: ``module:name``, as in an entry point.
+
+        Raises:
+            UserError: the package that the row comes from does not let it be imported.
+        """
+        offers = self._offers() if name in self.built_in else {}
+        if name in offers:
+            self._warn(self._problem(name, offers[name]))
+        return self._imported(EntryPoint(name, reference, self._group))
+
+    def origin(self, name: str) -> str:
+        """Say what a row is and which package it comes from, for an error's beginning."""
+        package = self._packages.get(name)
+        return f"{self._what} {name}" + (f" of the package {package}" if package else "")
+
+    def _offers(self) -> dict[str, list[EntryPoint]]:
+        """What the installed packages offer now, by name; looked up anew, as a notebook may install one meanwhile."""
+        offers: dict[str, list[EntryPoint]] = {}
+        for entry in entry_points(group=self._group):
+            offers.setdefault(entry.name, []).append(entry)
+        return offers
+
+    def _problem(self, name: str, entries: list[EntryPoint]) -> str:
+        """Say why packages' rows of this name cannot be used, nothing where one can."""
+        packages = ", ".join(_package(entry) for entry in entries)
+        if name in self.built_in:
+            return f"{self._what} {name} of the package {packages} is not used: qtrain has its own of this name"
+        if len(entries) > 1:
+            return f"{self._what} {name} is in several installed packages ({packages}); uninstall all but one of them"
+        return ""
+
+    def _entry(self, name: object) -> EntryPoint:
+        """The entry point of a name that is not built in."""
+        entries = self._offers().get(name, []) if isinstance(name, str) else []
+        if not entries:
+            names = self.names()
+            close = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"{self._what} must be one of {', '.join(names)}, but got {name!r}{hint}")
+        if problem := self._problem(str(name), entries):
+            raise UserError(problem)
+        return entries[0]
+
+    def _imported(self, entry: EntryPoint) -> Any:
+        if entry.name in self.built_in:
+            return entry.load()
+        try:
+            return entry.load()
+        except Exception as error:  # whatever somebody else's module does when it is imported
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            where = f"{self.origin(entry.name)} cannot be loaded from {entry.value}"
+            raise UserError(f"{where} ({reason}); mend or uninstall that package") from error
+
+    def _warn(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
+            warnings.warn_explicit(line, UserWarning, "qtrain", 0)  # one line: no source stands behind it
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value.partition(":")[0]
