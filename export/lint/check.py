@@ -21,8 +21,8 @@ from qtrain.export.lint.modules import fixed_scales, module_paths
 from qtrain.export.lint.running import Trial
 from qtrain.export.lint.streams import GraphView
 from qtrain.export.lint.table import MODULE_ORDER
-from qtrain.export.passes import PASSES, annotate, clean, take_class
-from qtrain.export.qonnx import to_qonnx
+from qtrain.export.passes import annotate, clean, take_class
+from qtrain.export.stages import Stage, graph_stages
 
 __all__ = ["Finding", "lint_file", "lint_graph", "lint_module"]
 
@@ -37,34 +37,42 @@ def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Find
     Raises:
         UserError: the network cannot run on such images, or BREVITAS_JIT is set.
     """
+    return lint_with_stages(module, shape)[0]
+
+
+def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Findings, tuple[Stage, ...]]:
+    """Check a torch network as ``lint_module`` does.
+
+    Returns:
+        The findings, and the stages of the graph that was looked at; none where what was found first needs no graph,
+        or where there cannot be one.
+    """
     with torch.random.fork_rng(devices=[]):  # a network may draw random numbers; the user's stay as they are
-        return _lint_copy(bare_copy(module), shape)
+        network = bare_copy(module)
+        trial = Trial(network, shape)
+        if causes := _causes(trial):
+            return in_order(causes), ()
+        frozen = ask_run(trial, "frozen-branch")
+        try:
+            with _without_graph_dump():
+                stages = tuple(graph_stages(module, shape))
+        except UserError:
+            raise
+        except Exception as error:
+            return in_order([*ask_error(error, "export"), *ask_module(network, "average-pool"), *frozen]), ()
+        graph = GraphView(stages[-1].graph, module_paths(network), fixed_scales(network))
+        return in_order([*ask_module(network, *MODULE_ORDER), *frozen, *ask_graph(graph)]), stages
 
 
-def _lint_copy(network: nn.Module, shape: tuple[int, ...]) -> Findings:
-    """Check a network that is lint's own, from what makes other findings symptoms to the graph's rules."""
-    trial = Trial(network, shape)
-    if broken := ask_module(network, "not-finite"):
-        return in_order(broken)
-    if wrong := ask_run(trial, "output") or ask_module(network, "not-quantized"):
-        return in_order(wrong)
-    causes = ["random", "batch-statistics", "moving-state"]
-    if ask_module(network, "weights-clamped"):  # they shrink with every call, which their own rule names
-        causes.remove("moving-state")
-    if changing := ask_run(trial, *causes):
-        return in_order(changing)
-    frozen = ask_run(trial, "frozen-branch")
-    try:
-        with _without_graph_dump():
-            graph = to_qonnx(network, shape)
-        for step in PASSES:
-            graph = step.apply(graph)
-    except UserError:
-        raise
-    except Exception as error:
-        return in_order([*ask_error(error, "export"), *ask_module(network, "average-pool"), *frozen])
-    view = GraphView(graph, module_paths(network), fixed_scales(network))
-    return in_order([*ask_module(network, *MODULE_ORDER), *frozen, *ask_graph(view)])
+def _causes(trial: Trial) -> list[Finding]:
+    """Return the first findings whose symptoms everything further would be; empty where nothing stops lint."""
+    if broken := ask_module(trial.network, "not-finite"):
+        return broken
+    if unfit := ask_run(trial, "output") or ask_module(trial.network, "not-quantized"):
+        return unfit
+    if ask_module(trial.network, "weights-clamped"):  # they shrink with every call, which their own rule names
+        return ask_run(trial, "random", "batch-statistics")
+    return ask_run(trial, "random", "batch-statistics", "moving-state")
 
 
 def lint_graph(model: ModelWrapper) -> Findings:

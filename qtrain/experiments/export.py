@@ -9,7 +9,7 @@ import torch
 
 from qtrain.data import FolderSplit, Split, load_data
 from qtrain.experiments.run import load_run
-from qtrain.export import Proof, ProofError, check_target, export_finn, verify
+from qtrain.export import LintedNetwork, Proof, ProofError, check_target, export_finn, verify
 from qtrain.export.folder.contents import check_destination, read_manifest
 from qtrain.export.proof.figures import data_facts
 from qtrain.models import parse_name
@@ -28,11 +28,13 @@ def export_run(
     clock_ns: float,
     data_root: str | Path | None = None,
     refused_too: bool = False,
+    linted: LintedNetwork | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
-    Of images that lie in files, ``FOLDER_PROOF`` are taken, evenly spread.
+    Of images that lie in files, ``FOLDER_PROOF`` are taken, evenly spread. ``linted`` is what ``lint_network`` made of
+    the run's network, where it was linted before.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
@@ -49,6 +51,7 @@ def export_run(
         network=str(parse_name(recipe.network)),
         refused_too=refused_too,
         source=_source_facts(recipe, folder),
+        linted=linted,
         say=say,
     )
 
