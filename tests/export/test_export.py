@@ -368,7 +368,8 @@ def test_a_destination_with_other_things_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, labels = digits(12)
     model = trained(1, steps=1)
-    monkeypatch.setattr("qtrain.export.stages.PASSES", (*PASSES[:2], type(PASSES[2])("broken", _break, True)))
+    broken = type(PASSES[2])("broken", _break, True)
+    monkeypatch.setattr("qtrain.export.stages.PASSES", (*PASSES[:2], broken, *PASSES[2:]))
     with pytest.raises(ProofError, match="stage 'broken': tensor 'act4_out' is the first"):
         export_finn(model, tmp_path / "deep" / "out", pixels=pixels, labels=labels, refused_too=True)
     assert not list(tmp_path.iterdir())
