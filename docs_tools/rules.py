@@ -45,7 +45,7 @@ class ProbeText:
 
 
 def read_probes() -> dict[str, ProbeText]:
-    """All probes whose name is written out, by name."""
+    """Return the probes whose name is written out, by name."""
     trees = [ast.parse(path.read_text()) for path in sorted(PROBE_FILES.glob("*probes.py"))]
     found = {}
     for call in chain.from_iterable(map(ast.walk, trees)):
@@ -73,7 +73,7 @@ def _probe(call: ast.Call, *, accepted: bool) -> ProbeText:
 
 
 def _made(make: ast.expr) -> str:
-    """The network's expression: of a lambda its body, of a partial the call."""
+    """Return the expression that makes a network: of a lambda its body, of a partial the call."""
     if isinstance(make, ast.Lambda):
         return ast.unparse(make.body)
     if isinstance(make, ast.Call) and getattr(make.func, "id", "") == "partial":
@@ -85,14 +85,14 @@ def _made(make: ast.expr) -> str:
 
 
 def rules_table() -> str:
-    """All rules at a glance."""
+    """Return a table of all rules, one row a rule."""
     lines = ["| rule | severity | what lint looks for |", "| --- | --- | --- |"]
     lines += [f"| [`{rule.id}`](#{rule.id}) | {rule.severity} | {rule.looks_for} |" for rule in RULES]
     return "\n".join(lines)
 
 
 def rules_by_topic() -> str:
-    """A section a topic, in it a section a rule."""
+    """Return a section for each topic, and in it a section for each rule."""
     probes = read_probes()
     recorded = recorded_findings()
     parts = []
@@ -103,7 +103,7 @@ def rules_by_topic() -> str:
 
 
 def _rule(rule: Rule, found: dict[str, str], probes: dict[str, ProbeText]) -> str:
-    """The section of a rule: what it looks for, lint's words about an example, and the probes."""
+    """Return the section of a rule: what it looks for, lint's words about an example, and the probes."""
     lines = [f"### `{rule.id}`", f"{rule.severity.capitalize()}. {rule.looks_for}.", _words(found)]
     asked = [probe for probe in probes.values() if rule.id in probe.rules]
     if asked:
@@ -115,7 +115,7 @@ def _rule(rule: Rule, found: dict[str, str], probes: dict[str, ProbeText]) -> st
 
 
 def _words(found: dict[str, str]) -> str:
-    """Lint's finding on the example, as its report says it."""
+    """Return lint's finding on the example, as its report says it."""
     return f"- in `{found['layer']}`, FINN: {found['says']}\n- where: {found['step']}\n- mend: {found['mend']}"
 
 
@@ -128,7 +128,7 @@ def _twin(probe: ProbeText, probes: dict[str, ProbeText]) -> str:
 
 
 def base_network() -> str:
-    """The network that every probe differs from in one layer, as code."""
+    """Return the network, as code, from which every probe differs in one layer."""
     text = (PROBE_FILES / "probe_networks.py").read_text()
     wanted = ("conv", "linear", "relu", "identity", "norm", "net", "pooled")
     nodes = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name in wanted]
@@ -139,7 +139,7 @@ def base_network() -> str:
 
 
 def recorded_findings() -> dict[str, dict[str, str]]:
-    """What lint said of each rule's example, by rule."""
+    """Return what lint said of each rule's example, by rule."""
     return {record["rule"]: record for record in map(json.loads, FINDINGS.read_text().splitlines())}
 
 
@@ -149,7 +149,7 @@ def record_findings() -> None:
 
 
 def findings(rules: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Lint's finding of each rule on its first probe, or on its example where no probe has it alone."""
+    """Yield lint's finding of each rule on its first probe, or on its example where no probe has it alone."""
     from docs_tools.examples import EXAMPLES  # brings torch and the probes
     from qtrain.export.lint.check import Finding, lint_module
     from tests.export.lint.probes import PROBES

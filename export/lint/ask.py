@@ -1,4 +1,4 @@
-"""Rules of the table are asked, each in the place where it may look; what they find becomes findings."""
+"""Asking the rules of the table, each in the place where it may look, and making findings of what they find."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def ask_file(model: ModelWrapper, *ids: str) -> list[Finding]:
 
 
 def ask_graph(graph: GraphView) -> list[Finding]:
-    """Ask all rules about a cleaned graph; of the rules of one line of the table's order, layer by layer."""
+    """Ask all rules about a cleaned graph, in the table's order; what those of one line find stands layer by layer."""
     found = []
     for line in GRAPH_ORDER:
         spots = []
         for rule in map(BY_ID.__getitem__, line):
             assert rule.graph is not None, rule.id
             spots += [(spot.position, rule.finding(spot)) for spot in rule.graph(graph)]
-        spots.sort(key=lambda pair: pair[0])  # of one layer they stay in the line's order
+        spots.sort(key=lambda pair: pair[0])  # a stable sort: at one node they stay in the line's order
         found += [finding for _, finding in spots]
     return found
 

@@ -65,7 +65,7 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
 
 
 def _causes(trial: Trial) -> list[Finding]:
-    """Return the first findings whose symptoms everything further would be; empty where nothing stops lint."""
+    """Return what would make everything further a symptom of it: lint ends there. Empty where nothing does."""
     if broken := ask_module(trial.network, "not-finite"):
         return broken
     if unfit := ask_run(trial, "output") or ask_module(trial.network, "not-quantized"):
@@ -134,6 +134,7 @@ def _without_graph_dump() -> Iterator[None]:
 
 
 def _without_data(path: Path) -> UserError:
+    """Return the error of a graph whose weights lie in a file that is missing."""
     return UserError(f"{path} keeps its weights in another file, which is missing; put that file beside it again")
 
 

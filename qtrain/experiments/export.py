@@ -98,7 +98,7 @@ def _said_of_source(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _difference(said: Any, ours: Any) -> str:
-    """The first entry in which two facts differ, in a line's words."""
+    """Return the first entry in which two facts differ, in words for one line."""
     if isinstance(said, dict) and isinstance(ours, dict):
         for name in [*ours, *said]:
             if said.get(name) != ours.get(name):
@@ -107,13 +107,13 @@ def _difference(said: Any, ours: Any) -> str:
 
 
 def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What an export's manifest says of the run."""
+    """Return what the manifest of an export says of its run."""
     results = [record for record in read_records(folder) if record["type"] == "result"]
     return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
 
 
 def _test_split(recipe: Recipe, data_root: str | Path | None) -> Split:
-    """The images that a run's network is proven on; of those that lie in files, some of each class."""
+    """Return the images that a run's network is proven on; of those that lie in files, some of each class."""
     test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
     if isinstance(test, FolderSplit):
         count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes

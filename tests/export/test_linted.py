@@ -100,3 +100,11 @@ def test_a_graph_of_other_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"linted for images of \(3, 28, 28\), not of \(3, 27, 28\)"):
         export_finn(model, tmp_path / "finn", pixels=pixels[:, :, 1:], labels=labels, linted=linted)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_in_bfloat16_are_exported_and_told_from_others(tmp_path: Path) -> None:
+    model, pixels, labels = moved_tfc(IMAGES)
+    linted = lint_network(model.bfloat16(), SHAPE)
+    assert export_finn(model, tmp_path / "finn", pixels=pixels, labels=labels, linted=linted).equal == IMAGES
+    with pytest.raises(UserError, match="linted with other weights"):
+        linted.check_same(moved_tfc(IMAGES)[0], SHAPE)
