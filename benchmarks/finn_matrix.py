@@ -26,10 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qtrain.data import load_data
-from qtrain.export import ProofError, export_finn
+from qtrain.export import ProofError, export_finn, lint_network
 from qtrain.export.compiler.result import BuildResult
 from qtrain.export.compiler.start import estimate_build
-from qtrain.export.lint.check import lint_module
 from qtrain.export.proof.inside_finn import verify_finn
 from qtrain.models import FAMILIES, build_model
 
@@ -105,8 +104,8 @@ def run(cell: Cell) -> dict[str, Any]:
     """Train, lint, export, prove, build; return the record."""
     train_images, train_labels, pixels, labels = images_of(cell.image_size, cell.images[0])
     model = trained(cell, train_images, train_labels)
-    findings = lint_module(model, (3, cell.image_size, cell.image_size))
-    announced = sorted({f"{f.rule}: {f.layer}" for f in findings if f.severity == "error"})
+    linted = lint_network(model, (3, cell.image_size, cell.image_size))
+    announced = sorted({f"{error.rule}: {error.layer}" for error in linted.errors})
     record: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": cell.network,
@@ -122,7 +121,8 @@ def run(cell: Cell) -> dict[str, Any]:
         folder = Path(scratch) / "finn"
         try:
             target = {"board": BOARD, "target_fps": TARGET_FPS}
-            proof = export_finn(model, folder, pixels=pixels, labels=labels, refused_too=True, **target)
+            given = {"pixels": pixels, "labels": labels, "linted": linted}
+            proof = export_finn(model, folder, refused_too=True, **given, **target)
         except ProofError as error:
             return record | {"proof": None, "accepted": False, "reason": f"export: {error}"}
         exported = time.perf_counter()

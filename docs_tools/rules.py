@@ -1,8 +1,8 @@
 """The page of FINN's rules: each rule of lint, FINN's words, the mend, and the probes that the compiler was asked with.
 
-Rules are read from the code of lint and probes from ``tests/export/lint/*probes.py``, both as text, so that writing the
-page needs neither torch nor minutes. Lint's words about each rule's example are recorded in
-``results/lint_findings.jsonl``.
+Rules are those of lint's table. Probes are read from ``tests/export/lint/*probes.py`` as text, because the page shows
+their code, and lint's words about each rule's example from ``results/lint_findings.jsonl``: so writing the page takes
+seconds.
 """
 
 import ast
@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from docs_tools.topics import TOPICS
+from qtrain.export.lint.rule import Rule
+from qtrain.export.lint.table import RULES
 
 ROOT = Path(__file__).parents[1]
 PROBE_FILES = ROOT / "tests" / "export" / "lint"
@@ -44,7 +45,7 @@ class ProbeText:
 
 
 def read_probes() -> dict[str, ProbeText]:
-    """All probes whose name is written out, by name."""
+    """Return the probes whose name is written out, by name."""
     trees = [ast.parse(path.read_text()) for path in sorted(PROBE_FILES.glob("*probes.py"))]
     found = {}
     for call in chain.from_iterable(map(ast.walk, trees)):
@@ -72,7 +73,7 @@ def _probe(call: ast.Call, *, accepted: bool) -> ProbeText:
 
 
 def _made(make: ast.expr) -> str:
-    """The network's expression: of a lambda its body, of a partial the call."""
+    """Return the expression that makes a network: of a lambda its body, of a partial the call."""
     if isinstance(make, ast.Lambda):
         return ast.unparse(make.body)
     if isinstance(make, ast.Call) and getattr(make.func, "id", "") == "partial":
@@ -80,55 +81,31 @@ def _made(make: ast.expr) -> str:
     return f"{ast.unparse(make)}()"
 
 
-def lint_rules() -> dict[str, str]:
-    """Every rule that lint's code can report, with its severity."""
-    rules = {}
-    for path in sorted((ROOT / "export" / "lint").glob("*.py")):
-        tree = ast.parse(path.read_text())
-        names = {n.targets[0].id: n.value.value for n in tree.body if _is_text(n)}  # type: ignore[attr-defined]
-        for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Finding":
-                rule, severity = call.args[:2]
-                name = names[rule.id] if isinstance(rule, ast.Name) else ast.literal_eval(rule)
-                rules[name] = ast.literal_eval(severity)
-    return rules
-
-
-def _is_text(node: ast.stmt) -> bool:
-    """Whether a statement names one text."""
-    return (
-        isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
 def rules_table() -> str:
-    """All rules at a glance."""
-    severities = lint_rules()
+    """Return a table of all rules, one row a rule."""
     lines = ["| rule | severity | what lint looks for |", "| --- | --- | --- |"]
-    for rules in TOPICS.values():
-        lines += [f"| [`{rule}`](#{rule}) | {severities[rule]} | {text} |" for rule, text in rules.items()]
+    lines += [f"| [`{rule.id}`](#{rule.id}) | {rule.severity} | {rule.looks_for} |" for rule in RULES]
     return "\n".join(lines)
 
 
 def rules_by_topic() -> str:
-    """A section a topic, in it a section a rule."""
-    probes, severities = read_probes(), lint_rules()
-    recorded, parts = recorded_findings(), []
-    for topic, rules in TOPICS.items():
+    """Return a section for each topic, and in it a section for each rule."""
+    probes = read_probes()
+    recorded = recorded_findings()
+    parts = []
+    for topic, rules in groupby(RULES, key=lambda rule: rule.topic):
         parts.append(f"## {topic}")
-        parts += [_rule(rule, text, severities[rule], recorded[rule], probes) for rule, text in rules.items()]
+        parts += [_rule(rule, recorded[rule.id], probes) for rule in rules]
     return "\n\n".join(parts)
 
 
-def _rule(rule: str, text: str, severity: str, found: dict[str, str], probes: dict[str, ProbeText]) -> str:
-    lines = [f"### `{rule}`", f"{severity.capitalize()}. {text}.", _words(found)]
-    asked = [probe for probe in probes.values() if rule in probe.rules]
+def _rule(rule: Rule, found: dict[str, str], probes: dict[str, ProbeText]) -> str:
+    """Return the section of a rule: what it looks for, lint's words about an example, and the probes."""
+    lines = [f"### `{rule.id}`", f"{rule.severity.capitalize()}. {rule.looks_for}.", _words(found)]
+    asked = [probe for probe in probes.values() if rule.id in probe.rules]
     if asked:
         rows = [f"| {_code(p)} | `{p.layer}` | {_twin(p, probes)} |" for p in asked]
         lines.append("\n".join(["| probe | lint names | FINN takes instead |", "| --- | --- | --- |", *rows]))
@@ -138,7 +115,7 @@ def _rule(rule: str, text: str, severity: str, found: dict[str, str], probes: di
 
 
 def _words(found: dict[str, str]) -> str:
-    """Lint's finding on the example, as its report says it."""
+    """Return lint's finding on the example, as its report says it."""
     return f"- in `{found['layer']}`, FINN: {found['says']}\n- where: {found['step']}\n- mend: {found['mend']}"
 
 
@@ -151,7 +128,7 @@ def _twin(probe: ProbeText, probes: dict[str, ProbeText]) -> str:
 
 
 def base_network() -> str:
-    """The network that every probe differs from in one layer, as code."""
+    """Return the network, as code, from which every probe differs in one layer."""
     text = (PROBE_FILES / "probe_networks.py").read_text()
     wanted = ("conv", "linear", "relu", "identity", "norm", "net", "pooled")
     nodes = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name in wanted]
@@ -162,17 +139,17 @@ def base_network() -> str:
 
 
 def recorded_findings() -> dict[str, dict[str, str]]:
-    """What lint said of each rule's example, by rule."""
+    """Return what lint said of each rule's example, by rule."""
     return {record["rule"]: record for record in map(json.loads, FINDINGS.read_text().splitlines())}
 
 
 def record_findings() -> None:
     """Ask lint about one example of every rule, and write what it says."""
-    FINDINGS.write_text("".join(json.dumps(record) + "\n" for record in findings(tuple(lint_rules()))))
+    FINDINGS.write_text("".join(json.dumps(record) + "\n" for record in findings(tuple(rule.id for rule in RULES))))
 
 
 def findings(rules: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Lint's finding of each rule on its first probe, or on its example where no probe has it alone."""
+    """Yield lint's finding of each rule on its first probe, or on its example where no probe has it alone."""
     from docs_tools.examples import EXAMPLES  # brings torch and the probes
     from qtrain.export.lint.check import Finding, lint_module
     from tests.export.lint.probes import PROBES

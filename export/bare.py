@@ -48,7 +48,7 @@ def bare_copy(module: nn.Module) -> nn.Module:
         if isinstance(child, torch.jit.ScriptModule):
             where = f"its {path}" if path else "it"
             raise UserError(
-                f"{_called(module)} cannot be read: {where} is compiled by torch.jit; give the module that "
+                f"{called(module)} cannot be read: {where} is compiled by torch.jit; give the module that "
                 "torch.jit.script or torch.jit.trace was given"
             )
     try:
@@ -56,7 +56,7 @@ def bare_copy(module: nn.Module) -> nn.Module:
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")[:160]
         raise UserError(
-            f"{_called(module)} cannot be copied ({type(error).__name__}: {reason}); lint a freshly built one"
+            f"{called(module)} cannot be copied ({type(error).__name__}: {reason}); lint a freshly built one"
         ) from None
     for path, layer in network.named_modules():
         _take_off(layer, path or "the network")
@@ -117,7 +117,7 @@ def _removed(layer: nn.Module, name: str, remove: Callable[[], Any], path: str) 
         ) from None
 
 
-def _called(module: nn.Module) -> str:
-    """The name of a network of the zoo, else the class."""
+def called(module: nn.Module) -> str:
+    """Return what a network is called in an error: its name in the zoo, else its class."""
     name = getattr(module, "name", None)
     return name if isinstance(name, str) else type(module).__name__

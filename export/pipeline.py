@@ -1,7 +1,7 @@
 """``export_finn``: a trained module to a proven FINN folder; ``verify``: the proof again, from the folder alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_file import read_graph
 from qtrain.export.inputs import check_classes, check_images
-from qtrain.export.lint.check import Finding, lint_module
-from qtrain.export.passes import PASSES
+from qtrain.export.linted import LintedNetwork, lint_network
 from qtrain.export.proof.against_torch import check_stage, prove, run_qonnx
 from qtrain.export.proof.annotations import check_annotations
 from qtrain.export.proof.beyond import prove_beyond, read_facts, verify_beyond, write_beyond
@@ -30,7 +29,7 @@ from qtrain.export.proof.digests import weights_digest
 from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures, check_stages, data_facts
 from qtrain.export.proof.origin import check_origin, float32_classes
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
-from qtrain.export.qonnx import to_qonnx
+from qtrain.export.stages import Stage
 from qtrain.records.manifest import Proof, StageCheck
 
 
@@ -51,25 +50,25 @@ def check_target(board: str, target_fps: int, clock_ns: float) -> Board:
     return get_board(board)
 
 
-def run_passes(
-    model: nn.Module, reference: nn.Module, pixels: Tensor, stages: Path, say: Callable[[str], None] = _silent
+def prove_stages(
+    stages: Iterable[Stage], reference: nn.Module, pixels: Tensor, folder: Path, say: Callable[[str], None] = _silent
 ) -> tuple[ModelWrapper, list[StageCheck]]:
-    """Export, then apply every pass; save each stage under ``stages`` and compare it with torch on ``pixels``.
+    """Save each stage of a graph under ``folder``, which is made, and compare it with torch on ``pixels``.
+
+    Returns:
+        The last stage's graph, and what was compared of each.
 
     Raises:
         ProofError: a stage computes something else than torch in float64; the last file saved is that stage's.
     """
-    stages.mkdir()
-    graph = to_qonnx(model, tuple(pixels.shape[1:]))
+    folder.mkdir()
     checks = []
-    for i, (name, apply, takes_pixels) in enumerate(
-        [("exported", lambda g: g, False), *((p.name, p.apply, p.pixels) for p in PASSES)]
-    ):
-        graph = apply(graph)
-        graph.save(str(stages / f"{i}_{name}.onnx"))
-        checks.append(check_stage(name, graph, reference, pixels, takes_pixels))
-        say(f"stage {name}: {checks[-1].nodes} nodes, {checks[-1].tensors} tensors equal to torch in float64")
-    return graph, checks
+    for i, stage in enumerate(stages):
+        stage.graph.save(str(folder / f"{i}_{stage.name}.onnx"))
+        check = check_stage(stage.name, stage.graph, reference, pixels, stage.takes_pixels)
+        say(f"stage {stage.name}: {check.nodes} nodes, {check.tensors} tensors equal to torch in float64")
+        checks.append(check)
+    return stage.graph, checks
 
 
 def _golden_holds(graph: ModelWrapper, golden: Tensor, expected: Tensor, sample: Tensor, classes: Tensor) -> bool:
@@ -83,22 +82,19 @@ def _golden_holds(graph: ModelWrapper, golden: Tensor, expected: Tensor, sample:
     return found == expected.tolist()
 
 
-def check_accepted(model: nn.Module, shape: tuple[int, ...]) -> tuple[Finding, ...]:
-    """Lint a network before its export; return what lint found.
+def check_accepted(linted: LintedNetwork) -> None:
+    """See that lint found no error.
 
     Raises:
-        UserError: FINN would refuse it; names the first layer and the change that mends it.
+        UserError: FINN would refuse the network; names the first layer and the change that mends it.
     """
-    findings = lint_module(model, shape)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        first = errors[0]
-        more = f" ({len(errors) - 1} more: `qtrain lint` lists them)" if errors[1:] else ""
+    if linted.errors:
+        first, *others = linted.errors
+        more = f" ({len(others)} more: `qtrain lint` lists them)" if others else ""
         raise UserError(
             f"FINN would refuse this network at {first.layer} [{first.rule}]: {first.says}; {first.mend}{more}. "
             "To export it all the same: --refused-too, in Python refused_too=True"
         )
-    return findings
 
 
 def export_finn(
@@ -113,6 +109,7 @@ def export_finn(
     network: str | None = None,
     refused_too: bool = False,
     source: Mapping[str, Any] | None = None,
+    linted: LintedNetwork | None = None,
     say: Callable[[str], None] = _silent,
 ) -> Proof:
     """Export a trained network to a FINN folder and prove it equal to torch on the whole test set.
@@ -129,11 +126,12 @@ def export_finn(
         refused_too: export also what lint says FINN refuses.
         source: facts recorded in the manifest (recipe, commit, training result). A recipe's data set must be the one
             that the images are the test split of, where qtrain knows it.
+        linted: what ``lint_network`` made of this network, where it was linted before; its graph is exported.
         say: told of each step.
 
     Raises:
         UserError: unknown board, a target or clock that is not positive, a destination that is not free, pixels or
-            labels of another kind, a network that lint says FINN refuses.
+            labels of another kind, a network that lint says FINN refuses, ``linted`` of other weights or images.
         ProofError: the graph differs from torch; names the first tensor. Or equal answers would say nothing.
     """
     out, found = Path(out), check_target(board, target_fps, clock_ns)
@@ -141,12 +139,17 @@ def export_finn(
     pixels, labels = pixels.cpu(), labels.cpu()
     network = network or type(unwrapped(model)).__name__
     shape = tuple(pixels.shape[1:])
-    findings = lint_module(model, shape) if refused_too else check_accepted(model, shape)
+    if linted is None:
+        linted = lint_network(model, shape)
+    else:
+        linted.check_same(model, shape)
+    if not refused_too:
+        check_accepted(linted)
     reference = float64_reference(model, pixels[:1].float() / 255)
     check_classes(labels, predict(reference, pixels[:1]).shape[1])
     check_data({"data": data_facts(pixels, labels), "source": source}, pixels, labels)
     with finn_folder.new_folder(out) as work:
-        graph, stages = run_passes(model, reference, pixels[:STAGE_IMAGES], work / "stages", say)
+        graph, stages = prove_stages(linted.stages(), reference, pixels[:STAGE_IMAGES], work / "stages", say)
         graph.save(str(work / "model.onnx"))
         say(f"running torch in float64 on {len(pixels)} test images")
         logits = predict(reference, pixels)
@@ -167,7 +170,7 @@ def export_finn(
             "board": found.name,
             "target_fps": target_fps,
             "clock_ns": clock_ns,
-            "lint": [asdict(finding) for finding in findings],
+            "lint": [asdict(finding) for finding in linted.findings],
             "proof": asdict(proof),
             "stages": [asdict(stage) for stage in stages],
             "layers": list(layer_outputs(reference, pixels[:1].double() / 255)[1]),

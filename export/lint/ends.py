@@ -1,4 +1,4 @@
-"""What comes into a graph and what goes out: one image of a fixed size, one row of logits or a class."""
+"""Rules about what comes into a graph and what goes out: one image of a fixed size, one row of logits or a class."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ from collections.abc import Iterator
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from qtrain.export.lint.finding import WHOLE, Finding
+from qtrain.export.lint.errors import unreadable_words
+from qtrain.export.lint.finding import UNMAPPED, WHOLE, Spot
+from qtrain.export.lint.streams import INVARIANT, QUANTIZERS, GraphView
 
-EXPORT = "before FINN: the export"
 OLDER_NAMES = {"IntQuant": "Quant"}  # qonnx renamed it; finn-plus and official FINN know the older one
+NOT_QUANTIZED = UNMAPPED.format("all of them; it is not quantized")
+_QUANTIZED = (*QUANTIZERS, "Trunc", "FloatQuant", "QuantizeLinear")
+
+# --- Of a graph as it was read ---------------------------------------------------------------------------------------
 
 
-def open_sizes(model: ModelWrapper) -> Iterator[Finding]:
-    """Sizes of the image that the graph leaves open; its batch is one image by itself.
+def no_layers(model: ModelWrapper) -> Iterator[Spot]:
+    """Find graphs that are empty."""
+    if len(model.graph.input) == 0 or not model.graph.node:
+        yield Spot(WHOLE, unreadable_words("it has no input or no layers"))
+
+
+def float_graphs(model: ModelWrapper) -> Iterator[Spot]:
+    """Find graphs without any quantizer."""
+    if not any(node.op_type in _QUANTIZED for node in model.graph.node):
+        yield Spot(WHOLE, NOT_QUANTIZED)
+
+
+def open_sizes(model: ModelWrapper) -> Iterator[Spot]:
+    """Find sizes of the image that the graph leaves open; its batch is one image by itself.
 
     Args:
         model: as it was read: shape inference hides what is open.
@@ -24,13 +41,21 @@ def open_sizes(model: ModelWrapper) -> Iterator[Finding]:
         if value.name in constants or all(dim.dim_value > 0 for dim in dims[1:]):
             continue
         sizes = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
-        says = f"nothing: input {value.name} is [{sizes}], and hardware is built for one size"
-        mend = "fix channels, height and width: export without dynamic_axes, or use onnx.tools.update_model_dims"
-        yield Finding("open-size", "error", WHOLE, says, EXPORT, mend)
+        yield Spot(WHOLE, f"nothing: input {value.name} is [{sizes}], and hardware is built for one size")
 
 
-def outputs(model: ModelWrapper) -> Iterator[Finding]:
-    """Outputs that are no row of logits, no class, or more than one.
+def newer_names(model: ModelWrapper) -> Iterator[Spot]:
+    """Find operators under a newer name than the compilers know."""
+    for newer, older in OLDER_NAMES.items():
+        if any(node.op_type == newer for node in model.graph.node):
+            says = f"leaves every {newer} in software: it knows them by their older name, {older}"
+            mend = f"rename them: for n in model.graph.node: n.op_type = n.op_type.replace('{newer}', '{older}'); "
+            mend += "`qtrain verify --finn` and `qtrain estimate` do so by themselves"
+            yield Spot(WHOLE, says, mend)
+
+
+def outputs(model: ModelWrapper) -> Iterator[Spot]:
+    """Find outputs that are no row of logits, no class, or more than one.
 
     Args:
         model: cleaned, with shapes.
@@ -38,30 +63,56 @@ def outputs(model: ModelWrapper) -> Iterator[Finding]:
     names = [value.name for value in model.graph.output]
     if len(names) > 1:
         says = f"one stream of answers needs one output, but the graph has {len(names)}: {', '.join(names)}"
-        yield Finding("output", "error", WHOLE, says, EXPORT, "keep the logits, or their TopK, as the only output")
+        yield Spot(WHOLE, says, "keep the logits, or their TopK, as the only output")
         return
     last = model.find_producer(names[0])
     logits = last.input[0] if last is not None and last.op_type == "TopK" else names[0]
     shape = model.get_tensor_shape(logits)
     if shape and len(shape) != 2:
         says = f"TopK and the labels need one row of logits for an image, but the graph returns the shape {shape}"
-        yield Finding("output", "error", WHOLE, says, EXPORT, "end with one tensor [1, classes]")
+        yield Spot(WHOLE, says, "end with one tensor [1, classes]")
     elif shape and shape[1] == 1:
         yield one_logit()
 
 
-def one_logit() -> Finding:
-    """Make the finding about a network that has nothing to choose from."""
+def one_logit() -> Spot:
+    """Return the spot of a network that has nothing to choose from."""
     says = "nothing, and answers class 0 for every image: TopK over one logit has nothing to choose from"
     mend = "give the last layer two outputs and train with cross entropy; a sigmoid's threshold is their difference"
-    return Finding("output", "error", WHOLE, says, EXPORT, mend)
+    return Spot(WHOLE, says, mend)
 
 
-def older_names(model: ModelWrapper) -> Iterator[Finding]:
-    """Operators under a newer name than the compilers know."""
-    for newer, older in OLDER_NAMES.items():
-        if any(node.op_type == newer for node in model.graph.node):
-            says = f"leaves every {newer} in software: it knows them by their older name, {older}"
-            mend = f"rename them: for n in model.graph.node: n.op_type = n.op_type.replace('{newer}', '{older}'); "
-            mend += "`qtrain verify --finn` and `qtrain estimate` do so by themselves"
-            yield Finding("renamed", "warning", WHOLE, says, "step_qonnx_to_finn", mend)
+def float_images(model: ModelWrapper) -> Iterator[Spot]:
+    """Find inputs that are not annotated as integers.
+
+    Args:
+        model: cleaned, with data types.
+    """
+    name = model.graph.input[0].name
+    if not model.get_tensor_datatype(name).is_integer():
+        says = f"gives the first layer 32-bit floats (finn-plus; official FINN: software): input {name} is not UINT8"
+        yield Spot(WHOLE, says)
+
+
+def no_class(model: ModelWrapper) -> Iterator[Spot]:
+    """Find graphs that give logits and no class."""
+    if not any(node.op_type == "TopK" for node in model.graph.node):
+        says = "builds the last scale in 32-bit floats (finn-plus; official FINN: software): no TopK behind the logits"
+        yield Spot(WHOLE, says)
+
+
+# --- Of a cleaned graph ----------------------------------------------------------------------------------------------
+
+
+def heads(graph: GraphView) -> Iterator[Spot]:
+    """Find what may change the order of the logits in front of TopK: a positive scale and an offset do not."""
+    says = "leaves TopK in software"
+    for node in graph.running("TopK"):
+        last = graph.producer(node.input[0])
+        while last is not None and last.op_type in INVARIANT:
+            last = graph.producer(last.input[0])
+        if last is not None and last.op_type in ("Softmax", "LogSoftmax"):
+            yield graph.spot(node, says, blamed=last, mend=f"return the logits: {last.op_type} changes no class")
+        stream = graph.streams[node.input[0]]
+        if stream.channel_scale or stream.channel_offset:
+            yield graph.spot(node, says, blamed=stream.culprit)

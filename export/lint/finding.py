@@ -10,6 +10,8 @@ WHOLE = "the network"
 # What FINN says most often, and where it says it; the middle one is ours (custom_steps.py).
 UNMAPPED = "Unsupported/unmapped layer(s) found in between FINN operators: {}"
 TO_FINN, LOWERING, PARTITION = "step_qonnx_to_finn", "step_lower_convolutions", "step_create_dataflow_partition"
+# What goes wrong before FINN has a step to say it in.
+TRAINING, TORCH, EXPORT = "before FINN: the training", "before FINN: torch itself", "before FINN: the export"
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,22 @@ class Finding:
     says: str
     step: str
     mend: str
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where the function of a rule found what it looks for; with the rule's row it becomes a ``Finding``.
+
+    Attributes:
+        layer: path of the module in the user's own names, ``the network`` for all of it.
+        says: what FINN says of it, or does without saying so.
+        mend: the change that mends this case; empty where it is the one in the rule's row.
+        step: FINN's step in this case; empty where it is the one in the rule's row.
+        position: place in the graph of the node that was looked at; 0 where no node was.
+    """
+
+    layer: str
+    says: str
+    mend: str = ""
+    step: str = ""
+    position: int = 0

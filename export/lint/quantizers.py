@@ -1,4 +1,4 @@
-"""Lint's rules about quantizers: scales, zero points, bits, and what a ReLU's or a sign's must be."""
+"""Rules about quantizers: scales, zero points, bits, and what a ReLU's or a sign's must be."""
 
 from __future__ import annotations
 
@@ -7,116 +7,115 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto
 
-from qtrain.export.lint.finding import PARTITION, TO_FINN, UNMAPPED, WHOLE, Finding
-from qtrain.export.lint.streams import PRODUCTS, Network, Rule, attributes, followed_by_quantizer
+from qtrain.export.lint.finding import UNMAPPED, WHOLE, Spot
+from qtrain.export.lint.streams import PRODUCTS, GraphView, attributes, followed_by_quantizer
 
 MAX_BITS = 8  # FINN's max_multithreshold_bit_width
-NEAREST = ("ROUND", "HALF_EVEN")
 CHEAP_BITS = 4  # above, thresholds take most of the logic
+ZERO_POINT = "Only Quant nodes with zero-point == 0 are currently supported."
+SIGN_SCALE = "FINN only supports Bipolar identity activations with out per channel scaling and the scaling must be 1."
+_NEAREST = ("ROUND", "HALF_EVEN")
+_ALL = ("Quant", "IntQuant", "BipolarQuant")
 
 
-def activations(net: Network) -> Iterator[Finding]:
-    """A ReLU becomes the thresholds of the quantizer behind it."""
-    for node in net.running("Relu"):
-        if not followed_by_quantizer(net, node):
-            says, mend = UNMAPPED.format("Relu"), "use brevitas.nn.QuantReLU in its place"
-            yield Finding("float-activation", "error", net.layer(node), says, PARTITION, mend)
-    for node in net.running("Quant", "IntQuant"):
-        before, options = net.producer(node.input[0]), attributes(node)
-        if before is not None and before.op_type == "Relu":
-            if options.get("signed", 1) or options.get("narrow", 0):
-                says = "FINN only supports unsigned and non-narrow Quant nodes for Relu activations."
-                mend = "use an unsigned quantizer that is not narrow, e.g. brevitas.quant.Uint8ActPerTensorFloat"
-                yield Finding("relu-quantizer", "error", net.layer(node), says, TO_FINN, mend)
-        elif not options.get("signed", 1):
+def float_activations(graph: GraphView) -> Iterator[Spot]:
+    """Find ReLUs that do not become the thresholds of a quantizer behind them."""
+    for node in graph.running("Relu"):
+        if not followed_by_quantizer(graph, node):
+            yield graph.spot(node, UNMAPPED.format("Relu"))
+
+
+def _behind_relu(graph: GraphView, node: NodeProto) -> bool:
+    """Whether a quantizer reads a ReLU."""
+    before = graph.producer(node.input[0])
+    return before is not None and before.op_type == "Relu"
+
+
+def relu_quantizers(graph: GraphView) -> Iterator[Spot]:
+    """Find quantizers of ReLUs that are signed or narrow."""
+    for node in graph.running("Quant", "IntQuant"):
+        options = attributes(node)
+        if _behind_relu(graph, node) and (options.get("signed", 1) or options.get("narrow", 0)):
+            yield graph.spot(node, "FINN only supports unsigned and non-narrow Quant nodes for Relu activations.")
+
+
+def unsigned_identities(graph: GraphView) -> Iterator[Spot]:
+    """Find unsigned quantizers that do not stand behind a ReLU."""
+    for node in graph.running("Quant", "IntQuant"):
+        if not _behind_relu(graph, node) and not attributes(node).get("signed", 1):
             says = "finn-plus takes it; official FINN main and dev refuse an unsigned quantizer without a ReLU"
-            mend = "use a QuantReLU, or a signed quantizer, e.g. brevitas.quant.Int8ActPerTensorFloat"
-            yield Finding("unsigned-identity", "warning", net.layer(node), says, f"{TO_FINN} (main, dev)", mend)
+            yield graph.spot(node, says)
 
 
-def quantizer_values(net: Network) -> Iterator[Finding]:
-    """Zero points, bit widths and scales of all quantizers."""
-    for node in net.of_type("Quant", "IntQuant", "BipolarQuant"):
-        scale = net.constant(node, 1)
+def one_bit_integers(graph: GraphView) -> Iterator[Spot]:
+    """Find quantizers whose scale is no number that divides: the exporter makes it for an integer of one bit."""
+    for node in graph.of_type(*_ALL):
+        scale = graph.constant(node, 1)
         if scale is not None and not (np.isfinite(scale).all() and (scale != 0).all()):
-            yield one_bit_finding(net.layer(node), "Rounding error is too high to match set QONNX datatype (BIPOLAR)")
+            yield graph.spot(node, "Rounding error is too high to match set QONNX datatype (BIPOLAR)")
+
+
+def roundings(graph: GraphView) -> Iterator[Spot]:
+    """Find quantizers that do not round to the nearest."""
+    for node in graph.of_type(*_ALL):
         rounding = attributes(node).get("rounding_mode", "ROUND")
-        if rounding.upper() not in NEAREST:
-            yield rounding_finding(net.layer(node), rounding)
-        zero_point = net.constant(node, 2)
+        if rounding.upper() not in _NEAREST:
+            yield graph.spot(node, rounding_words(rounding))
+
+
+def rounding_words(rounding: str) -> str:
+    """Return what is said of a quantizer that rounds in another way."""
+    return f"nothing, and computes wrong classes: it rounds to the nearest, this quantizer's rounding is {rounding}"
+
+
+def zero_points(graph: GraphView) -> Iterator[Spot]:
+    """Find quantizers with a zero point."""
+    for node in graph.of_type(*_ALL):
+        zero_point = graph.constant(node, 2)
         if zero_point is not None and (zero_point != 0).any():
-            yield zero_point_finding(net.layer(node))
-        if not net.dynamic(node):
-            continue
-        bits = net.constant(node, 3)
+            yield graph.spot(node, ZERO_POINT)
+
+
+def wide_activations(graph: GraphView) -> Iterator[Spot]:
+    """Find activations of more bits than FINN makes thresholds for."""
+    for node in graph.running(*_ALL):
+        bits = graph.constant(node, 3)
         if bits is not None and bits.max() > MAX_BITS:
             says = f"leaves it and all behind it in software: {bits.max():g} bits are {2 ** bits.max():g} thresholds"
-            mend = f"use at most {MAX_BITS} bits (each bit doubles the thresholds; 4 or less are cheap)"
-            yield Finding("wide-activation", "error", net.layer(node), says, TO_FINN, mend)
+            yield graph.spot(node, says)
+
+
+def channel_scales(graph: GraphView) -> Iterator[Spot]:
+    """Find activations with a scale for each channel."""
+    for node in graph.running(*_ALL):
+        scale = graph.constant(node, 1)
         if scale is not None and scale.size > 1:
-            says, mend = (
-                "leaves what follows in software",
-                "use one scale for the tensor: scaling_per_output_channel False",
-            )
-            yield Finding("activation-scale", "error", net.layer(node), says, PARTITION, mend)
+            yield graph.spot(node, "leaves what follows in software")
 
 
-def rounding_finding(layer: str, rounding: str) -> Finding:
-    """Make the finding about a quantizer that does not round to the nearest."""
-    says = f"nothing, and computes wrong classes: it rounds to the nearest, this quantizer's rounding is {rounding}"
-    mend = "leave the rounding to Brevitas, or give float_to_int_impl_type='ROUND'"
-    return Finding("quantizer-rounding", "error", layer, says, TO_FINN, mend)
-
-
-def zero_point_finding(layer: str) -> Finding:
-    """Make the finding about a quantizer with a zero point."""
-    says = "Only Quant nodes with zero-point == 0 are currently supported."
-    mend = "use a symmetric quantizer, e.g. Int8ActPerTensorFloat, Uint8ActPerTensorFloat, Int8WeightPerTensorFloat"
-    return Finding("zero-point", "error", layer, says, TO_FINN, mend)
-
-
-def one_bit(net: Network) -> Iterator[Finding]:
-    """Activations of one bit are signs, of scale 1."""
-    for node in net.running("BipolarQuant"):
-        scale = net.constant(node, 1)
+def scaled_signs(graph: GraphView) -> Iterator[Spot]:
+    """Find activations of one bit whose scale is not 1."""
+    for node in graph.running("BipolarQuant"):
+        scale = graph.constant(node, 1)
         if scale is not None and np.isfinite(scale).all() and (scale != 1).any():
-            yield sign_scale_finding(net.layer(node))
+            yield graph.spot(node, SIGN_SCALE)
 
 
-def one_bit_finding(layer: str, says: str) -> Finding:
-    """Make the finding about an integer quantizer of one bit."""
-    mend = "use a binary quantizer: weights with quant_type BINARY and a BinaryQuant, activations with "
-    mend += "SignedBinaryActPerTensorConst; or 2 bits"
-    return Finding("integer-1-bit", "error", layer, says, TO_FINN, mend)
+def costly_thresholds(graph: GraphView) -> Iterator[Spot]:
+    """Name, in one spot, the activations inside the network whose thresholds take most of the logic."""
+    layers = []
+    for node in graph.running("Quant"):
+        bits = graph.constant(node, 3)
+        if bits is not None and CHEAP_BITS < bits.max() <= MAX_BITS and not _is_first(graph, node):
+            layers.append(graph.layer(node))
+    if layers:
+        names = ", ".join(layers[:3]) + (", ..." if len(layers) > 3 else "")
+        yield Spot(WHOLE, f"{names}: thresholds double with each bit and take most of the logic above 4 bits")
 
 
-def sign_scale_finding(layer: str) -> Finding:
-    """Make the finding about a sign whose scale is not 1."""
-    says = "FINN only supports Bipolar identity activations with out per channel scaling and the scaling must be 1."
-    mend = "use brevitas.quant.SignedBinaryActPerTensorConst (the sign, scale 1), or 2 bits"
-    return Finding("sign-scale", "error", layer, says, TO_FINN, mend)
-
-
-def thresholds(net: Network) -> Iterator[Finding]:
-    """One note about the price of wide activations."""
-    wide = [
-        node for node in net.running("Quant") if (bits := net.constant(node, 3)) is not None and 4 < bits.max() <= 8
-    ]
-    hidden = [node for node in wide if not _is_first(net, node)]
-    if hidden:
-        names = ", ".join(net.layer(node) for node in hidden[:3]) + (", ..." if len(hidden) > 3 else "")
-        says = f"{names}: thresholds double with each bit and take most of the logic above 4 bits"
-        yield Finding(
-            "thresholds", "note", WHOLE, says, "step_specialize_layers", "use 4 bits or less, if the board is full"
-        )
-
-
-def _is_first(net: Network, node: NodeProto) -> bool:
+def _is_first(graph: GraphView, node: NodeProto) -> bool:
     """Whether no layer with weights lies before a quantizer: it quantizes the image."""
-    before = net.producer(node.input[0])
+    before = graph.producer(node.input[0])
     while before is not None and before.op_type not in PRODUCTS:
-        before = net.producer(net.dynamic(before)[0])
+        before = graph.producer(graph.dynamic(before)[0])
     return before is None
-
-
-QUANTIZER_RULES: tuple[Rule, ...] = (activations, quantizer_values, one_bit, thresholds)

@@ -1,4 +1,4 @@
-"""What flows along each tensor of a QONNX graph, in FINN's eyes: integers, times a scale, plus an offset.
+"""A QONNX graph in FINN's eyes, with what flows along each tensor: integers, times a scale, plus an offset.
 
 FINN moves scales and offsets forward until thresholds or TopK absorb them; only integers remain for its hardware.
 Whether it will succeed shows in the graph before any step: each tensor's ``Stream`` says what its values are.
@@ -6,7 +6,8 @@ Whether it will succeed shows in the graph before any step: each tensor's ``Stre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,28 +15,28 @@ import numpy as np
 from onnx import NodeProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 
-from qtrain.export.lint.finding import Finding
+from qtrain.export.lint.finding import Spot
 
 QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold")
 PRODUCTS = ("Conv", "MatMul", "Gemm")
-# Values pass unchanged, or with one scale for the whole tensor.
+# Values pass these unchanged, or with one scale for the whole tensor.
 INVARIANT = ("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout")
 POOLS = ("AveragePool", "GlobalAveragePool")
-# Without hardware; where their mend takes them out, the scales and offsets before them are still there.
+# These have no hardware; where their mend takes them out, the scales and offsets before them are still there.
 SCALES_STAY = ("AveragePool", "Softmax", "LogSoftmax")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Values of one tensor that depend on the image.
+    """What FINN sees in the values of one tensor that depends on the image.
 
     Attributes:
-        integers: whether they are integers but for scale and offset.
-        channel_scale: each channel has its own scale.
-        offset: something was added.
-        channel_offset: each channel has its own offset.
-        culprit: name of the node that made them what FINN cannot take, where one did.
-        reported: a rule names what made them no integers; what follows from that is no finding of its own.
+        integers: whether the values are integers, apart from scale and offset.
+        channel_scale: whether each channel has a scale of its own.
+        offset: whether something was added to the values.
+        channel_offset: whether each channel has an offset of its own.
+        culprit: name of the node that made the values what FINN cannot take; empty where none did.
+        reported: whether a rule names what made the values no integers; what follows from that is no finding.
     """
 
     integers: bool = True
@@ -47,26 +48,33 @@ class Stream:
 
     @property
     def plain(self) -> bool:
-        """Integers times one scale, which is what a hardware layer takes."""
+        """Whether the values are integers times one scale, which is what a hardware layer takes."""
         return self.integers and not (self.channel_scale or self.offset)
 
 
 REPORTED = Stream(integers=False, reported=True)
 
 
-class Network:
+class GraphView:
     """A cleaned QONNX graph with what the rules ask of it.
 
     Args:
-        model: cleaned, with shapes; its nodes have names.
+        model: the graph; it has shapes, and its nodes have names.
         paths: module paths of the torch network, where there is one; layers are then named by them.
-        fixed: those whose quantizers keep their scales in training.
+        fixed: paths of the modules whose quantizers keep their scales in training.
+
+    Attributes:
+        model: the graph.
+        fixed: paths of the modules whose quantizers keep their scales in training.
+        nodes: of the graph, in its order.
+        streams: by the names of the tensors that depend on the image; constants have none.
     """
 
     def __init__(self, model: ModelWrapper, paths: Iterable[str] = (), fixed: Collection[str] = ()):
         self.model = model
         self.fixed = fixed
         self.nodes: tuple[NodeProto, ...] = tuple(model.graph.node)
+        self._positions = {id(node): position for position, node in enumerate(self.nodes)}
         self._producers = {name: node for node in self.nodes for name in node.output}
         self._consumers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
@@ -79,8 +87,23 @@ class Network:
             if any(name in self.streams for name in node.input):
                 self.streams.update(dict.fromkeys(node.output, _flow(self, node)))
 
+    def spot(
+        self, node: NodeProto, says: str, *, blamed: NodeProto | str | None = None, mend: str = "", step: str = ""
+    ) -> Spot:
+        """Return the spot of what a rule found at a node.
+
+        Args:
+            node: that was looked at; its place in the graph is the spot's.
+            says: what FINN says of it.
+            blamed: node whose layer is named, or its name; ``node`` itself where None.
+            mend: of this case, where it is another than the rule's.
+            step: of this case, where it is another than the rule's.
+        """
+        layer = self.layer(node if blamed is None else blamed)
+        return Spot(layer, says, mend, step, self._positions[id(node)])
+
     def layer(self, node: NodeProto | str) -> str:
-        """Return the path of the module that a node comes from; the node's own name where none is known."""
+        """Return the path of the module that a node (or its name) comes from; the name where no path is known."""
         name = full = node if isinstance(node, str) else node.name
         while name and name not in self._paths:
             name = name.rpartition("_")[0]
@@ -116,8 +139,10 @@ class Network:
         return tuple(self.model.get_tensor_shape(tensor) or ())
 
     def constant(self, node: NodeProto, index: int) -> np.ndarray | None:
-        """Return a node's constant input, None where it is left out or computed."""
-        return self.model.get_initializer(node.input[index]) if len(node.input) > index else None
+        """Return a node's constant input by its number; None where it is left out or computed."""
+        if len(node.input) <= index:
+            return None
+        return self.model.get_initializer(node.input[index])
 
     def weight_quantizer(self, tensor: str) -> NodeProto | None:
         """Return the quantizer that makes a constant tensor, through transposes and the like."""
@@ -141,83 +166,84 @@ class Network:
         return node if node is not None and node.op_type in QUANTIZERS else None
 
 
-Rule = Callable[[Network], Iterator[Finding]]
-
-
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Return a node's attributes by name, texts decoded."""
-    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    values: dict[str, Any] = {}
+    for attribute in node.attribute:
+        value = helper.get_attribute_value(attribute)
+        values[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return values
 
 
-def followed_by_quantizer(net: Network, node: NodeProto) -> bool:
-    """Whether a ReLU's every reader is a quantizer, which then becomes its thresholds."""
-    readers = net.consumers(node)
+def followed_by_quantizer(graph: GraphView, node: NodeProto) -> bool:
+    """Whether every reader of a ReLU is a quantizer, which then becomes its thresholds."""
+    readers = graph.consumers(node)
     return bool(readers) and all(reader.op_type in QUANTIZERS for reader in readers)
 
 
-def _flow(net: Network, node: NodeProto) -> Stream:
-    """Return what a node makes of what it reads.
+def _flow(graph: GraphView, node: NodeProto) -> Stream:
+    """Return the stream that a node makes of those that it reads.
 
     Behind what a rule names already, only the scales and offsets that come after it are findings of their own.
     """
-    inputs = [net.streams[tensor] for tensor in net.dynamic(node)]
-    stream = _made(net, node, inputs)
+    inputs = [graph.streams[tensor] for tensor in graph.dynamic(node)]
+    stream = _made(graph, node, inputs)
     if node.op_type in QUANTIZERS or not any(stream.reported for stream in inputs):
         return stream
     return REPORTED if len(inputs) > 1 else replace(stream, integers=False, reported=True)
 
 
-def _made(net: Network, node: NodeProto, inputs: list[Stream]) -> Stream:
-    """Return what a node makes of streams that no rule names."""
-    name, kind, first = node.name, node.op_type, inputs[0]
+def _made(graph: GraphView, node: NodeProto, inputs: list[Stream]) -> Stream:
+    """Return the stream that a node makes of others, as if no rule had named one of them."""
+    name = node.name
+    kind = node.op_type
+    first = inputs[0]
     if kind in QUANTIZERS:
-        scale = net.constant(node, 1)
+        scale = graph.constant(node, 1)
         per_channel = kind != "MultiThreshold" and scale is not None and scale.size > 1
         return Stream(reported=per_channel, culprit=name)
     if kind in INVARIANT or kind == "GlobalAveragePool":
         return first
-    if kind == "AveragePool" and any(reader.op_type == "Trunc" for reader in net.consumers(node)):
+    if kind == "AveragePool" and any(reader.op_type == "Trunc" for reader in graph.consumers(node)):
         return first
     if kind in SCALES_STAY:
         return replace(first, integers=False, reported=True)
     if kind == "Trunc":
         return Stream(culprit=name)
-    if kind == "Relu" and followed_by_quantizer(net, node):
+    if kind == "Relu" and followed_by_quantizer(graph, node):
         return Stream(integers=False, culprit=name)
     if kind == "BatchNormalization":
         return replace(first, channel_scale=True, offset=True, channel_offset=True, culprit=_culprit(first, name))
     if kind in PRODUCTS:
-        return _product(net, node)
+        return _product(graph, node)
     if kind in ("Add", "Sub", "Mul", "Div"):
-        return _elementwise(net, node, inputs)
+        return _elementwise(graph, node, inputs)
     return REPORTED
 
 
-def _product(net: Network, node: NodeProto) -> Stream:
-    """Return the stream behind a convolution or matrix product; what it read is the rules' concern."""
-    weight = net.weight_quantizer(node.input[1])
-    scale = net.constant(weight, 1) if weight is not None else None
+def _product(graph: GraphView, node: NodeProto) -> Stream:
+    """Return the stream behind a convolution or matrix product; whether it may read what it reads, rules say."""
+    weight = graph.weight_quantizer(node.input[1])
+    scale = graph.constant(weight, 1) if weight is not None else None
     per_channel = scale is not None and scale.size > 1
     bias = len(node.input) > 2
     return Stream(channel_scale=per_channel, offset=bias, channel_offset=bias, culprit=node.name)
 
 
-def _elementwise(net: Network, node: NodeProto, inputs: list[Stream]) -> Stream:
+def _elementwise(graph: GraphView, node: NodeProto, inputs: list[Stream]) -> Stream:
     """Return the stream behind an addition or multiplication, by a constant or of two streams."""
     first = inputs[0]
     if len(inputs) == 2:
-        both = all(stream.plain for stream in inputs) and node.op_type == "Add"
-        return Stream(culprit=node.name) if both else REPORTED
-    constants = [net.shape(tensor) for tensor in node.input if tensor not in net.streams]
-    wide = any(int(np.prod(shape)) > 1 for shape in constants)
+        integers_are_added = node.op_type == "Add" and all(stream.plain for stream in inputs)
+        return Stream(culprit=node.name) if integers_are_added else REPORTED
+    constants = [graph.shape(tensor) for tensor in node.input if tensor not in graph.streams]
+    by_channel = any(math.prod(shape) > 1 for shape in constants)
+    culprit = _culprit(first, node.name)
     if node.op_type in ("Mul", "Div"):
-        wider = replace(first, channel_scale=first.channel_scale or wide)
-    else:
-        wider = replace(first, offset=True, channel_offset=first.channel_offset or wide)
-    return replace(wider, culprit=_culprit(first, node.name))
+        return replace(first, channel_scale=first.channel_scale or by_channel, culprit=culprit)
+    return replace(first, offset=True, channel_offset=first.channel_offset or by_channel, culprit=culprit)
 
 
 def _culprit(before: Stream, name: str) -> str:
-    """Return the node to blame: the first that made scales or offsets differ by channel."""
+    """Return the name of the node to blame: the first that made scales or offsets differ by channel, else ``name``."""
     return before.culprit if before.channel_scale or before.channel_offset else name

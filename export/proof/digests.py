@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from qtrain.export.bare import unwrapped
@@ -12,6 +13,8 @@ def _digest(parts: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 of tensors with their names, types and shapes."""
     found = hashlib.sha256()
     for name, tensor in parts:
+        if tensor.dtype is torch.bfloat16:  # NumPy has no such type; float32 holds every value of it
+            tensor = tensor.float()
         values = tensor.detach().cpu().contiguous().numpy()
         found.update(f"{name} {values.dtype.str} {list(values.shape)}\n".encode())
         found.update(values.tobytes())

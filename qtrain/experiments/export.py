@@ -9,7 +9,7 @@ import torch
 
 from qtrain.data import FolderSplit, Split, load_data
 from qtrain.experiments.run import load_run
-from qtrain.export import Proof, ProofError, check_target, export_finn, verify
+from qtrain.export import LintedNetwork, Proof, ProofError, check_target, export_finn, verify
 from qtrain.export.folder.contents import check_destination, read_manifest
 from qtrain.export.proof.figures import data_facts
 from qtrain.models import parse_name
@@ -29,11 +29,12 @@ def export_run(
     clock_ns: float,
     context: RunContext = HERE,
     refused_too: bool = False,
+    linted: LintedNetwork | None = None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
     Of ``context`` it needs where the data lie, and whom to tell. Of images that lie in files, ``FOLDER_PROOF`` are
-    taken, evenly spread.
+    taken, evenly spread. ``linted`` is what ``lint_network`` made of the run's network, where it was linted before.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
@@ -50,6 +51,7 @@ def export_run(
         network=str(parse_name(recipe.network)),
         refused_too=refused_too,
         source=_source_facts(recipe, folder),
+        linted=linted,
         say=context.say,
     )
 
@@ -94,7 +96,7 @@ def _said_of_source(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _difference(said: Any, ours: Any) -> str:
-    """The first entry in which two facts differ, in a line's words."""
+    """Return the first entry in which two facts differ, in words for one line."""
     if isinstance(said, dict) and isinstance(ours, dict):
         for name in [*ours, *said]:
             if said.get(name) != ours.get(name):
@@ -103,13 +105,13 @@ def _difference(said: Any, ours: Any) -> str:
 
 
 def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What an export's manifest says of the run."""
+    """Return what the manifest of an export says of its run."""
     results = [record for record in read_records(folder) if record["type"] == "result"]
     return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
 
 
 def _test_split(recipe: Recipe, data_root: str | Path | None) -> Split:
-    """The images that a run's network is proven on; of those that lie in files, some of each class."""
+    """Return the images that a run's network is proven on; of those that lie in files, some of each class."""
     test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
     if isinstance(test, FolderSplit):
         count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes

@@ -42,8 +42,8 @@ class Graph:
     file_bytes: int
 
 
-def read_graph(path: Path, sha256: str | None = None) -> Graph:
-    """Weights, bits and size of an exported QONNX graph.
+def graph_facts(path: Path, sha256: str | None = None) -> Graph:
+    """Return weights, bits and size of an exported QONNX graph.
 
     Args:
         path: of the ONNX file.

@@ -19,12 +19,14 @@ from qtrain.errors import UserError
 from qtrain.export import ProofError, export_finn, verify
 from qtrain.export.execute.executor import Executor
 from qtrain.export.passes import PASSES
-from qtrain.export.pipeline import run_passes
+from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.against_torch import check_stage, run_graph, run_qonnx
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.qonnx import to_qonnx
+from qtrain.export.stages import graph_stages
 from qtrain.models import build_model
 
+SHAPE = (3, 32, 32)
 CASES = [(1, "constant"), (2, "constant"), (3, "constant"), (4, "learned"), (6, "constant"), (8, "learned")]
 
 
@@ -67,7 +69,7 @@ def test_every_stage_equals_torch_at_every_bit_width(bits: int, scaling: str, tm
     model = trained(bits, scaling)
     pixels, _ = digits(397)
     reference = float64_reference(model, pixels[:1].float() / 255)
-    graph, checks = run_passes(model, reference, pixels[:8], tmp_path / "stages")
+    graph, checks = prove_stages(graph_stages(model, SHAPE), reference, pixels[:8], tmp_path / "stages")
     assert [c.stage for c in checks] == ["exported", *(p.name for p in PASSES)]
     assert len(list((tmp_path / "stages").glob("*.onnx"))) == len(checks)
     # 6 convolutions, 3 linear layers, 9 norms, 8 activations, input, 2 pools, flatten, and the output.
@@ -86,7 +88,7 @@ def test_both_uses_of_a_shared_quantizer_are_compared(name: str, tmp_path: Path)
     model(torch.rand(16, 3, 32, 32))
     pixels, _ = digits(2)
     reference = float64_reference(model, pixels[:1].float() / 255)
-    graph, checks = run_passes(model, reference, pixels, tmp_path / "stages")
+    graph, checks = prove_stages(graph_stages(model, SHAPE), reference, pixels, tmp_path / "stages")
     assert len({c.tensors for c in checks}) == 1
     names = {node.name for node in graph.graph.node}
     block = "stage2_block1" if name.startswith("RESNET") else "stage2_unit1"
@@ -132,7 +134,8 @@ def test_a_weight_between_two_steps_is_rounded_as_in_the_float32_network(tmp_pat
     pixels, _ = digits(4)
     reference = float64_reference(model, pixels[:1].float() / 255)
     assert torch.equal(reference.conv3.quant_weight().int(float_datatype=False), whole)
-    graph, _ = run_passes(model, reference, pixels, tmp_path / "stages")  # every stage holds, the raw export too
+    # Every stage holds, the raw export too.
+    graph, _ = prove_stages(graph_stages(model, SHAPE), reference, pixels, tmp_path / "stages")
     weight = Executor(graph).constants["conv3_weight_quant_out"]
     assert torch.equal((weight / scale.double()).round(), whole.double())
     assert torch.equal(weight, whole * scale.double())
@@ -365,9 +368,10 @@ def test_a_destination_with_other_things_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, labels = digits(12)
     model = trained(1, steps=1)
-    monkeypatch.setattr("qtrain.export.pipeline.PASSES", (*PASSES[:2], type(PASSES[2])("broken", _break, True)))
+    broken = type(PASSES[2])("broken", _break, True)
+    monkeypatch.setattr("qtrain.export.stages.PASSES", (*PASSES[:2], broken, *PASSES[2:]))
     with pytest.raises(ProofError, match="stage 'broken': tensor 'act4_out' is the first"):
-        export_finn(model, tmp_path / "deep" / "out", pixels=pixels, labels=labels)
+        export_finn(model, tmp_path / "deep" / "out", pixels=pixels, labels=labels, refused_too=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -16,12 +16,13 @@ from qtrain.export import Proof, ProofError, export_finn, verify
 from qtrain.export.bare import bare_copy
 from qtrain.export.lint.check import Finding, lint_graph, lint_module
 from qtrain.export.lint.finding import WHOLE
-from qtrain.export.pipeline import run_passes
+from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.against_torch import check_stage
 from qtrain.export.proof.bare_graph import image_shape
 from qtrain.export.proof.reference import float64_reference, layer_outputs
 from qtrain.export.proof.vacuous import caveats
 from qtrain.export.qonnx import to_qonnx
+from qtrain.export.stages import graph_stages
 from tests.export.lint.probe_builds import moved
 from tests.export.lint.probe_networks import conv, identity, linear, norm, relu
 
@@ -157,7 +158,7 @@ def test_each_use_of_a_shared_module_is_compared_with_its_own(
     network = settled(kind())
     pixels, _ = images()
     reference = float64_reference(network, pixels[:1].float() / 255)
-    _, checks = run_passes(network, reference, pixels, tmp_path / "stages")
+    _, checks = prove_stages(graph_stages(network, SHAPE), reference, pixels, tmp_path / "stages")
     _, outputs = layer_outputs(reference, pixels.double() / 255)
     assert set(uses) <= set(outputs)
     assert {check.tensors for check in checks} == {len(outputs) + 1}  # every use, and the network's output
@@ -171,7 +172,7 @@ def test_a_change_between_two_uses_is_found_at_the_second(tmp_path: Path) -> Non
     network = settled(DeepSharedReLU())
     pixels, _ = images()
     reference = float64_reference(network, pixels[:1].float() / 255)
-    graph, _ = run_passes(network, reference, pixels, tmp_path / "stages")
+    graph, _ = prove_stages(graph_stages(network, SHAPE), reference, pixels, tmp_path / "stages")
     second = next(node for node in graph.graph.node if node.op_type == "Quant" and node.name.startswith("act1_0_0_1"))
     graph.set_initializer(second.input[1], 2 * graph.get_initializer(second.input[1]))
     with pytest.raises(Exception, match="act1_0_0_1_out' is the first that differs"):

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from qtrain.errors import UserError
-from qtrain.export.pipeline import run_passes
+from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.reference import float64_reference
+from qtrain.export.stages import graph_stages
 from qtrain.models import Network, build_model
 from qtrain.models.resnet_pynq import PynqResNet, RuntimeReLU
 from qtrain.models.warm_start import initialise_from
@@ -158,7 +159,8 @@ def test_resnet18_pynq_trains_and_exports(tmp_path: Path) -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     pixels = (images[:4] * 255).round().to(torch.uint8)
-    graph, checks = run_passes(model, float64_reference(model, pixels[:1] / 255), pixels, tmp_path / "stages")
+    reference = float64_reference(model, pixels[:1] / 255)
+    graph, checks = prove_stages(graph_stages(model, (3, 32, 32)), reference, pixels, tmp_path / "stages")
     assert all(check.tensors > 40 for check in checks)  # convolutions, norms, additions, pool and logits
     assert {"stage1_block1_conv1", "stage2_block1_sum", "fc"} <= {node.name for node in graph.graph.node}
     assert {"Trunc", "Quant"} <= {node.op_type for node in graph.graph.node}

@@ -13,7 +13,7 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.experiments.status import STAGES
-from qtrain.experiments.sweep.deploy import Refused, count_cost, estimate, export_proven, lint
+from qtrain.experiments.sweep.deploy import Deployment, Refused
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
 from qtrain.experiments.sweep.row import (
     CELL,
@@ -62,7 +62,7 @@ class SweepCell:
 
     @property
     def name(self) -> str:
-        """The cell's."""
+        """Return the name of the planned cell."""
         return self.cell.name
 
     def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -75,10 +75,11 @@ class SweepCell:
             return known
         row = new_row(self.cell, self.command)
         row["seconds"] |= read_seconds(self.folder)
+        deployment = Deployment(self.folder, self.data_root)
         for stage in STAGES:
             if stop():
                 raise Interrupted(f"stopped before the {stage} of {self.name}")
-            if not self._go(stage, row, watch, stop):
+            if not self._go(stage, row, deployment, watch, stop):
                 break
         row["curve"] = training_curve(self.folder)
         row = json.loads(json.dumps(row))  # as it is read back: lists for tuples
@@ -90,13 +91,15 @@ class SweepCell:
             row.update(state="failed", stage=row["stage"] or stage, error=row["error"] or reason)
         return row
 
-    def _go(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> bool:
-        """Do one stage and write it into the row; False where it failed."""
+    def _go(
+        self, stage: str, row: dict[str, Any], deployment: Deployment, watch: Watcher, stop: Callable[[], bool]
+    ) -> bool:
+        """Do one stage and write what came of it into the row; return False where it failed."""
         if stage != "train":
             watch.start(stage, 0, 0)  # training tells of itself
         started, facts = time.perf_counter(), {}
         try:
-            facts = self._stage(stage, row, watch, stop)
+            facts = self._stage(stage, row, deployment, watch, stop)
         except Exception as error:
             row.update(state="failed", stage=stage, error=one_line(error))
             if isinstance(error, Refused):
@@ -109,20 +112,22 @@ class SweepCell:
         row.update(facts)
         return row["state"] != "failed"
 
-    def _stage(self, stage: str, row: dict[str, Any], watch: Watcher, stop: Callable[[], bool]) -> dict[str, Any]:
-        """Do one stage; what the row is to say of it."""
+    def _stage(
+        self, stage: str, row: dict[str, Any], deployment: Deployment, watch: Watcher, stop: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Do one stage; return what the row is to say of it."""
         if stage == "train":
             result = self._train(watch, stop)
             kept = ("test_accuracy", "validation_accuracy", "best_epoch")
             row["seconds"]["train"] = round(result.seconds, 3)  # with what it trained before a resume
             return {name: getattr(result, name) for name in kept}
         if stage == "lint":
-            return lint(self.folder, self.data_root)
+            return deployment.lint()
         if self.target is None:
-            return count_cost(self.folder, self.data_root) if stage == "export" else {}
+            return deployment.count_cost() if stage == "export" else {}
         if stage == "export":
-            return export_proven(self.folder, self.target, self.data_root)
-        return estimate(self.folder, self.target)
+            return deployment.export_proven(self.target)
+        return deployment.estimate(self.target)
 
     def _train(self, watch: Watcher, stop: Callable[[], bool]) -> Result:
         """Train, continue, or read what is there."""

@@ -10,7 +10,7 @@ from qtrain.records.comparison import ComparisonFile, FailedCell, FinishedCell
 from qtrain.records.manifest import MANIFEST, ShownExport, read_export
 from qtrain.records.runs import Epoch, read_finished
 from qtrain.report.comparison.verdict import Judged
-from qtrain.report.graph import Graph, read_graph
+from qtrain.report.graph import Graph, graph_facts
 from qtrain.report.statistics import ASLR
 
 RECORDS, FINN, MODEL = "records.jsonl", "finn", "model.onnx"
@@ -147,4 +147,4 @@ def _read_export(folder: Path) -> Export | None:
     shown = read_export(folder)
     if MODEL not in shown.files:
         raise UserError(f"{folder / MANIFEST} names no {MODEL}; export the run again")
-    return Export(shown, read_graph(folder / MODEL, shown.files[MODEL]))
+    return Export(shown, graph_facts(folder / MODEL, shown.files[MODEL]))

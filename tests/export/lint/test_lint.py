@@ -94,6 +94,17 @@ def test_several_mistakes_are_all_found_errors_first() -> None:
     assert [f.layer for f in findings] == ["pool1", "conv1", "act2"]
 
 
+def test_what_rules_about_the_same_layers_find_stands_layer_by_layer() -> None:
+    leaping, dilated = nn.MaxPool2d(1, 2), nn.MaxPool2d(2, 1, dilation=2)
+    changes = {"pool1": nn.MaxPool2d(2, 1, dilation=2), "pool2": nn.Sequential(leaping, dilated), "fc": linear(8)}
+    found = errors(lint_module(net(changes), (3, 8, 8)))
+    assert [(f.layer, f.rule) for f in found] == [
+        ("pool1", "pool-dilation"),
+        ("pool2.0", "pool-stride"),
+        ("pool2.1", "pool-dilation"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from qtrain.export import ProofError
 from qtrain.export.execute.executor import Executor
-from qtrain.export.pipeline import run_passes
+from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.beyond import Beyond, prove_beyond
 from qtrain.export.proof.beyond_images import boundary_pairs, drawn_images
 from qtrain.export.proof.reference import float64_reference, layer_outputs
+from qtrain.export.stages import graph_stages
 from tests.exported_folders import moved_tfc
 
 SEED = "a seed"
@@ -35,7 +36,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, ModelWra
     with torch.no_grad():
         norm.bias[3] -= values[next(name for name, module in model.named_modules() if module is norm)][0, 3]
     reference = float64_reference(model, pixels[:1].float() / 255)
-    graph, _ = run_passes(model, reference, pixels, tmp_path_factory.mktemp("stages") / "stages")
+    stages = graph_stages(model, tuple(pixels.shape[1:]))
+    graph, _ = prove_stages(stages, reference, pixels, tmp_path_factory.mktemp("stages") / "stages")
     return reference, graph, pixels
 
 

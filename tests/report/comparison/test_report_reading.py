@@ -11,7 +11,7 @@ import pytest
 from qtrain.errors import UserError
 from qtrain.report.comparison.page import write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
-from qtrain.report.graph import read_graph
+from qtrain.report.graph import graph_facts
 from tests.report.comparison.report_data import PROOF, edit, write_graph
 
 
@@ -30,7 +30,7 @@ def test_reading_returns_the_recorded_numbers(data: ComparisonData) -> None:
 
 def test_a_graph_tells_its_weights_bits_and_size(tmp_path: Path) -> None:
     digest = write_graph(tmp_path / "model.onnx")
-    graph = read_graph(tmp_path / "model.onnx", digest)
+    graph = graph_facts(tmp_path / "model.onnx", digest)
     assert [(la.name, la.shape, la.count, la.bits) for la in graph.layers] == [
         ("fc1", (2, 3), 6, 4),
         ("fc2", (3, 5), 15, 1),

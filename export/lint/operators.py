@@ -1,0 +1,120 @@
+"""Rules about operators and layers: what has no hardware, and what a convolution or linear layer reads.
+
+What FINN takes with the steps that ``qtrain export`` puts into the folder is no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import NodeProto
+
+from qtrain.export.lint.finding import UNMAPPED, WHOLE, Spot
+from qtrain.export.lint.streams import INVARIANT, POOLS, PRODUCTS, QUANTIZERS, GraphView, attributes
+
+KNOWN = {*QUANTIZERS, *PRODUCTS, *INVARIANT, *POOLS, "Trunc", "Relu", "BatchNormalization", "TopK", "Pad"}
+KNOWN -= {"Squeeze", "Unsqueeze"}
+KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
+_ACTIVATION = "use a brevitas.nn.QuantReLU (unsigned) or a signed QuantIdentity or QuantHardTanh"
+_TWO_BRANCHES = "of two branches FINN takes the sum only (one shared signed QuantIdentity on both)"
+_REARRANGED = "flatten for a linear layer only; what mixes or splits channels has no hardware"
+_LEFT = {  # the image is subtracted, or divided by
+    "Sub": "write c - x as x * -1.0 + c",
+    "Div": "nothing divides by what comes of the image; multiply and add constants",
+}
+_MENDS = {
+    "Concat": "add the branches (one shared signed QuantIdentity on both) instead of concatenating them; widen a "
+    "shortcut with a 1x1 QuantConv2d instead of channels of zeros",
+    "ReduceMean": "take the mean over the whole image with nn.AdaptiveAvgPool2d(1)",
+    "ConvTranspose": "FINN's steps have no transposed convolution; leave it to the processor or use QuantConv2d",
+    "ArgMax": "return the logits; the export puts TopK behind them",
+    "DequantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
+    "QuantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), "flatten with nn.Flatten(); an axis that comes or goes has no hardware"),
+    "Neg": "multiply by -1.0 instead",
+    **dict.fromkeys(("Shape", "Gather", "Slice"), "flatten with nn.Flatten(), and keep shapes constant"),
+    **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),
+    **dict.fromkeys(("Sigmoid", "Tanh", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Erf", "HardSwish"), _ACTIVATION),
+}
+
+
+def without_hardware(graph: GraphView) -> Iterator[Spot]:
+    """Find operators that FINN has no hardware for."""
+    for node in graph.nodes:
+        kind = node.op_type
+        streams = len(graph.dynamic(node))
+        if not streams:
+            continue
+        if streams > 1 and kind in ("Mul", "Div", "Sub", *PRODUCTS):
+            mend = _TWO_BRANCHES
+        elif kind == "Reshape" and _rearranges(graph, node):
+            mend = _REARRANGED
+        elif kind in _LEFT and node.input[0] not in graph.streams:
+            mend = _LEFT[kind]
+        elif kind in KNOWN:
+            continue
+        else:
+            mend = _MENDS.get(kind, "")
+        yield graph.spot(node, UNMAPPED.format(kind), mend=mend)
+
+
+def _rearranges(graph: GraphView, node: NodeProto) -> bool:
+    """Whether a reshape does more than flatten the image."""
+    before = graph.shape(node.input[0])
+    after = graph.shape(node.output[0])
+    return before != after and len(after) > 2 and len(before) > 2
+
+
+def _layers(graph: GraphView) -> Iterator[NodeProto]:
+    """Yield the convolutions and matrix products of the image with weights, in graph order."""
+    return (node for node in graph.running(*PRODUCTS) if len(graph.dynamic(node)) == 1)
+
+
+def float_weights(graph: GraphView) -> Iterator[Spot]:
+    """Find layers whose weights are floats."""
+    for node in _layers(graph):
+        if not graph.integer_constant(node.input[1]):
+            yield graph.spot(node, UNMAPPED.format(f"{node.op_type} with weights in float"))
+
+
+def float_inputs(graph: GraphView) -> Iterator[Spot]:
+    """Find layers that do not get integers."""
+    for node in _layers(graph):
+        stream = graph.streams[graph.dynamic(node)[0]]
+        if stream.plain or stream.reported:
+            continue
+        if _is_depthwise(graph, node) and stream.integers and not stream.offset:
+            continue  # it keeps the channels apart, so that each may have its own scale
+        source = f" ({graph.layer(stream.culprit)} made them so)" if stream.culprit else ""
+        says = f"Unsupported/unmapped layer(s): Im2Col, MatMul; it does not get integers{source}"
+        yield graph.spot(node, says)
+
+
+def _is_depthwise(graph: GraphView, node: NodeProto) -> bool:
+    """Whether a layer is a convolution with as many groups as channels, of which it has several."""
+    channels = graph.shape(node.input[0])[1]
+    return node.op_type == "Conv" and attributes(node).get("group", 1) == channels > 1
+
+
+def gemm_factors(graph: GraphView) -> Iterator[Spot]:
+    """Find factors of a Gemm, which FINN writes as constants in double beside tensors in float."""
+    for node in graph.running("Gemm"):
+        options = attributes(node)
+        other = [name for name in ("alpha", "beta") if options.get(name, 1.0) != 1.0]
+        if other:
+            says = f"Type parameter (T) of Optype (Mul) bound to different types: of a Gemm's {' and '.join(other)}"
+            yield graph.spot(node, says)
+
+
+def left_in_software(graph: GraphView) -> Iterator[Spot]:
+    """Name the layers, in one spot, that FINN's default steps leave in software and ours take."""
+    layers = [graph.layer(node) for node in graph.running("GlobalAveragePool")]
+    layers += [graph.layer(node) for node in graph.running("Add") if len(graph.dynamic(node)) > 1]
+    for node in graph.running("MaxPool"):
+        before = graph.quantizer_before(node.input[0])
+        if before is None or any(reader.op_type in QUANTIZERS for reader in graph.consumers(node)):
+            layers.append(graph.layer(node))
+    if layers:
+        names = ", ".join(dict.fromkeys(layers[:4])) + (", ..." if len(layers) > 4 else "")
+        says = f"{names}: FINN's default steps leave them in software, the folder's own (custom_steps.py) take them"
+        yield Spot(WHOLE, says)
