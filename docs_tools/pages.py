@@ -6,16 +6,16 @@ A page has marks, ``<!-- generated: NAME -->`` to ``<!-- /generated -->``; what 
 
 import argparse
 import re
-from argparse import Action, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from docs_tools.gpu_tables import gpu
 from docs_tools.rules import base_network, record_findings, rules_by_topic, rules_table
-from qtrain.cli import make_parser
+from qtrain.cli import command_parsers
+from qtrain.commands.parser import Option, Parser
 from qtrain.commands.words import dashed
-from qtrain.recipe import Recipe, load_recipe, shipped_recipes
+from qtrain.recipe import load_recipe, shipped_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
 _MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -32,69 +32,53 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 # --- Commands --------------------------------------------------------------------------------------------------------
 
 
-def command_parsers() -> dict[str, ArgumentParser]:
-    """Every command's own parser, by name."""
-    return dict(make_parser()._subcommands_action._name_parser_map)  # type: ignore[union-attr]
-
-
 def commands() -> str:
     """A section a command: what it does, how it is called, its options; recipe options once, at the end."""
     parsers = command_parsers()
     parts = [_command(name, parser) for name, parser in parsers.items()]
-    recipe = [a for a in parsers["train"]._actions if _is_recipe_field(a)]
+    recipe = [option for option in parsers["train"].options if option.recipe]
     about = "`train`, `compare` and `lr-range` take these. Defaults are those without a shipped recipe "
     about += "([Recipes](recipes.md)); in a YAML file for `--config` the names have underscores."
     return "\n\n".join([*parts, "## Recipe options", about, _options(recipe)])
 
 
-def _command(name: str, parser: ArgumentParser) -> str:
-    actions = [a for a in parser._actions if a.help != "==SUPPRESS==" and a.dest not in ("help", "print_shtab")]
-    own = [a for a in actions if a.option_strings and not _is_recipe_field(a)]
-    called = " ".join(f"[{a.dest.upper()}]" if a.nargs == "?" else a.dest.upper() for a in _positionals(actions))
+def _command(name: str, parser: Parser) -> str:
+    positional = [option for option in parser.options if not option.name.startswith("-")]
+    own = [option for option in parser.options if option.name.startswith("-") and not option.recipe]
+    called = " ".join(_called(option) for option in positional)
     parts = [f"## qtrain {name}", dashed(parser.description or ""), f"    qtrain {name} {called} [OPTIONS]"]
-    if _positionals(actions):
-        parts.append("\n".join(f"- `{a.dest.upper()}`: {a.help}" for a in _positionals(actions)))
+    if positional:
+        parts.append("\n".join(f"- `{option.key.upper()}`: {option.help}" for option in positional))
     if own:
         parts.append(_options(own))
-    if any(_is_recipe_field(a) for a in actions):
+    if any(option.recipe for option in parser.options):
         parts.append("And all [recipe options](#recipe-options).")
     return "\n\n".join(parts)
 
 
-def _positionals(actions: list[Action]) -> list[Action]:
-    return [a for a in actions if not a.option_strings]
+def _called(option: Option) -> str:
+    """A positional argument as a call has it, in brackets where it may be left out."""
+    return f"[{option.key.upper()}]" if option.optional else option.key.upper()
 
 
-def _is_recipe_field(action: Action) -> bool:
-    """Whether an option is a recipe's field: those have the field's own help, from the docstring."""
-    names = set(Recipe.__dataclass_fields__) - {"network"}
-    return action.dest in names and str(action.help).rstrip().endswith(".")
-
-
-def _options(actions: list[Action]) -> str:
+def _options(options: list[Option]) -> str:
     rows = []
-    for action in actions:
-        default = _value(action.default) if action.nargs != 0 else ""
-        rows.append([f"`{_option(action)}`", _kind(action), default, dashed(_plain(str(action.help)))])
+    for option in options:
+        default = "" if option.kind is None else _value(option.default)
+        rows.append([f"`{dashed(option.name)}`", _kind(option), default, dashed(_plain(option.help))])
     return table(["option", "takes", "default", "what"], rows)
 
 
-def _option(action: Action) -> str:
-    return dashed(action.option_strings[-1])
-
-
 def _plain(text: str) -> str:
-    """One line, without jsonargparse's remark about flags of its own."""
-    text = " ".join(text.split())
-    return (text.partition(". The optional flags")[0]).removesuffix(".")
+    """One line, without a full stop."""
+    return " ".join(text.split()).removesuffix(".")
 
 
-def _kind(action: Action) -> str:
+def _kind(option: Option) -> str:
     """What an option takes, in words."""
-    if action.nargs == 0:
+    if option.kind is None:
         return "(a switch)"
-    hint = getattr(action, "_typehint", None)
-    return "YAML file" if action.dest == "config" else _words(hint) if hint is not None else ""
+    return "YAML file" if option.key == "config" else _words(option.kind)
 
 
 def _words(hint: Any) -> str:

@@ -1,13 +1,11 @@
 """The command line. Exit status: 0 done, 1 comparison, lint or estimate failed, 2 wrong input, 3 proof, 130 Ctrl-C."""
 
+import difflib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
-
-from jsonargparse import ArgumentParser
 
 from qtrain import __version__
 from qtrain.commands.comparing import compare_command, compare_parser, report_command, report_parser
@@ -15,7 +13,7 @@ from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
 from qtrain.commands.paper import reproduce_command, reproduce_parser
 from qtrain.commands.parser import Parser
-from qtrain.commands.recipes import without_print
+from qtrain.commands.recipes import PRINTING, without_print
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
 from qtrain.commands.sweep_options import sweep_parser
 from qtrain.commands.sweeping import sweep_command
@@ -42,6 +40,12 @@ _COMMANDS = {
     "report": ("render a comparison again", report_parser, report_command),
 }
 
+_ABOUT = (
+    "usage: qtrain COMMAND [OPTIONS]\n\nTrain quantized networks once, deploy them with FINN. For instance:\n\n"
+    "  qtrain train CNV_1W1A --data digits --out runs/a\n  qtrain export runs/a --board ZCU104\n"
+    "  qtrain verify runs/a/finn"
+)
+
 # How a command goes on that Ctrl-C has ended.
 _CONTINUED = {
     "compare": "the same command",
@@ -50,18 +54,23 @@ _CONTINUED = {
 }
 
 
-def make_parser() -> ArgumentParser:
-    """The parser of all commands."""
-    parser = Parser(
-        prog="qtrain",
-        description="Train quantized networks once, deploy them with FINN. For instance: qtrain train CNV_1W1A --data "
-        "digits --out runs/a, then qtrain export runs/a --board ZCU104, then qtrain verify runs/a/finn.",
-    )
-    parser.add_argument("--version", action="version", version=f"qtrain {__version__}")
-    commands = parser.add_subcommands(dest="command")
-    for name, (help_line, options, _) in _COMMANDS.items():
-        commands.add_subcommand(name, options(), help=help_line)
+def command_parsers() -> dict[str, Parser]:
+    """Make the parser of every command, by its name."""
+    return {name: make_parser(name) for name in _COMMANDS}
+
+
+def make_parser(name: str) -> Parser:
+    """Make the parser of one command."""
+    parser = _COMMANDS[name][1]()
+    parser.prog = f"qtrain {name}"
     return parser
+
+
+def overview() -> str:
+    """What ``qtrain --help`` says: the commands, a line each."""
+    width = max(map(len, _COMMANDS))
+    lines = [f"  {name:{width}}  {help_line}" for name, (help_line, *_) in _COMMANDS.items()]
+    return "\n".join([_ABOUT, "", "commands:", *lines, "", "qtrain COMMAND --help lists a command's options."])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -83,15 +92,18 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"(brevitas|torch|onnx|qonnx|matplotlib)\b")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nvcc without a GPU is no concern of ours
-    words = normalised(sys.argv[1:] if argv is None else argv)
+    name, *words = normalised(sys.argv[1:] if argv is None else argv) or [""]
+    if name in ("", "-h", "--help", "--version"):
+        print(f"qtrain {__version__}" if name == "--version" else overview())
+        return 0 if name else fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
     try:
-        parser = make_parser()
-        if not words:
-            print(parser.format_help())
-            fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
-        options: Any = parser.parse_args(without_print(words))
-        *_, command = _COMMANDS[options.command]
-        return command(parser, words, options[options.command])
+        if name not in _COMMANDS:
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"unknown command {name!r}; commands are {', '.join(_COMMANDS)}{hint}")
+        parser = make_parser(name)
+        *_, command = _COMMANDS[name]
+        return command(parser, words, parser.parse(without_print(words) if name in PRINTING else words))
     except UserError as error:
         fail(str(error), WRONG_INPUT)
     except UnicodeDecodeError as error:  # the only file that is not ours to read is jsonargparse's
@@ -101,7 +113,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as error:
         fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), WRONG_INPUT)
     except KeyboardInterrupt as error:
-        again = _CONTINUED.get(words[0], "qtrain train --resume and that folder")
+        again = _CONTINUED.get(name, "qtrain train --resume and that folder")
         fail(f"{error}; continue with {again}" if str(error) else "interrupted", INTERRUPTED)
     except Exception as error:
         from qtrain.export.errors import ProofError

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
-from qtrain.commands.recipes import given_recipes
+from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
 from qtrain.commands.words import names_in
 from qtrain.recipe import AUTO, Recipe
@@ -18,7 +18,7 @@ from qtrain.report.comparison.verdict_words import sentences
 from qtrain.schedulers.catalogue import DEFAULT
 
 
-def compare_parser() -> ArgumentParser:
+def compare_parser() -> Parser:
     """What ``compare`` can be given."""
     parser = Parser(
         description="Compare ASLR with other schedules on one or several networks. Exit status 0 where it holds (the "
@@ -28,57 +28,57 @@ def compare_parser() -> ArgumentParser:
         f"worst decides. {RECIPES}"
     )
     add_recipe(parser)
-    parser.add_argument("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a scheduler")
-    parser.add_argument(
+    parser.add("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated")
+    parser.add("--seeds", type=int, default=3, help="runs a scheduler")
+    parser.add(
         "--tolerance",
         type=float,
         default=TOLERANCE,
         help="points that the challenger may fall short by; the default is more than the ASLR paper's own largest "
         "shortfall (0.3) and less than the seed alone moves a baseline",
     )
-    parser.add_argument(
+    parser.add(
         "--undecided",
         type=OnUndecided | None,
         help="whether exit status is 0 (ok) or 1 (fail) where it is undecided; default ok with one seed, which never "
         "decides, else fail",
     )
-    parser.add_argument(
+    parser.add(
         "--challenger",
         type=str | None,
         help=f"the scheduler that is judged; default {DEFAULT} where it takes part, else aslr",
     )
-    parser.add_argument(
+    parser.add(
         "--against",
         type=str | None,
         help="comma-separated schedulers it is held against; default the recipe's baseline where it takes part, else "
         "the others tuned by hand, else all others",
     )
-    parser.add_argument("--tuning", type=str | None, help="tuning runs spent before, for the record: multistep=9")
-    parser.add_argument(
+    parser.add("--tuning", type=str | None, help="tuning runs spent before, for the record: multistep=9")
+    parser.add(
         "--lr_from",
         type=str | None,
         help="fix ONE lr0 for ASLR, found at these bits (--lr, else the range test), for all --bits; beside it the "
         "baseline tuned at each width over --grid, and the baseline tuned at these bits alone",
     )
-    parser.add_argument("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
-    parser.add_argument("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
-    parser.add_argument("--again", action="store_true", help="train runs anew that diverged before")
-    parser.add_argument("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
+    parser.add("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
+    parser.add("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
+    parser.add("--again", action="store_true", help="train runs anew that diverged before")
+    parser.add("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
     add_board(parser, None)
     add_engine(parser, "run")
     add_machine(parser)
     return parser
 
 
-def report_parser() -> ArgumentParser:
+def report_parser() -> Parser:
     """What ``report`` can be given."""
     parser = Parser(description="Write a comparison's table and report again, from its records.")
-    parser.add_argument("folder", type=str, help="folder that qtrain compare wrote")
+    parser.add("folder", type=str, help="folder that qtrain compare wrote")
     return parser
 
 
-def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def compare_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Train schedulers against each other; the exit status is the verdict's."""
     from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
     from qtrain.experiments.comparison.grid import compare_grid
@@ -86,9 +86,9 @@ def compare_command(parser: ArgumentParser, argv: list[str], options: Namespace)
     from qtrain.export import check_target
 
     check_engine(options)
-    options, recipes, grid = given_recipes(parser, argv)
+    options, recipes, grid = given_recipes(parser, words)
     if options.lr_from is not None:
-        return _no_retuning(argv, options, recipes)
+        return _no_retuning(parser, words, options, recipes)
     stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network
     out = Path(options.out or f"runs/compare-{stem}-{recipes[0].data}")
     target = {name: options[name] for name in ("board", "target_fps", "clock_ns")}
@@ -132,16 +132,16 @@ def _status(verdicts: Mapping[str, Sequence[Verdict]], undecided: OnUndecided | 
     fail(" ".join(parts), COMPARISON_FAILED)
 
 
-def _no_retuning(argv: list[str], options: Namespace, recipes: list[Recipe]) -> int:
+def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: list[Recipe]) -> int:
     from qtrain.experiments.comparison.no_retuning import no_retuning
     from qtrain.experiments.comparison.no_retuning_plan import make_plan
     from qtrain.experiments.view import terminal_view
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
 
-    given = any(word.partition("=")[0] == "--lr" for word in argv)
-    schedulers = names_in(options.schedulers) if "--schedulers" in " ".join(argv) else [DEFAULT]
+    given = parser.given(without_print(words))
+    schedulers = names_in(options.schedulers) if "schedulers" in given else [DEFAULT]
     plan = make_plan(
-        recipes if given else [recipe.replace(lr=AUTO) for recipe in recipes],
+        recipes if "lr" in given else [recipe.replace(lr=AUTO) for recipe in recipes],
         options.lr_from,
         schedulers=schedulers,
         grid=options.grid,
@@ -174,7 +174,7 @@ def _show_comparison(out: Path) -> dict[str, Sequence[Verdict]]:
     return {"": read_comparison(out).verdicts}
 
 
-def report_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def report_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Render a comparison again, from its records."""
     from qtrain.report.comparison.no_retuning import is_no_retuning, print_no_retuning
 

@@ -4,8 +4,9 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,21 +17,19 @@ Kind = Literal["processes", "ray"]
 ENGINE = ("jobs", "engine", "address", "cpus", "gpus", "retries")  # names of the options
 
 
-def add_engine(parser: ArgumentParser, what: str) -> None:
+def add_engine(parser: Parser, what: str) -> None:
     """Add the options that say where runs happen.
 
     Args:
         parser: of the command.
         what: a run is called there.
     """
-    parser.add_argument("--jobs", type=int, default=1, help=f"{what}s at a time, each in a process of its own")
-    parser.add_argument("--engine", type=Kind, default="processes", help=f"ray does the {what}s on a Ray cluster")
-    parser.add_argument("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
-    parser.add_argument("--cpus", type=float, default=1.0, help=f"with --engine ray: cores of a {what}")
-    parser.add_argument("--gpus", type=float, default=0.0, help=f"with --engine ray: GPUs of a {what}, as in 0.25")
-    parser.add_argument(
-        "--retries", type=int, default=3, help=f"with --engine ray: new tries of a {what} whose node died"
-    )
+    parser.add("--jobs", type=int, default=1, help=f"{what}s at a time, each in a process of its own")
+    parser.add("--engine", type=Kind, default="processes", help=f"ray does the {what}s on a Ray cluster")
+    parser.add("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
+    parser.add("--cpus", type=float, default=1.0, help=f"with --engine ray: cores of a {what}")
+    parser.add("--gpus", type=float, default=0.0, help=f"with --engine ray: GPUs of a {what}, as in 0.25")
+    parser.add("--retries", type=int, default=3, help=f"with --engine ray: new tries of a {what} whose node died")
 
 
 def check_engine(options: Namespace) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
@@ -23,26 +23,26 @@ TRUST_HELP = "execute build steps of the folder that qtrain does not ship"
 BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}  # what a bare file does not say
 
 
-def estimate_parser() -> ArgumentParser:
+def estimate_parser() -> Parser:
     """What ``estimate`` can be given."""
     parser = Parser(
         description="Let the real FINN compiler build a FINN folder or a QONNX file up to its estimates (make finn): "
         "LUT, BRAM, URAM, DSP and cycles by layer, frames/s, against the board. Exit status 1 where it is estimated "
         "not to fit the board or to miss the target. Without the compiler: MACs, BOPs, bits."
     )
-    parser.add_argument("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
-    parser.add_argument("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
-    parser.add_argument("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
-    parser.add_argument("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
-    parser.add_argument("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
-    parser.add_argument("--max_fps", action="store_true", help="search the most frames a second that fit the board")
-    parser.add_argument("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
-    parser.add_argument("--mvau_wwidth_max", type=int | None, help=WIDTH_HELP)
-    parser.add_argument("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
-    parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
-    parser.add_argument("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
-    parser.add_argument("--json", action="store_true", help="print the estimate as JSON")
-    parser.add_argument("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
+    parser.add("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
+    parser.add("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
+    parser.add("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
+    parser.add("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
+    parser.add("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
+    parser.add("--max_fps", action="store_true", help="search the most frames a second that fit the board")
+    parser.add("--max_utilization", type=float, default=1.0, help="share of the board that may be used")
+    parser.add("--mvau_wwidth_max", type=int | None, help=WIDTH_HELP)
+    parser.add("--save_folding", action="store_true", help="write the folding into the FINN folder's build")
+    parser.add("--trust", action="store_true", help=TRUST_HELP)
+    parser.add("--cost_only", action="store_true", help="count MACs, BOPs and bits; needs no compiler")
+    parser.add("--json", action="store_true", help="print the estimate as JSON")
+    parser.add("--timeout_s", type=float, default=900.0, help="seconds until the compiler is stopped")
     return parser
 
 
@@ -66,7 +66,7 @@ class _Asked:
     folding: Path | None
 
 
-def estimate_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def estimate_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Ask the FINN compiler what a network costs; without it, count."""
     from qtrain.export import get_board
     from qtrain.export.compiler.start import INSTALL, find_compiler

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.options import add_board
 from qtrain.commands.parser import Parser
@@ -16,40 +16,36 @@ from qtrain.errors import UserError
 Dialect = Literal["qonnx", "finn-base"]
 
 
-def export_parser() -> ArgumentParser:
+def export_parser() -> Parser:
     """What ``export`` can be given."""
     parser = Parser(description="Export a run to a FINN folder and prove it equal to torch.")
-    parser.add_argument("run", type=str, help="run folder")
-    parser.add_argument("--out", type=str | None, help="FINN folder to make; default RUN/finn")
+    parser.add("run", type=str, help="run folder")
+    parser.add("--out", type=str | None, help="FINN folder to make; default RUN/finn")
     add_board(parser, "ZCU104")
-    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
-    parser.add_argument("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
-    parser.add_argument("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
-    parser.add_argument("--refused_too", action="store_true", help="export also what lint says FINN refuses")
+    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
+    parser.add("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
+    parser.add("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     return parser
 
 
-def verify_parser() -> ArgumentParser:
+def verify_parser() -> Parser:
     """What ``verify`` can be given."""
     parser = Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
-    parser.add_argument("folder", type=str, help="FINN folder; with --finn also a QONNX file")
-    parser.add_argument("--run", type=str | None, help="run folder: compute torch's side anew from its checkpoint")
-    parser.add_argument(
-        "--signers", type=str | None, help="require a signature: ssh's allowed signers, or a public key"
-    )
-    parser.add_argument(
-        "--trust", action="store_true", help="take, and with --finn execute, steps qtrain does not ship"
-    )
-    parser.add_argument("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
-    parser.add_argument("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
-    parser.add_argument("--images", type=str | None, help="a number or all; default as many as time allows")
-    parser.add_argument("--json", action="store_true", help="with --finn: print the proof as JSON")
-    parser.add_argument("--data", type=str | None, help="of a QONNX file: test images to take; default random ones")
-    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add("folder", type=str, help="FINN folder; with --finn also a QONNX file")
+    parser.add("--run", type=str | None, help="run folder: compute torch's side anew from its checkpoint")
+    parser.add("--signers", type=str | None, help="require a signature: ssh's allowed signers, or a public key")
+    parser.add("--trust", action="store_true", help="take, and with --finn execute, steps qtrain does not ship")
+    parser.add("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
+    parser.add("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
+    parser.add("--images", type=str | None, help="a number or all; default as many as time allows")
+    parser.add("--json", action="store_true", help="with --finn: print the proof as JSON")
+    parser.add("--data", type=str | None, help="of a QONNX file: test images to take; default random ones")
+    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
     return parser
 
 
-def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     from qtrain.experiments.export import export_run
     from qtrain.export.folder.signing import check_key, sign
@@ -77,7 +73,7 @@ def export_command(parser: ArgumentParser, argv: list[str], options: Namespace) 
     return 0
 
 
-def verify_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
     from qtrain.experiments.export import verify_run
     from qtrain.export import verify

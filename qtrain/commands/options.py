@@ -3,10 +3,9 @@
 from argparse import Action
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from qtrain.recipe import Recipe
-from qtrain.schedulers.catalogue import SCHEDULERS
+from qtrain.commands.parser import Parser
 
 RECIPES = (
     "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
@@ -22,29 +21,26 @@ class _Network(Action):
             setattr(namespace, self.dest, values)
 
 
-def add_recipe(parser: ArgumentParser) -> None:
-    """The network, a recipe as YAML, and its fields one by one."""
-    parser.add_argument("network", nargs="?", action=_Network, help="name with its bit widths, e.g. CNV_1W1A")
-    parser.add_argument("--config", action=ActionConfigFile, help="recipe as YAML; what else is given here wins")
-    parser.add_class_arguments(Recipe, skip={"network"})
-    (scheduler,) = [action for action in parser._actions if action.dest == "scheduler"]
-    scheduler.help = f"{scheduler.help} One of {', '.join(SCHEDULERS.built_in)}, or an installed package's."
+def add_recipe(parser: Parser) -> None:
+    """Add the network, a recipe as YAML, and its fields one by one."""
+    parser.add("network", nargs="?", action=_Network, help="name with its bit widths, e.g. CNV_1W1A")
+    parser.add_recipe()
 
 
-def add_machine(parser: ArgumentParser) -> None:
+def add_machine(parser: Parser) -> None:
     """Where the data lie and what computes."""
-    parser.add_argument("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
 
 
-def add_board(parser: ArgumentParser, default: str | None) -> None:
+def add_board(parser: Parser, default: str | None) -> None:
     """What FINN builds for."""
-    parser.add_argument("--board", type=str | None, default=default, help="FINN's board name")
-    parser.add_argument("--target_fps", type=int, default=1000, help="frames a second to fold for")
-    parser.add_argument("--clock_ns", type=float, default=10.0, help="clock period in ns")
+    parser.add("--board", type=str | None, default=default, help="FINN's board name")
+    parser.add("--target_fps", type=int, default=1000, help="frames a second to fold for")
+    parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
 
 
-def add_network_options(parser: ArgumentParser) -> None:
+def add_network_options(parser: Parser) -> None:
     """What changes a network of the zoo, beside its name."""
     for name, kind, text in (
         ("width", float, "multiplies all channel counts; default 1"),
@@ -54,7 +50,7 @@ def add_network_options(parser: ArgumentParser) -> None:
         ("power_of_two", bool, "round the scales of 2 bits and more to powers of two"),
         ("per_channel", bool, "weights with one scale for each output channel"),
     ):
-        parser.add_argument(f"--{name}", type=kind | None, help=text)
+        parser.add(f"--{name}", type=kind | None, help=text)
 
 
 def network_options(options: Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
 from qtrain.commands.options import add_machine
@@ -13,31 +13,31 @@ from qtrain.commands.words import names_in
 What = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "figure6"]
 
 
-def reproduce_parser() -> ArgumentParser:
+def reproduce_parser() -> Parser:
     """What ``reproduce`` can be given."""
     parser = Parser(
         description="Run what is missing of the ASLR paper's tables until the time is up; the same command goes on, "
         "also inside a run. The page shows ours beside the paper's."
     )
-    parser.add_argument("what", nargs="?", type=What, default="all", help="table1..4, figure3..6, or all")
-    parser.add_argument("--max_minutes", type=float | None, help="stop after so long; default when all is done")
-    parser.add_argument("--list", action="store_true", help="print the runs and their state, and run nothing")
-    parser.add_argument("--networks", type=str | None, help="comma-separated; default all of the table")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a network and schedule")
-    parser.add_argument("--protocol", type=Literal["holdout", "paper"], default="holdout", help="paper: test set")
-    parser.add_argument("--epochs_scale", type=float, default=1.0, help="share of the epochs; a table of its own")
-    parser.add_argument("--width", type=float | None, help="of all networks; a table of its own")
-    parser.add_argument("--train_size", type=int | None, help="training images; a table of its own")
-    parser.add_argument("--rounds", type=int, default=5, help="of table2's time measurement")
-    parser.add_argument("--out", type=str, default="runs/reproduce", help="folder of the runs")
-    parser.add_argument("--results", type=str, default="results/reproduce.jsonl", help="lines are added to it")
-    parser.add_argument("--page", type=str, default="docs/reproduce.md", help="Markdown to write, figures beside")
+    parser.add("what", nargs="?", type=What, default="all", help="table1..4, figure3..6, or all")
+    parser.add("--max_minutes", type=float | None, help="stop after so long; default when all is done")
+    parser.add("--list", action="store_true", help="print the runs and their state, and run nothing")
+    parser.add("--networks", type=str | None, help="comma-separated; default all of the table")
+    parser.add("--seeds", type=int, default=3, help="runs a network and schedule")
+    parser.add("--protocol", type=Literal["holdout", "paper"], default="holdout", help="paper: test set")
+    parser.add("--epochs_scale", type=float, default=1.0, help="share of the epochs; a table of its own")
+    parser.add("--width", type=float | None, help="of all networks; a table of its own")
+    parser.add("--train_size", type=int | None, help="training images; a table of its own")
+    parser.add("--rounds", type=int, default=5, help="of table2's time measurement")
+    parser.add("--out", type=str, default="runs/reproduce", help="folder of the runs")
+    parser.add("--results", type=str, default="results/reproduce.jsonl", help="lines are added to it")
+    parser.add("--page", type=str, default="docs/reproduce.md", help="Markdown to write, figures beside")
     add_engine(parser, "run")
     add_machine(parser)
     return parser
 
 
-def reproduce_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run what is missing of the paper's tables."""
     from qtrain.experiments.paper.cells import read_results
     from qtrain.experiments.paper.reproduce import list_cells, planned_rows, reproduce_tables

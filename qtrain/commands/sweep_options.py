@@ -1,7 +1,5 @@
 """What ``qtrain sweep`` can be given."""
 
-from jsonargparse import ArgumentParser
-
 from qtrain.commands.engine import ENGINE, add_engine
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
@@ -12,7 +10,7 @@ RESUMABLE = ("resume", "again", *MACHINE)
 WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
 
 
-def sweep_parser() -> ArgumentParser:
+def sweep_parser() -> Parser:
     """What ``sweep`` can be given."""
     parser = Parser(
         description="Train one recipe at every bit width, prove, lint, export and estimate each; write a table and an "
@@ -28,20 +26,20 @@ def sweep_parser() -> ArgumentParser:
     return parser
 
 
-def _add_own(sweep: ArgumentParser) -> None:
+def _add_own(sweep: Parser) -> None:
     """Add the options that are the sweep's own."""
-    sweep.add_argument("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8")
-    sweep.add_argument("--act_bits", type=str | None, help="widths of the activations; default the weights' own")
-    sweep.add_argument("--seeds", type=int, default=1, help="runs of each cell, counted from --seed")
-    sweep.add_argument(
+    sweep.add("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8")
+    sweep.add("--act_bits", type=str | None, help="widths of the activations; default the weights' own")
+    sweep.add("--seeds", type=int, default=1, help="runs of each cell, counted from --seed")
+    sweep.add(
         "--from",
         type=int | None,
         help="warm starts too: 8 trains every cell also from its wider neighbour's weights, beginning at 8 bits, and "
         "from scratch for as many epochs in all",
     )
-    sweep.add_argument("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
-    sweep.add_argument("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
-    sweep.add_argument("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
-    sweep.add_argument("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
-    sweep.add_argument("--resume", type=str | None, help="folder of a sweep to go on with")
-    sweep.add_argument("--again", action="store_true", help="with --resume: try cells anew that failed")
+    sweep.add("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
+    sweep.add("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
+    sweep.add("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
+    sweep.add("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
+    sweep.add("--resume", type=str | None, help="folder of a sweep to go on with")
+    sweep.add("--again", action="store_true", help="with --resume: try cells anew that failed")

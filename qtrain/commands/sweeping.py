@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.engine import at_a_time, check_engine, context_of, engine_of
+from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
 from qtrain.commands.sweep_options import RESUMABLE, WHERE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from qtrain.experiments.sweep.search_plan import Search
 
 
-def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
     from qtrain.experiments.sweep.file import SWEEP
     from qtrain.experiments.sweep.run import resume_sweep, sweep
@@ -30,10 +31,10 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
     check_engine(options)
     engine, connected = engine_of(options)
     if options.resume is not None:
-        _check_resumed(argv, options)
+        _check_resumed(words, options)
         plan, out = None, Path(options.resume)
     else:
-        plan, out = _planned(parser, argv, options)
+        plan, out = _planned(parser, words, options)
     try:
         with connected:
             where: dict[str, Any] = {"engine": engine, "view": terminal_view(), "at_a_time": at_a_time(options)}
@@ -55,7 +56,7 @@ def sweep_command(parser: ArgumentParser, argv: list[str], options: Namespace) -
     return 0
 
 
-def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
+def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
     from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
     from qtrain.experiments.sweep.plan import plan_sweep
 
@@ -64,7 +65,7 @@ def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tu
     network = options.network
     if network is None:
         raise UserError("name a family, for instance: qtrain sweep CNV --weight-bits 1,2,4,8 --data digits")
-    options, recipe = given_family_recipe(parser, argv)
+    options, recipe = given_family_recipe(parser, words)
     plan = plan_sweep(
         network,
         recipe.replace(bits=""),
@@ -77,7 +78,7 @@ def _planned(parser: ArgumentParser, argv: list[str], options: Namespace) -> "tu
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
         search=_search(options, recipe),
-        command=shlex.join(["qtrain", *(dashed(word) for word in without(argv, WHERE))]),
+        command=shlex.join(["qtrain", "sweep", *(dashed(word) for word in without(words, WHERE))]),
     )
     return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
 
@@ -93,9 +94,9 @@ def _search(options: Namespace, recipe: Recipe) -> "Search | None":
     return None
 
 
-def _check_resumed(argv: list[str], options: Namespace) -> None:
+def _check_resumed(words: list[str], options: Namespace) -> None:
     """See that nothing is given that would change the sweep."""
-    names = [word.partition("=")[0][2:] for word in argv[1:] if word.startswith("--")]
+    names = [word.partition("=")[0][2:] for word in words if word.startswith("--")]
     strange = [dashed(f"--{name}") for name in names if name not in RESUMABLE]
     if options.network is not None:
         strange.insert(0, options.network)

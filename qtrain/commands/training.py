@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.options import RECIPES, add_machine, add_recipe
 from qtrain.commands.parser import Parser
@@ -14,17 +14,17 @@ from qtrain.commands.words import dashed
 from qtrain.errors import UserError
 
 
-def train_parser() -> ArgumentParser:
+def train_parser() -> Parser:
     """What ``train`` can be given."""
     parser = Parser(description=f"Train a network into a run folder. {RECIPES}")
     add_recipe(parser)
-    parser.add_argument("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
-    parser.add_argument("--resume", type=str | None, help="run folder to continue, by its own recipe")
+    parser.add("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
+    parser.add("--resume", type=str | None, help="run folder to continue, by its own recipe")
     add_machine(parser)
     return parser
 
 
-def lr_range_parser() -> ArgumentParser:
+def lr_range_parser() -> Parser:
     """What ``lr-range`` can be given."""
     parser = Parser(
         description="Find a learning rate to start from: train with a rate that rises on a line, watch the accuracy on "
@@ -32,28 +32,28 @@ def lr_range_parser() -> ArgumentParser:
         "train and compare does the same with these defaults."
     )
     add_recipe(parser)
-    parser.add_argument("--low", type=float, default=0.0, help="learning rate of the first step")
-    parser.add_argument("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
-    parser.add_argument("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
-    parser.add_argument("--every", type=int | None, help="steps between readings; default a fortieth of the steps")
-    parser.add_argument("--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png")
+    parser.add("--low", type=float, default=0.0, help="learning rate of the first step")
+    parser.add("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
+    parser.add("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
+    parser.add("--every", type=int | None, help="steps between readings; default a fortieth of the steps")
+    parser.add("--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png")
     add_machine(parser)
     return parser
 
 
-def train_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Train a network into a run folder, or continue one; under torchrun on several processes."""
     from qtrain.training.distributed import one_voice
     from qtrain.training.progress import tell
 
     with one_voice() as ranks:
-        line = _train(parser, argv, options, ranks.is_first)
+        line = _train(parser, words, options, ranks.is_first)
         if ranks.is_first:
             tell(line)
     return 0
 
 
-def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: bool) -> str:
+def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) -> str:
     """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
     from qtrain.engines.lock import alone_in, or_refuse
     from qtrain.experiments.run import resume_run, train_recipe
@@ -63,13 +63,13 @@ def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: b
 
     context = RunContext(options.data_root, options.device, watch=Terminal() if talks else Silent())
     if options.resume is not None:
-        given = [word for word in argv[1:] if word.startswith("--") or word == options.network]
+        given = [word for word in words if word.startswith("--") or word == options.network]
         extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
     else:
-        options, recipe = given_recipe(parser, argv)
+        options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}")
     # torchrun's processes work on the folder together
     with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
@@ -83,14 +83,14 @@ def _train(parser: ArgumentParser, argv: list[str], options: Namespace, talks: b
     )
 
 
-def lr_range_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def lr_range_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Find a learning rate to start from, and draw the curve."""
     from qtrain.experiments.lr_range import find_lr
     from qtrain.report.lr_range import check_figure, range_lines, write_range_figure
     from qtrain.training import Terminal
     from qtrain.training.context import RunContext
 
-    options, recipe = given_recipe(parser, argv)
+    options, recipe = given_recipe(parser, words)
     out = Path(options.out or f"runs/lr-range-{recipe.network}-{recipe.data}-{recipe.optimizer}.png")
     check_figure(out)  # before minutes of training
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}

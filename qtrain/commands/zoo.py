@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from qtrain.commands.options import add_network_options, network_options
 from qtrain.commands.parser import Parser
@@ -11,29 +11,29 @@ from qtrain.commands.status import LINT_FAILED
 from qtrain.errors import UserError
 
 
-def lint_parser() -> ArgumentParser:
+def lint_parser() -> Parser:
     """What ``lint`` can be given."""
     parser = Parser(
         description="Check a network against what FINN takes, before it is trained; exit status 1 where FINN would "
         "refuse it or get it wrong."
     )
-    parser.add_argument("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
-    parser.add_argument("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
+    parser.add("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
+    parser.add("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
     add_network_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add("--json", action="store_true", help="print the findings as JSON")
     return parser
 
 
-def models_parser() -> ArgumentParser:
+def models_parser() -> Parser:
     """What ``models`` can be given."""
     parser = Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
-    parser.add_argument("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
+    parser.add("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
     add_network_options(parser)
-    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add("--json", action="store_true", help="print as JSON")
     return parser
 
 
-def lint_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Say what FINN would refuse."""
     from qtrain.experiments.targets import lint_target, parse_shape
     from qtrain.report.findings import print_findings
@@ -47,7 +47,7 @@ def lint_command(parser: ArgumentParser, argv: list[str], options: Namespace) ->
     return LINT_FAILED if any(finding["severity"] == "error" for finding in findings) else 0
 
 
-def models_command(parser: ArgumentParser, argv: list[str], options: Namespace) -> int:
+def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """List the networks, or the layers of one."""
     from qtrain.experiments.networks import describe, zoo
     from qtrain.report.networks import print_layers, print_zoo

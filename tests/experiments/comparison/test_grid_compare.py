@@ -94,7 +94,7 @@ def test_mistakes_in_names_are_told(networks: str, widths: list[str], says: str)
 
 def test_every_network_has_its_own_shipped_recipe_and_flags_win() -> None:
     words = ["compare", "CNV,RESNET20", "--bits", "1,4,first=8", "--data", "digits", "--epochs", "3"]
-    _, recipes, grid = given_recipes(make_parser(), normalised(words))
+    _, recipes, grid = given_recipes(make_parser("compare"), normalised(words)[1:])
     assert grid
     assert [r.network for r in recipes] == ["CNV_1W1A", "CNV_4W4A", "RESNET20_1W1A", "RESNET20_4W4A"]
     assert recipes == [default_recipe(r.network, "digits").replace(epochs=3, bits="first=8") for r in recipes]
@@ -102,10 +102,10 @@ def test_every_network_has_its_own_shipped_recipe_and_flags_win() -> None:
 
 
 def test_one_network_without_widths_is_no_grid() -> None:
-    _, recipes, grid = given_recipes(make_parser(), ["compare", "CNV_1W1A", "--bits", "first=8", "--data", "digits"])
+    _, recipes, grid = given_recipes(make_parser("compare"), ["CNV_1W1A", "--bits", "first=8", "--data", "digits"])
     assert not grid
     assert (recipes[0].network, recipes[0].bits) == ("CNV_1W1A", "first=8")
-    assert given_recipes(make_parser(), ["compare", "CNV", "--bits", "8", "--data", "digits"])[2]
+    assert given_recipes(make_parser("compare"), ["CNV", "--bits", "8", "--data", "digits"])[2]
 
 
 def test_each_network_is_an_ordinary_comparison_in_its_own_folder(done: Path) -> None:

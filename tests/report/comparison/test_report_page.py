@@ -140,7 +140,7 @@ def test_the_command_on_the_page_gives_the_recorded_recipe(data: ComparisonData,
     command = rebuild_command(dataclasses.replace(data, recipe=wanted))
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:2] == ["qtrain", "compare"]
-    options, recipe = given_recipe(make_parser(), normalised(words[1:]))
+    options, recipe = given_recipe(make_parser("compare"), normalised(words[1:])[1:])
     assert recipe.to_dict() == wanted
     assert (options.schedulers, options.seeds, options.tolerance) == ("aslr,multistep", 3, 0.5)
     assert (options.board, options.target_fps, options.clock_ns) == ("ZCU104", 1000, 10.0)

@@ -1,0 +1,160 @@
+"""What is wrong with the words of a command line, in a user's terms: looked at only where they cannot be parsed."""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from qtrain.commands.words import dashed
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
+HELP = "qtrain COMMAND --help lists what there is"
+
+
+def explain(
+    words: Sequence[str],
+    kinds: Mapping[str, Any],
+    switches: Collection[str],
+    positional: Sequence[str],
+    fields: Collection[str],
+) -> str:
+    """Say what is wrong with the first word that is.
+
+    Args:
+        words: behind the command, normalised.
+        kinds: what each option and positional argument takes, by its name.
+        switches: options that take nothing.
+        positional: names of the arguments without an option, in order.
+        fields: of a recipe, which ``--config`` may hold.
+
+    Returns:
+        Nothing where no fault is found.
+    """
+    waiting = list(positional)
+    for name, value in _arguments(words, switches):
+        if name is None:
+            if not waiting:
+                return f"unrecognized arguments: {value}; {HELP}"
+            name = waiting.pop(0)
+        if problem := _problem(name, value, kinds, switches, fields):
+            return problem
+    return ""
+
+
+def _problem(
+    name: str, value: str | None, kinds: Mapping[str, Any], switches: Collection[str], fields: Collection[str]
+) -> str:
+    """Say what is wrong with one argument, nothing where it is right."""
+    if name not in kinds and name not in switches:
+        unknown = f"--{name} {value or ''}".strip()
+        close = difflib.get_close_matches(name, [*kinds, *switches], n=1)
+        hint = f"did you mean --{close[0]}? " if close else ""
+        return dashed(f"unrecognized arguments: {unknown}; {hint}{HELP}")
+    if name in switches or value is None:
+        return ""
+    if name == "config":
+        return _config_problem(Path(value), kinds, fields)
+    return _value_problem(name, kinds[name], value)
+
+
+def _arguments(words: Sequence[str], switches: Collection[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Yield each option with its value, None where it has none, and each other word with None for the option."""
+    takes = None
+    for word, following in pairwise([*words, "--"]):
+        name, equals, value = word.partition("=")
+        if takes is not None:
+            yield takes, word
+            takes = None
+        elif not name.startswith("--"):
+            yield None, word
+        elif equals:
+            yield name[2:], value
+        elif name[2:] in switches or following.startswith("--"):
+            yield name[2:], None
+        else:
+            takes = name[2:]
+
+
+def _config_problem(path: Path, kinds: Mapping[str, Any], fields: Collection[str]) -> str:
+    """Say why a file is no recipe in YAML."""
+    if not path.is_file():
+        return f"--config must name a YAML file: {str(path)!r} is {'a folder' if path.is_dir() else 'not there'}"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        return f"--config must map names to values in YAML; it does not: {' '.join(str(error).split())}"
+    if not isinstance(values, dict):
+        return f"--config must map names to values in YAML; {path} holds {str(values)[:40]!r}"
+    for name, value in values.items():
+        if name not in fields and name not in kinds:
+            close = difflib.get_close_matches(str(name), fields, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            return f"--config has no field {name}; {hint}fields are {', '.join(fields)}"
+        if problem := _value_problem(name, kinds[name], value):
+            return f"{problem} in {path}"
+    return ""
+
+
+def _value_problem(name: str, kind: Any, value: Any) -> str:
+    """Say what an option may be, where ``value`` is something else."""
+    return "" if _fits(kind, value) else f"{name} must be {allowed(kind)}, but got {value!r}"
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value, text or from YAML, can be of a kind; generous where only the parser knows."""
+    origin = get_origin(kind) or kind
+    if origin in (Union, UnionType):
+        return any(_fits(part, value) for part in get_args(kind))
+    if origin is Literal:
+        return str(value) in map(str, get_args(kind))
+    if origin is NoneType:
+        return value in (None, "null")
+    if origin in (int, float):
+        return _is_number(origin, value)
+    read = _read_yaml(value)
+    if origin is bool:
+        return isinstance(read, bool)
+    if origin is tuple:
+        return isinstance(read, list)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(read, dict)
+    return True
+
+
+def _is_number(kind: type, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        kind(value)
+    except (TypeError, ValueError):
+        return False
+    return not (kind is int and isinstance(value, float))
+
+
+def _read_yaml(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def allowed(kind: Any) -> str:
+    """Say a kind in words; ``int | None`` is an int that may be left out."""
+    if get_origin(kind) is Literal:
+        values = list(map(str, get_args(kind)))
+        return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
+    if get_origin(kind) in (Union, UnionType):
+        words = [_part(part) for part in get_args(kind) if part is not NoneType]
+        return " or ".join(words)
+    return _WORDS.get(get_origin(kind) or kind, "text")
+
+
+def _part(kind: Any) -> str:
+    """Say one half of a union; of a choice its values alone."""
+    return " or ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else allowed(kind)
