@@ -127,7 +127,7 @@ def test_every_command_and_option_is_on_the_commands_page() -> None:
     assert set(command_parsers()) == set(_COMMANDS)
     for name, parser in command_parsers().items():
         assert f"\n## qtrain {name}\n" in text
-        for option in (o for action in parser._actions for o in action.option_strings if o not in ("-h", "--help")):
+        for option in (option.name for option in parser.options if option.name.startswith("--")):
             assert f"`{option.replace('_', '-')}`" in text
 
 
