@@ -16,7 +16,7 @@ from qtrain.errors import UserError
 
 if TYPE_CHECKING:
     from qtrain.export.compiler.boards import Board
-    from qtrain.export.compiler.estimate import Estimate
+    from qtrain.records.estimate import Estimate
 
 WIDTH_HELP = "bits of a weight stream, up to which FINN widens matrix units; default 36, with --max-fps wider ones too"
 TRUST_HELP = "execute build steps of the folder that qtrain does not ship"
@@ -208,12 +208,12 @@ def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out:
     from qtrain.report.estimate import write_figure
     from qtrain.report.tables import print_estimate
 
-    text, figure = estimate.to_json(), out / "estimate.png"
-    values = json.loads(text)
-    (out / "estimate.json").write_text(text)
+    values = estimate.to_json()
+    figure = out / "estimate.png"
+    estimate.write(out)
     write_figure(values, asked.given.resolve().name, figure)
     if as_json:
-        print(text, end="")
+        print(json.dumps(values, indent=2))
         return
     print_estimate(values, verified)
     if asked.folding is not None:

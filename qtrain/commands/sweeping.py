@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
-    from qtrain.experiments.sweep.file import SWEEP
     from qtrain.experiments.sweep.run import resume_sweep, sweep
     from qtrain.experiments.view import terminal_view
+    from qtrain.records.sweep import SweepFile
     from qtrain.report.sweep.page import print_sweep, write_sweep_report
     from qtrain.report.sweep.search import print_search
 
@@ -43,7 +43,7 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
             else:
                 rows = sweep(plan, out, context_of(options), **where)
     except KeyboardInterrupt as error:
-        if not (out / SWEEP).exists():
+        if not SweepFile.is_in(out):
             raise
         fail(f"{str(error) or 'interrupted'}; continue with qtrain sweep --resume {out}", INTERRUPTED)
     print_sweep(out)

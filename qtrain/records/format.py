@@ -9,7 +9,7 @@ which is how older files stay readable; keys that no field has are passed over.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -132,8 +132,19 @@ class JsonFile:
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """Return a dataclass as plain values."""
-    return asdict(record)
+    """Return a dataclass as the plain values that a JSON file holds."""
+    plain: dict[str, Any] = _plain(record)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value
 
 
 def from_json(kind: type[T], values: Any, source: Source, name: str = "") -> T:
@@ -162,15 +173,15 @@ def from_json(kind: type[T], values: Any, source: Source, name: str = "") -> T:
     return kind(**found)
 
 
-def _value(hint: Any, value: Any, source: Source, name: str) -> Any:
-    """Return ``value`` as the annotation has it."""
+def _value(hint: Any, value: Any, source: Source, name: str, said: Any = None) -> Any:
+    """Return ``value`` as the annotation has it; where it is no such value, the error says ``said``."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind is Any:
         return value
     if kind in (Union, UnionType):
         if value is None and NoneType in arguments:
             return None
-        return _value(_without_none(hint), value, source, name)
+        return _value(_without_none(hint), value, source, name, said=hint)
     if kind is Annotated:
         kind = arguments[0]
     if is_dataclass(kind) and isinstance(value, dict):
@@ -186,7 +197,7 @@ def _value(hint: Any, value: Any, source: Source, name: str) -> Any:
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
-    what = "a finite number" if type(value) is float and kind is float else _words(hint)
+    what = "a finite number" if type(value) is float and kind is float else _words(said or hint)
     raise source.damaged(f"{name!r} must be {what}, but is {_short(value)}")
 
 

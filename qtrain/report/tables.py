@@ -81,7 +81,7 @@ def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None
     """Print FINN's estimates layer by layer, and in all against what the board has.
 
     Args:
-        estimate: what ``qtrain.export.compiler.estimate.Estimate.to_json`` writes.
+        estimate: what ``qtrain.records.estimate.Estimate.to_json`` writes.
         verified: the graphs that FINN executed with the right answer.
     """
     console = _console()

@@ -16,7 +16,6 @@ from qtrain.experiments.status import STAGES
 from qtrain.experiments.sweep.deploy import Deployment, Refused
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
 from qtrain.experiments.sweep.row import (
-    CELL,
     SECONDS,
     new_row,
     one_line,
@@ -26,6 +25,7 @@ from qtrain.experiments.sweep.row import (
 )
 from qtrain.recipe import Recipe, difference
 from qtrain.records.files import write_json
+from qtrain.records.sweep import CELL, write_cell
 from qtrain.training import Interrupted, Result, Watcher
 from qtrain.training.context import RunContext
 from qtrain.training.folder import RECIPE, folder_recipe, has_begun, last_result
@@ -85,7 +85,7 @@ class SweepCell:
         row = json.loads(json.dumps(row))  # as it is read back: lists for tuples
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / CELL, row)
+            write_cell(self.folder, row)
         except OSError as error:  # without the file a resumed sweep tries the cell again
             reason = f"the row cannot be written: {one_line(error)}"
             row.update(state="failed", stage=row["stage"] or stage, error=row["error"] or reason)

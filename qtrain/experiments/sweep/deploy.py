@@ -1,6 +1,5 @@
 """What a sweep does with a trained cell: lint, export with its proof, cost, FINN's estimate. Each is part of a row."""
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from qtrain.export.compiler.cost import network_cost
 from qtrain.export.compiler.estimate import read_estimate
 from qtrain.export.compiler.start import estimate_build, find_compiler
 from qtrain.export.folder.contents import read_manifest
-from qtrain.records.files import write_whole
+from qtrain.records.estimate import Estimate
 from qtrain.training.context import RunContext
 
 FINN, ESTIMATE = "finn", "estimate"
@@ -108,8 +107,7 @@ class Deployment:
             Refused: the compiler did not take the network.
         """
         out = self.folder / ESTIMATE
-        written = out / "estimate.json"
-        if not written.is_file():
+        if not Estimate.is_in(out):
             if find_compiler() is None:
                 return {}
             shutil.rmtree(out, ignore_errors=True)  # of a build that was killed
@@ -119,8 +117,8 @@ class Deployment:
                 reason = " ".join(build.reason.split())
                 raise Refused(f"{reason}; see {build.log}", {"finn": {"accepted": False, "reason": reason}})
             found = read_estimate(build, self.folder / FINN / "model.onnx", get_board(target.board), **where)
-            write_whole(written, found.to_json().encode())
-        values = json.loads(written.read_text())
+            found.write(out)
+        values = Estimate.read(out).to_json()
         kept = ("fps", "latency_ns", "cycles", "used", "available", "fits", "meets_target", "board", "target_fps")
         return {
             "finn": {"accepted": True, "reason": "the whole network is one dataflow partition"},

@@ -3,7 +3,11 @@
 import re
 from dataclasses import dataclass
 
-SCRATCH, WARM, SEARCH = "scratch", "warm", "search"
+from qtrain.records.sweep import Start
+
+SCRATCH: Start = "scratch"
+WARM: Start = "warm"
+SEARCH: Start = "search"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class PlannedCell:
     act_bits: int
     bits: str
     seed: int
-    start: str
+    start: Start
     parent: str | None
     epochs: int
     total_epochs: int

@@ -10,12 +10,14 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.status import STAGES, EndedCell
 from qtrain.experiments.sweep.planned_cell import PlannedCell
+from qtrain.records import sweep as records
 from qtrain.records.files import write_whole
+from qtrain.records.format import to_json
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.records.sweep import SweepRow, read_cell
 
-CELL = "cell.json"
 SECONDS = "seconds.json"  # of the stages that are done, for a cell that goes on in another process
-ROWS, TABLE = "sweep.jsonl", "sweep.csv"
+TABLE = "sweep.csv"
 # Column of the table: where its value lies in a row.
 _COLUMNS: dict[str, tuple[str, ...]] = {
     **{
@@ -65,34 +67,24 @@ class Rows:
 
 
 def new_row(cell: PlannedCell, command: str = "") -> dict[str, Any]:
-    """The row of a cell of which nothing is known yet but its plan."""
-    return {
-        "cell": cell.name,
-        "network": cell.network,
-        "weight_bits": cell.weight_bits,
-        "act_bits": cell.act_bits,
-        "bits": cell.bits,
-        "seed": cell.seed,
-        "start": cell.start,
-        "parent": cell.parent,
-        "epochs": cell.epochs,
-        "total_epochs": cell.total_epochs,
-        "state": "done",
-        "stage": None,
-        "error": None,
-        "test_accuracy": None,
-        "validation_accuracy": None,
-        "best_epoch": None,
-        "seconds": dict.fromkeys(STAGES),
-        "lint": [],
-        "proof": None,
-        "proven": None,
-        "cost": None,
-        "finn": None,
-        "estimate": None,
-        "curve": {"train_loss": [], "validation_accuracy": [], "lr": []},
-        "command": command,
-    }
+    """Return the row of a cell of which nothing is known yet but its plan."""
+    return to_json(
+        SweepRow(
+            cell=cell.name,
+            network=cell.network,
+            weight_bits=cell.weight_bits,
+            act_bits=cell.act_bits,
+            bits=cell.bits,
+            seed=cell.seed,
+            start=cell.start,
+            parent=cell.parent,
+            epochs=cell.epochs,
+            total_epochs=cell.total_epochs,
+            seconds=dict.fromkeys(STAGES),
+            curve={"train_loss": [], "validation_accuracy": [], "lr": []},
+            command=command,
+        )
+    )
 
 
 def failed_row(cell: PlannedCell, command: str, stage: str, error: str) -> dict[str, Any]:
@@ -121,17 +113,8 @@ def read_row(folder: Path, *, again: bool = False) -> dict[str, Any] | None:
     Raises:
         UserError: it is damaged.
     """
-    path = folder / CELL
-    if not path.exists():
-        return None
-    try:
-        row = json.loads(path.read_text())
-        known = row["state"] in ("done", "failed") and row["cell"] == folder.name
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise UserError(f"{path} is damaged; delete it to have that cell's stages read and finished again")
-    return None if again and row["state"] == "failed" else row
+    row = read_cell(folder)
+    return None if row is not None and again and row["state"] == "failed" else row
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
@@ -145,7 +128,7 @@ def read_seconds(folder: Path) -> dict[str, float]:
 
 def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``sweep.jsonl`` and ``sweep.csv``, each whole."""
-    write_whole(out / ROWS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    records.write_rows(out, rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)

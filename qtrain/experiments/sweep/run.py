@@ -16,13 +16,14 @@ from qtrain.experiments.run_cells import shown
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.sweep.cell import SweepCell
 from qtrain.experiments.sweep.command import rebuild_command
-from qtrain.experiments.sweep.file import SWEEP, read_plan, write_plan
+from qtrain.experiments.sweep.file import read_plan, write_plan
 from qtrain.experiments.sweep.plan import CELLS, SweepPlan, plan_sweep
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.row import Rows, ended_cell, failed_row, outcome, read_row, write_rows
 from qtrain.experiments.sweep.search import check_search, search
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import AUTO
+from qtrain.records.sweep import SweepFile
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.methods.make import make_method
 from qtrain.training.setup import choose_device
@@ -214,7 +215,7 @@ def _with_rate(plan: SweepPlan, out: Path, context: RunContext) -> SweepPlan:
 
 
 def _check_free(out: Path) -> None:
-    if (out / SWEEP).exists():
+    if SweepFile.is_in(out):
         raise UserError(
             f"{out} holds a sweep already; go on with it by --resume {out}, or name a new folder with --out"
         )

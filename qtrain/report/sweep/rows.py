@@ -1,8 +1,6 @@
 """A sweep's recorded rows, and its points: what the seeds of one network, bits and start have in common."""
 
-import json
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping
@@ -10,26 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.records.sweep import SweepFile, read_rows
 from qtrain.report.statistics import deviation
 from qtrain.report.sweep.pareto import pareto_front
 
-FORMAT, PLAN, ROWS = 1, "sweep.json", "sweep.jsonl"
 STARTS = {"scratch": "from scratch", "warm": "warm start", "search": "search"}
 Row = Mapping[str, Any]
 
-_TEXT, _WHOLE, _OBJECT = ((str,), "text"), ((int,), "a whole number"), ((dict, type(None)), "an object or null")
-_NUMBER, _LIST, _NOTE = ((int, float, type(None)), "a number or null"), ((list,), "a list"), ((str, type(None)), "text")
-_FLAG, _BITS = ((bool, type(None)), "true, false or null"), ((int, type(None)), "a whole number or null")
-_ROW = {
-    **{"cell": _TEXT, "network": _TEXT, "weight_bits": _BITS, "act_bits": _BITS, "bits": _TEXT, "seed": _WHOLE},
-    **{"start": _TEXT, "parent": _NOTE, "epochs": _WHOLE, "total_epochs": _WHOLE, "state": _TEXT, "stage": _NOTE},
-    **{"error": _NOTE, "test_accuracy": _NUMBER, "validation_accuracy": _NUMBER, "best_epoch": _NUMBER},
-    **{"seconds": ((dict,), "an object"), "lint": _LIST, "proof": _OBJECT, "proven": _FLAG, "cost": _OBJECT},
-    **{"finn": _OBJECT, "estimate": _OBJECT, "curve": _OBJECT, "command": _TEXT},
-}
-_PLAN = {"format": _WHOLE, "family": _TEXT, "data": _TEXT, "recipe": ((dict,), "an object"), "cells": _LIST,
-         "command": _TEXT}  # fmt: skip
 _SAME = ("network", "weight_bits", "act_bits", "bits", "start", "total_epochs")  # in the cells of a point
 
 
@@ -171,46 +156,11 @@ def read_sweep(folder: Path) -> SweepData:
     Raises:
         UserError: no sweep is there, no cell has ended yet, or its files are damaged or contradict each other.
     """
-    path = folder / PLAN
-    plan = _parse(_read(path), path, "")
-    if (found := plan.get("format")) != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain sweep into a new folder")
-    _check(plan, _PLAN, path, "")
-    rows = _read_rows(folder / ROWS, plan["cells"])
+    plan = SweepFile.read(folder)
+    rows = tuple(read_rows(folder, plan.cells))
     ended = {row["cell"] for row in rows}
-    waiting = tuple(name for name in plan["cells"] if name not in ended)
-    return SweepData(folder.resolve().name, plan, rows, _points(rows), waiting)
-
-
-def _read_rows(path: Path, planned: list[str]) -> tuple[Row, ...]:
-    rows: dict[str, Row] = {}
-    for number, line in enumerate(_read(path).splitlines(), 1):
-        where = f"line {number}: "
-        row = _parse(line, path, where)
-        _check(row, _ROW, path, where)
-        name = row["cell"]
-        if name in rows:
-            raise _damaged(path, f"{where}{name} is there twice")
-        if name not in planned and row["start"] != "search":
-            raise _damaged(path, f"{where}{name} is no cell of {PLAN}")
-        _check_sense(row, path, where)
-        rows[name] = row
-    if not rows:
-        raise UserError(f"{path} has no finished cell yet; wait for the first, or qtrain sweep --resume {path.parent}")
-    return tuple(rows.values())
-
-
-def _check_sense(row: Row, path: Path, where: str) -> None:
-    if row["start"] not in STARTS:
-        raise _damaged(path, f"{where}'start' must be one of {', '.join(STARTS)}, but is {row['start']!r}")
-    if row["state"] not in ("done", "failed"):
-        raise _damaged(path, f"{where}'state' must be done or failed, but is {row['state']!r}")
-    if row["state"] == "done" and row["test_accuracy"] is None:
-        raise _damaged(path, f"{where}{row['cell']} is done, but has no 'test_accuracy'")
-    bits = re.search(r"_(\d+)W(\d+)A$", row["network"])
-    if bits and row["start"] != "search" and (int(bits[1]), int(bits[2])) != (row["weight_bits"], row["act_bits"]):
-        raise _damaged(path, f"{where}{row['network']} has 'weight_bits' {row['weight_bits']}, 'act_bits' "
-                             f"{row['act_bits']}")  # fmt: skip
+    waiting = tuple(name for name in plan.cells if name not in ended)
+    return SweepData(folder.resolve().name, plan.to_json(), rows, _points(rows), waiting)
 
 
 def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
@@ -221,34 +171,3 @@ def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
         Point(**dict(zip(_SAME, key, strict=True)), cells=tuple(sorted(cells, key=lambda row: row["seed"])))
         for key, cells in groups.items()
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} does not exist; name a folder that qtrain sweep has written") from None
-    except UnicodeDecodeError as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _parse(text: str, path: Path, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _damaged(path, f"{where}{error}") from None
-    if not isinstance(values, dict):
-        raise _damaged(path, f"{where}a JSON object is expected, not {values!r:.40}")
-    return values
-
-
-def _check(values: Row, kinds: Mapping[str, tuple[Any, str]], path: Path, where: str) -> None:
-    for key, (types, what) in kinds.items():
-        value = values.get(key)
-        if key not in values or not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise _damaged(path, f"{where}{key!r} must be {what}, but is {value!r:.40}")
-
-
-def _damaged(path: Path, why: str) -> UserError:
-    again = f"qtrain sweep --resume {path.parent} writes it anew"
-    return UserError(f"{path} is damaged ({' '.join(why.split())}); {again if path.name == ROWS else 'restore it'}")

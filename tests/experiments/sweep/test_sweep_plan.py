@@ -9,9 +9,10 @@ import pytest
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
 from qtrain.experiments.sweep.command import rebuild_command
-from qtrain.experiments.sweep.file import SWEEP, read_plan, write_plan
+from qtrain.experiments.sweep.file import read_plan, write_plan
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.recipe import default_recipe
+from qtrain.records.sweep import SweepFile
 
 
 def plan(network: str = "CNV", **changes: Any) -> SweepPlan:
@@ -90,7 +91,7 @@ def test_a_plan_is_read_back_equal(tmp_path: Path) -> None:
     ):
         write_plan(tmp_path, found)
         assert read_plan(tmp_path) == found
-        assert names(read_plan(tmp_path)) == json.loads((tmp_path / SWEEP).read_text())["cells"]
+        assert names(read_plan(tmp_path)) == json.loads((tmp_path / SweepFile.FILE).read_text())["cells"]
 
 
 def test_axes_are_read_as_people_write_them() -> None:
@@ -139,14 +140,14 @@ def test_widths_that_are_none_are_refused(text: str) -> None:
     [
         (None, "is no sweep"),
         ("{", "is damaged"),
-        ("[]", "format 1"),
-        ('{"format": 2}', "format 1"),
+        ("[]", "a JSON object is expected"),
+        ('{"format": 2}', "has format 2, this qtrain reads 1"),
         ('{"format": 1, "family": "CNV"}', "is damaged"),
     ],
 )
 def test_a_damaged_plan_is_refused_in_one_line(tmp_path: Path, content: str | None, says: str) -> None:
     if content is not None:
-        (tmp_path / SWEEP).write_text(content)
+        (tmp_path / SweepFile.FILE).write_text(content)
     with pytest.raises(UserError, match=says):
         read_plan(tmp_path)
 

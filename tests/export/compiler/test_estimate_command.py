@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from qtrain.export.compiler.estimate import Estimate, LayerEstimate
+from qtrain.records.estimate import Estimate, LayerEstimate
 from tests.checks import check_refusal, tree
 from tests.export.folder.tampering import write_manifest
 from tests.exported_folders import export_cnv
