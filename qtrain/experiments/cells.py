@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.experiments.run import complete_run
 from qtrain.experiments.status import EndedCell
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.comparison import FailedCell, FailureFile, FinishedCell
@@ -139,10 +139,7 @@ class CellTask:
         started = _Started(watch)
         context = RunContext(self.data_root, self.device, watch=started, stop=stop)
         try:
-            if self.folder.exists():
-                result = resume_run(self.folder, context)
-            else:
-                result = train_recipe(self.recipe, self.folder, context)
+            result = complete_run(self.recipe, self.folder, context)
         except UserError as error:
             if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
                 raise

@@ -1,5 +1,6 @@
 """One run: from a recipe to a run folder, and from the folder to the trained network."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
 from qtrain.training.context import HERE, RunContext
-from qtrain.training.folder import check_free, folder_recipe, has_begun, load_best
+from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun, last_result, load_best
 
 
 def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Result:
@@ -46,6 +47,30 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
         model, start = initial_model(recipe, context.data_root)
         _check_same_start(folder, start)
     return train(model, recipe, folder, context, resume=True, built=True, start=start)
+
+
+def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, from_the_start: bool = False) -> Result:
+    """Bring a run to its end: read what is there, continue it, or train it anew where it never came to a checkpoint.
+
+    Args:
+        recipe: of the run.
+        folder: new, or that of the same run; whatever else lies there is not looked at.
+        context: where the run happens, and who is told of it.
+        from_the_start: train anew also where the run cannot be continued.
+
+    Raises:
+        UserError: as ``resume_run`` and ``train_recipe`` do.
+    """
+    if (folder / RECIPE).is_file() and has_begun(folder):
+        if (known := last_result(folder)) is not None:
+            return known
+        try:
+            return resume_run(folder, context)
+        except UserError:
+            if not from_the_start:
+                raise
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
+    return train_recipe(recipe, folder, context)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:

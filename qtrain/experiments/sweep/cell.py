@@ -1,7 +1,6 @@
 """One cell of a sweep: trained, linted, exported with its proof and estimated; what came of it is a row."""
 
 import json
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.run import resume_run, train_recipe
+from qtrain.experiments.run import complete_run
 from qtrain.experiments.status import STAGES
 from qtrain.experiments.sweep.deploy import Deployment, Refused
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
@@ -28,7 +27,7 @@ from qtrain.records.files import write_json
 from qtrain.records.sweep import CELL, write_cell
 from qtrain.training import Interrupted, Result, Watcher
 from qtrain.training.context import RunContext
-from qtrain.training.folder import RECIPE, folder_recipe, has_begun, last_result
+from qtrain.training.folder import RECIPE, folder_recipe, has_begun
 
 STORY = "error.txt"
 
@@ -133,18 +132,10 @@ class SweepCell:
         """Train, continue, or read what is there."""
         for name in (CELL, STORY):  # of a failure that is tried anew
             (self.folder / name).unlink(missing_ok=True)
-        context = RunContext(self.data_root, self.device, watch=watch, stop=stop)
         if (self.folder / RECIPE).is_file() and has_begun(self.folder):
             self._check_recipe()
-            if (known := last_result(self.folder)) is not None:
-                return known
-            try:
-                return resume_run(self.folder, context)
-            except UserError:
-                if not self.again:
-                    raise
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
-        return train_recipe(self.recipe, self.folder, context)
+        context = RunContext(self.data_root, self.device, watch=watch, stop=stop)
+        return complete_run(self.recipe, self.folder, context, from_the_start=self.again)
 
     def _tell(self, story: str) -> None:
         """Keep a traceback beside the run, where that can be done."""
