@@ -38,7 +38,8 @@ def check_classes(labels: Tensor, classes: int) -> None:
     Raises:
         UserError: one is not.
     """
-    low, high = int(labels.min()), int(labels.max())
+    low = int(labels.min())
+    high = int(labels.max())
     if low < 0 or high >= classes:
         more = "; subtract 1 from labels that start at 1" if low > 0 and high == classes else ""
         raise UserError(

@@ -36,7 +36,7 @@ class LintedNetwork:
 
     @property
     def errors(self) -> list[Finding]:
-        """What FINN would refuse."""
+        """Return the findings that say what FINN would refuse."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     def stages(self) -> Iterator[Stage]:

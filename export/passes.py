@@ -57,7 +57,8 @@ def take_pixels(model: ModelWrapper) -> ModelWrapper:
     """Put the division by 255 in front, and say that the input is UINT8."""
     old = model.graph.input[0].name
     shape = model.get_tensor_shape(old)
-    new, divisor = "pixels", "pixel_scale"
+    new = "pixels"
+    divisor = "pixel_scale"
     model.graph.input[0].name = new
     model.graph.value_info.append(oh.make_tensor_value_info(old, TensorProto.FLOAT, shape))
     model.set_initializer(divisor, np.array(255.0, dtype=np.float32))

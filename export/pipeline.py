@@ -134,9 +134,11 @@ def export_finn(
             labels of another kind, a network that lint says FINN refuses, ``linted`` of other weights or images.
         ProofError: the graph differs from torch; names the first tensor. Or equal answers would say nothing.
     """
-    out, found = Path(out), check_target(board, target_fps, clock_ns)
+    out = Path(out)
+    found = check_target(board, target_fps, clock_ns)
     check_images(pixels, labels)
-    pixels, labels = pixels.cpu(), labels.cpu()
+    pixels = pixels.cpu()
+    labels = labels.cpu()
     network = network or type(unwrapped(model)).__name__
     shape = tuple(pixels.shape[1:])
     if linted is None:

@@ -85,7 +85,8 @@ class BitWidths:
     """
 
     def __init__(self, weight_bits: int, act_bits: int, expression: str = "", input_bits: int = 8):
-        self._weights, self._acts = weight_bits, act_bits
+        self._weights = weight_bits
+        self._acts = act_bits
         self._input = check_bits("the input", input_bits) if act_bits != FLOAT else FLOAT
         self._entries = parse_bits(expression)
         if self._entries and weight_bits == act_bits == FLOAT:
@@ -122,7 +123,8 @@ class BitWidths:
         """
         if not self._idle:
             return
-        entry, paths = self._idle[0], [path for path, _, _ in self._asked]
+        entry = self._idle[0]
+        paths = [path for path, _, _ in self._asked]
         pattern = entry.pattern
         if kinds := {kind for path, role, kind in self._asked if entry.matches(path, role)}:
             kind = kinds.pop()  # one: an entry that matches both kinds changes something

@@ -26,20 +26,24 @@ class CNV(Network):
     def __init__(self, layers: Layers, *, num_classes: int, in_channels: int, image_size: int, width: float):
         super().__init__()
         self.add_module("input", layers.input())
-        size, features = image_size, in_channels
+        size = image_size
+        features = in_channels
         for i, (channels, pool) in enumerate(CONVOLUTIONS, 1):
-            out, role = scaled(channels, width), "first" if i == 1 else "inner"
+            out = scaled(channels, width)
+            role = "first" if i == 1 else "inner"
             self.add_module(f"conv{i}", layers.conv(f"conv{i}", features, out, 3, role=role))  # type: ignore[arg-type]
             self.add_module(f"norm{i}", nn.BatchNorm2d(out, eps=BATCH_NORM_EPS))
             self.add_module(f"act{i}", layers.signed(f"act{i}"))
-            size, features = size - 2, out
+            size = size - 2
+            features = out
             if pool:
                 self.add_module(f"pool{i}", nn.MaxPool2d(2))
                 size //= 2
         self.add_module("flatten", nn.Flatten())
         features *= size * size
         for i, hidden in enumerate(HIDDEN, 1):
-            out, norm = scaled(hidden, width), len(CONVOLUTIONS) + i
+            out = scaled(hidden, width)
+            norm = len(CONVOLUTIONS) + i
             self.add_module(f"fc{i}", layers.linear(f"fc{i}", features, out))
             self.add_module(f"norm{norm}", nn.BatchNorm1d(out, eps=BATCH_NORM_EPS))
             self.add_module(f"act{norm}", layers.signed(f"act{norm}"))

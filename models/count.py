@@ -45,7 +45,7 @@ class NetworkCount:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates an image."""
+        """Return the multiply-accumulates of one image."""
         return sum(layer.macs for layer in self.layers)
 
     @property

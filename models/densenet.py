@@ -6,7 +6,10 @@ from torch import Tensor, nn
 from qtrain.models.factory import Layers, scaled
 from qtrain.models.network import Network
 
-GROWTH, FIRST, BLOCKS, LAYERS_OF_BLOCK = 12, 16, 3, 12
+GROWTH = 12
+FIRST = 16
+BLOCKS = 3
+LAYERS_OF_BLOCK = 12
 
 
 class DenseLayer(nn.Module):
@@ -31,7 +34,8 @@ class DenseNet(Network):
 
     def __init__(self, layers: Layers, *, num_classes: int, in_channels: int, image_size: int, width: float):
         super().__init__()
-        growth, features = max(1, round(GROWTH * width)), scaled(FIRST, width)
+        growth = max(1, round(GROWTH * width))
+        features = scaled(FIRST, width)
         self.conv1 = layers.conv("conv1", in_channels, features, 3, padding=1, role="first")
         for i in range(1, BLOCKS + 1):
             block = nn.Sequential()

@@ -24,7 +24,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class _FastActivation(nn.Module):
-    """Of QuantIdentity and QuantReLU."""
+    """The fast forward pass of QuantIdentity and QuantReLU."""
 
     fast: FastQuantizer
 
@@ -43,7 +43,7 @@ class FastReLU(_FastActivation, QuantReLU):
 
 
 class _FastWeights(nn.Module):
-    """Of QuantConv2d and QuantLinear."""
+    """The fast forward pass of QuantConv2d and QuantLinear."""
 
     fast: FastQuantizer
     weight: Tensor
@@ -100,7 +100,8 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
         if quantizer is None:
             left.append(path)
         else:
-            layer.fast, layer.source = quantizer, None
+            layer.fast = quantizer
+            layer.source = None
             layer.__class__ = _FAST[type(layer)]
     if precision == "fast":
         for consumer, producer in producers(model, _fast_layers(model)).items():

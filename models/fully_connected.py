@@ -27,7 +27,8 @@ class FullyConnected(Network):
         self, layers: Layers, *, hidden: int, num_classes: int, in_channels: int, image_size: int, width: float
     ):
         super().__init__()
-        features, out = in_channels * image_size**2, scaled(hidden, width)
+        features = in_channels * image_size**2
+        out = scaled(hidden, width)
         self.add_module("flatten", nn.Flatten())
         self.add_module("input", layers.signed("input", "input"))
         self.add_module("drop0", nn.Dropout(DROPOUT))

@@ -69,10 +69,13 @@ class _Multiply(Function):
     ) -> Tensor:
         """``shape`` is stride, padding, dilation and groups of a convolution; None is a matrix product."""
         forward, backward = dtypes
-        x_int, weight_int = (x / x_scale).round_(), (weight / weight_scale).round_()
+        x_int = (x / x_scale).round_()
+        weight_int = (weight / weight_scale).round_()
         ctx.save_for_backward(x_int.to(backward), weight_int.to(backward))
-        ctx.scales, ctx.shape = (x_scale, weight_scale), shape
-        x_int, weight_int = x_int.to(forward), weight_int.to(forward)
+        ctx.scales = (x_scale, weight_scale)
+        ctx.shape = shape
+        x_int = x_int.to(forward)
+        weight_int = weight_int.to(forward)
         y = (
             nn.functional.linear(x_int, weight_int)
             if shape is None

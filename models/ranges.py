@@ -29,11 +29,13 @@ def best_range(weight: Tensor, bits: int, *, per_channel: bool = False) -> Tenso
     rows = rows[:, :: max(1, rows.numel() // _SAMPLE)]
     largest = rows.abs().amax(1, keepdim=True).clamp(min=1e-8)
     levels = 2 ** (bits - 1) - 1
-    best, least = largest, torch.full_like(largest, torch.inf)
+    best = largest
+    least = torch.full_like(largest, torch.inf)
     for i in range(_CANDIDATES):
         step = largest * (1 - i / _CANDIDATES) / levels
         error = ((rows / step).round().clamp(-levels, levels) * step - rows).square().sum(1, keepdim=True)
-        best, least = torch.where(error < least, step * levels, best), torch.minimum(error, least)
+        best = torch.where(error < least, step * levels, best)
+        least = torch.minimum(error, least)
     return best
 
 

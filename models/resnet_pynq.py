@@ -120,7 +120,8 @@ class PynqBlock(nn.Module):
         """[N, inputs, H, W], quantized by ``quantizer``, to [N, outputs, H / stride, W / stride]."""
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
         if len(self.shortcut):
-            x, quantizer = self.shortcut(x), self.shortcut.act  # type: ignore[assignment]
+            x = self.shortcut(x)
+            quantizer = self.shortcut.act  # type: ignore[assignment]
         return self.act2(self.sum(y, x, quantizer))
 
 
@@ -173,7 +174,8 @@ class PynqResNet(Network):
         for i, (count, planes) in enumerate(zip(blocks, channels, strict=True), 1):
             stage = Stage()
             for j in range(1, count + 1):
-                out, stride = scaled(planes, width), 2 if i > 1 and j == 1 else 1
+                out = scaled(planes, width)
+                stride = 2 if i > 1 and j == 1 else 1
                 stage.add_module(f"block{j}", PynqBlock(layers, f"stage{i}.block{j}", features, out, stride))
                 features = out
             self.add_module(f"stage{i}", stage)

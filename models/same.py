@@ -22,7 +22,8 @@ def first_difference(model: nn.Module, wanted: nn.Module) -> str | None:
         model: of any device and weights.
         wanted: on any device.
     """
-    theirs, ours = dict(model.named_modules()), dict(wanted.named_modules())
+    theirs = dict(model.named_modules())
+    ours = dict(wanted.named_modules())
     for path in (path for path in ours if path not in theirs):
         return f"it has no {path}"
     for path in (path for path in theirs if path not in ours):

@@ -26,9 +26,10 @@ class Sign(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float, edges: Edges) -> Tensor:
-        """Of any shape."""
+        """Return the quantized values of ``x``, which may have any shape."""
         ctx.save_for_backward(x)
-        ctx.scale, ctx.edges = scale, edges
+        ctx.scale = scale
+        ctx.edges = edges
         # A fifth of torch.where's time on a CPU. Adding 0 makes -0 the 0 that it counts as.
         return torch.copysign(x.new_full((), scale), x + 0)
 
@@ -45,7 +46,7 @@ class Fixed(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges) -> Tensor:
-        """Of any shape."""
+        """Return the quantized values of ``x``, which may have any shape."""
         ctx.save_for_backward(x)
         ctx.edges = edges
         return (x / scale).round_().clamp_(low, high).mul_(scale)
@@ -65,7 +66,9 @@ class Scaled(Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, clamps: bool) -> Tensor:
         """``scale`` is one number or one for each output channel, in a shape that broadcasts."""
         ctx.save_for_backward(x, scale)
-        ctx.low, ctx.high, ctx.clamps = low, high, clamps
+        ctx.low = low
+        ctx.high = high
+        ctx.clamps = clamps
         return (x / scale).round_().clamp_(low, high).mul_(scale)
 
     @staticmethod
@@ -130,7 +133,7 @@ class FastQuantizer:
 
     @property
     def largest(self) -> float:
-        """Magnitude of an integer."""
+        """Return the largest magnitude of an integer."""
         return max(-self.low, self.high)
 
     @property
@@ -197,8 +200,10 @@ def _integers(proxy: nn.Module, quantizer: Any, relu: bool) -> FastQuantizer | N
     )
     if not known:
         return None
-    bits, clamps = quantizer.msb_clamp_bit_width_impl(), type(inner.tensor_clamp_impl) is TensorClamp
-    low, high = float(inner.min_int(bits)), float(inner.max_int(bits))
+    bits = quantizer.msb_clamp_bit_width_impl()
+    clamps = type(inner.tensor_clamp_impl) is TensorClamp
+    low = float(inner.min_int(bits))
+    high = float(inner.max_int(bits))
     if relu and low != 0:
         return None
     if not isinstance(quantizer.scaling_impl, ConstScaling):

@@ -41,10 +41,14 @@ class VGG(Network):
     ):
         super().__init__()
         self.add_module("input", layers.input())
-        size, features, conv, pool = image_size, in_channels, 0, 0
+        size = image_size
+        features = in_channels
+        conv = 0
+        pool = 0
         for stage in stages:
             if isinstance(stage, str):
-                pool, size = pool + 1, size // 2
+                pool = pool + 1
+                size = size // 2
                 self.add_module(f"pool{pool}", nn.MaxPool2d(2))
                 continue
             conv, out, role = conv + 1, scaled(stage, width), "inner" if conv else "first"

@@ -96,9 +96,11 @@ def _match_last_layer(model: Network, state: State) -> tuple[State, Tensor | flo
     Returns:
         The entries that ``model`` takes, and the factor that the weights of its last layer get for the norm.
     """
-    own, state = model.state_dict(), dict(state)
+    own = model.state_dict()
+    state = dict(state)
     last, layer = _weight_layers(model)[-1]
-    after, bias = _after(model, last), f"{last}.bias"
+    after = _after(model, last)
+    bias = f"{last}.bias"
     norm = next((name for name, m in model.named_children() if m is after), "")
     if isinstance(after, ScalarNorm) and bias in state and f"{norm}.weight" not in state:
         del state[bias]
@@ -146,7 +148,9 @@ def _adapt_layer(
     model: Network, path: str, layer: nn.Conv2d | nn.Linear, own: Tensor, source: Network | None, trained: State
 ) -> None:
     """Set a layer's weights and range, then the running statistics of the norm behind it."""
-    weight, bits, limit = trained[f"{path}.weight"].to(own), _bits(layer), model.weight_limits.get(path)
+    weight = trained[f"{path}.weight"].to(own)
+    bits = _bits(layer)
+    limit = model.weight_limits.get(path)
     before = source.get_submodule(path) if source is not None else None
     meant = weight if before is None else _effective(before)
     norm = _after(model, path)
@@ -174,7 +178,8 @@ def _adapt_layer(
 def _rescale(norm: _BatchNorm | ScalarNorm, before: Tensor, after: Tensor) -> None:
     """Let a norm's running statistics follow weights that changed from ``before`` to ``after``."""
     rows = len(before) if isinstance(norm, _BatchNorm) else 1
-    old, new = before.reshape(rows, -1), after.reshape(rows, -1)
+    old = before.reshape(rows, -1)
+    new = after.reshape(rows, -1)
     power = old.square().sum(1)
     factor = torch.where(power > 0, (old * new).sum(1) / power.clamp(min=1e-30), 1.0).clamp(min=1e-3)
     assert norm.running_mean is not None

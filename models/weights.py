@@ -112,10 +112,12 @@ def _pynq_paths(model: Network) -> dict[str, str]:
         return paths | {f"linear_features.{i}": name for i, name in enumerate(children[at + 1 :])}
     if isinstance(model, FullyConnected):
         return {f"features.{i}": name for i, name in enumerate(name for name in children if name != "flatten")}
-    paths, shared = {"relu": "act1"} | {_RESNET.get(name, name): name for name in children}, "act1"
+    paths = {"relu": "act1"} | {_RESNET.get(name, name): name for name in children}
+    shared = "act1"
     for stage in (name for name in children if name.startswith("stage")):
         for j, (name, block) in enumerate(model.get_submodule(stage).named_children()):
-            ours, theirs = f"{stage}.{name}", f"layer{stage.removeprefix('stage')}.{j}"
+            ours = f"{stage}.{name}"
+            theirs = f"layer{stage.removeprefix('stage')}.{j}"
             inner = {"act1": "relu1"} | _RESNET | _SHORTCUT
             parts = [*dict(block.named_children()), *_SHORTCUT]
             paths |= {f"{theirs}.{inner.get(part, part)}": f"{ours}.{part}" for part in parts}
@@ -155,7 +157,8 @@ def check_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise UserError(f"{key} is not finite floating point in the weights; take an older copy")
         if key not in own or own[key].shape == value.shape:
             continue
-        theirs, ours = list(value.shape), list(own[key].shape)
+        theirs = list(value.shape)
+        ours = list(own[key].shape)
         what = "width, image size and channels"
         if key.startswith(f"{last}.") and theirs[1:] == ours[1:]:
             what = "number of classes"
@@ -179,7 +182,8 @@ def _width_of(model: nn.Module, state: Mapping[str, Tensor]) -> float | None:
     if not known or all(ours == theirs for ours, theirs in known):
         return None
     ours, theirs = max(known)
-    low, high = (theirs - HALF) / (ours + HALF), (theirs + HALF) / max(ours - HALF, HALF)
+    low = (theirs - HALF) / (ours + HALF)
+    high = (theirs + HALF) / max(ours - HALF, HALF)
     for parts in range(1, 17):  # the roundest width that gives these channels
         width = round(parts * model.width * theirs / ours) / parts
         if width and low * model.width <= width <= high * model.width:

@@ -81,11 +81,13 @@ class WideResNet(Network):
         for i, channels in enumerate(CHANNELS, 1):
             stage = nn.Sequential()
             for j in range(1, UNITS + 1):
-                out, stride = scaled(channels, width), 2 if i > 1 and j == 1 else 1
+                out = scaled(channels, width)
+                stride = 2 if i > 1 and j == 1 else 1
                 terms = 1 if out != features or stride != 1 else terms  # a norm in the shortcut starts anew
                 unit = Unit(layers, f"stage{i}.unit{j}", features, out, stride, sqrt(terms))
                 stage.add_module(f"unit{j}", unit)
-                features, terms = out, terms + 1
+                features = out
+                terms = terms + 1
             self.add_module(f"stage{i}", stage)
         self.norm2 = nn.BatchNorm2d(features)
         self.act2 = layers.relu("act2")
@@ -131,7 +133,8 @@ class PaperWideResNet(Network):
         for i, channels in enumerate(CHANNELS, 1):
             stage = nn.Sequential()
             for j in range(1, UNITS + 1):
-                out, stride = scaled(channels, width), 2 if i > 1 and j == 1 else 1
+                out = scaled(channels, width)
+                stride = 2 if i > 1 and j == 1 else 1
                 stage.add_module(f"unit{j}", PaperUnit(layers, f"stage{i}.unit{j}", features, out, stride))
                 features = out
             self.add_module(f"stage{i}", stage)

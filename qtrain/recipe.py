@@ -149,7 +149,8 @@ class Recipe:
         _check("init_from", self.init_from, named, "a run folder or a file of weights")
         SCHEDULERS.check(self.scheduler)
         for name, kind in _CHOICES.items():
-            value, allowed = getattr(self, name), get_args(kind)
+            value = getattr(self, name)
+            allowed = get_args(kind)
             _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
 
     def _set_gamma(self) -> None:

@@ -11,7 +11,8 @@ import onnx
 WEIGHTED = ("Conv", "MatMul", "Gemm")
 _MULTIPLIERS = ("MVAU", "VVAU")
 _BUFFERS = ("ConvolutionInputGenerator", "FMPadding", "StreamingDataWidthConverter", "StreamingFIFO")
-_AHEAD, _BACK = "before", "after"
+_AHEAD = "before"
+_BACK = "after"
 
 
 def _depths(graph: onnx.GraphProto, counted: Collection[str]) -> dict[str, int]:

@@ -78,9 +78,11 @@ def software_nodes(models: Path, steps: Sequence[str]) -> tuple[str, ...]:
         The names in graph order, without the Transpose that turns the input to NHWC: the driver's job.
     """
     names = [step.rpartition(".")[2] for step in steps]
-    path, hardware = models / "dataflow_parent.onnx", "finn.custom_op.fpgadataflow:StreamingDataflowPartition"
+    path = models / "dataflow_parent.onnx"
+    hardware = "finn.custom_op.fpgadataflow:StreamingDataflowPartition"
     if not path.exists() and PARTITION_STEP in names[1:]:
-        path, hardware = models / f"{names[names.index(PARTITION_STEP) - 1]}.onnx", "finn.custom_op.fpgadataflow"
+        path = models / f"{names[names.index(PARTITION_STEP) - 1]}.onnx"
+        hardware = "finn.custom_op.fpgadataflow"
     if not path.exists():
         return ()
     graph = onnx.load(str(path), load_external_data=False).graph

@@ -154,7 +154,8 @@ def estimate_build(
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
     """
     target = get_board(board)
-    folder, out = folder.resolve(), out.resolve()
+    folder = folder.resolve()
+    out = out.resolve()
     width = MVAU_WWIDTH_MAX if mvau_wwidth_max is None else mvau_wwidth_max
     positive = {"target_fps": target_fps, "clock_ns": clock_ns, "mvau_wwidth_max": width}
     _check_arguments(folder, out, **positive, timeout_s=timeout_s)
@@ -191,7 +192,8 @@ def estimate_build(
 
 def _run(interpreter: str, request: Path, out: Path, images: int, timeout_s: float) -> BuildResult:
     """Run the worker on a request and judge what it left."""
-    log, work = out / "compiler.log", request.parent
+    log = out / "compiler.log"
+    work = request.parent
     command = [interpreter, "-P", "-u", str(WORKER), str(request)]  # -P: our files must not shadow qonnx or finn
     start = time.monotonic()
     status = run_group(command, env=compiler_environment(work), cwd=work, log=log, timeout_s=timeout_s)

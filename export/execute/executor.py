@@ -99,7 +99,7 @@ def _rounded_as_float32(
 
 
 def _attributes(node: NodeProto, operators: Mapping[str, Operator]) -> dict[str, Any]:
-    """A node's attributes.
+    """Return a node's attributes by name.
 
     Raises:
         ProofError: the operator is not one of ``operators``, or has an attribute that it does not read here.

@@ -56,7 +56,8 @@ def _windows(x: Tensor, kernel: list[int], stride: list[int], dilation: list[int
     """Every window of [N, H, W, C] as [N, OH, OW, KH * KW * C], channels innermost."""
     n, height, width, channels = x.shape
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
-    oh, ow = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+    oh = (height - dh * (kh - 1) - 1) // sh + 1
+    ow = (width - dw * (kw - 1) - 1) // sw + 1
     columns = F.unfold(x.permute(0, 3, 1, 2), (kh, kw), dilation=(dh, dw), stride=(sh, sw))
     return columns.view(n, channels, kh * kw, oh, ow).permute(0, 3, 4, 2, 1).reshape(n, oh, ow, kh * kw * channels)
 
@@ -124,7 +125,8 @@ def _window_generator(a: Attributes, x: Tensor) -> Tensor:
 
 def _pool(a: Attributes, x: Tensor) -> Tensor:
     kh, kw = a["KernelSize"]
-    windows, kind = x.reshape(*x.shape[:3], kh * kw, a["Channels"]), text(a, "Function")
+    windows = x.reshape(*x.shape[:3], kh * kw, a["Channels"])
+    kind = text(a, "Function")
     reductions: dict[str, Callable[[], Tensor]] = {
         "MaxPool": lambda: windows.amax(3),
         "AccPool": lambda: windows.sum(3),

@@ -25,7 +25,7 @@ class Grid:
     bound: int
 
     def integers(self, x: Tensor) -> Tensor:
-        """The integers, as float32."""
+        """Return the integers, as float32."""
         return (x / self.scale).round_().float()
 
 
@@ -51,7 +51,8 @@ def grid_of(
 
 def _of_thresholds(attributes: Mapping[str, Any], thresholds: Tensor | None) -> Grid | None:
     """Counts of thresholds, where they start at a whole number of steps."""
-    scale, bias = attributes.get("out_scale", 1.0), attributes.get("out_bias", 0.0)
+    scale = attributes.get("out_scale", 1.0)
+    bias = attributes.get("out_bias", 0.0)
     if thresholds is None or not scale or bias % scale:
         return None
     return Grid(abs(scale), thresholds.shape[-1] + abs(int(bias / scale)))
@@ -76,7 +77,9 @@ def on_the_grid(
     if node.op_type not in ("Conv", "MatMul") or len(node.input) != 2:
         return operator
     x_name, w_name = node.input
-    x_grid, w_grid, weight = grids.get(x_name), grids.get(w_name), constants.get(w_name)
+    x_grid = grids.get(x_name)
+    w_grid = grids.get(w_name)
+    weight = constants.get(w_name)
     if x_grid is None or w_grid is None or weight is None:
         return operator
     integers = w_grid.integers(weight)

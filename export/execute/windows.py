@@ -37,7 +37,8 @@ def check_size(shape: Sequence[int], itemsize: int = 8) -> None:
 def pad_axes(x: Tensor, pads: Sequence[int], value: float = 0.0) -> Tensor:
     """Pad the last axes of ``x``; ``pads`` has all their starts, then all their ends, and may be negative."""
     half = len(pads) // 2
-    starts, ends = pads[:half], pads[half:]
+    starts = pads[:half]
+    ends = pads[half:]
     kept = x.dim() - half
     padded = [size + start + end for size, start, end in zip(x.shape[kept:], starts, ends, strict=True)]
     check_size([*x.shape[:kept], *padded], x.element_size())

@@ -21,7 +21,9 @@ from qtrain.records.manifest import FORMAT, MANIFEST
 
 SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
 PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, and nothing reads
-MOST_FPS, MOST_CLOCK_NS = 10**12, 10**9  # numbers beyond are damaged
+# Numbers beyond are damaged.
+MOST_FPS = 10**12
+MOST_CLOCK_NS = 10**9
 _PACKAGES = ("qtrain", "torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
 
 SHIPPED = ("custom_steps.py", "custom_transforms.py")
@@ -169,7 +171,8 @@ def check_files(folder: Path, manifest: Mapping[str, Any], changed_too: frozense
 
 def _others(folder: Path, recorded: Mapping[str, str]) -> list[str]:
     """Relative paths of the files and links that are not recorded."""
-    known, found = {MANIFEST, *SIGNATURES, *recorded}, []
+    known = {MANIFEST, *SIGNATURES, *recorded}
+    found = []
     for place, folders, files in os.walk(folder):
         here = Path(place)
         if here == folder:

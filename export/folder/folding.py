@@ -23,7 +23,8 @@ from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.records.files import write_whole
 
-FOLDING, OFFICIAL_FOLDING = "folding_config.json", "official_folding_config.json"
+FOLDING = "folding_config.json"
+OFFICIAL_FOLDING = "official_folding_config.json"
 # Layers that every compiler makes of the same nodes in the same order, and the attributes that all of them know.
 SHARED = re.compile(r"(MVAU|VVAU|Thresholding)_(hls|rtl)_\d+")
 PARALLELISM = ("PE", "SIMD")

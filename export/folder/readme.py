@@ -92,7 +92,7 @@ _FOLDING_ROW = (
 
 
 def folder_readme(manifest: Mapping[str, Any], shape: Sequence[int]) -> str:
-    """Write the README.
+    """Return the text of a FINN folder's README.
 
     Args:
         manifest: the folder's; ``network``, ``board``, ``target_fps``, ``clock_ns``, ``proof``, and ``folding`` where

@@ -134,7 +134,8 @@ def check_signature(folder: Path, signers: Path | None = None) -> Signature:
 
 
 def _ssh_signature(folder: Path, signers: Path | None) -> Signature:
-    tool, signature = _tool("ssh-keygen"), str(folder / _SSH)
+    tool = _tool("ssh-keygen")
+    signature = str(folder / _SSH)
     manifest = (folder / MANIFEST).read_bytes()
     good, says = _run([tool, "-Y", "check-novalidate", "-n", NAMESPACE, "-s", signature], manifest)
     if not good:

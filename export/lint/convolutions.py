@@ -92,7 +92,8 @@ def _automatic_is_refused(graph: GraphView, node: NodeProto, options: dict[str, 
     if "pads" not in options:
         return True
     sizes = graph.shape(node.input[0])[2:]
-    kernel, pads = options["kernel_shape"], options["pads"]
+    kernel = options["kernel_shape"]
+    pads = options["pads"]
     strides = options.get("strides", [1] * len(kernel))
     axes = range(len(kernel))
     counts = [(sizes[i] + pads[i] + pads[i + len(kernel)] - kernel[i]) // strides[i] + 1 for i in axes]

@@ -9,9 +9,13 @@ WHOLE = "the network"
 
 # What FINN says most often, and where it says it; the middle one is ours (custom_steps.py).
 UNMAPPED = "Unsupported/unmapped layer(s) found in between FINN operators: {}"
-TO_FINN, LOWERING, PARTITION = "step_qonnx_to_finn", "step_lower_convolutions", "step_create_dataflow_partition"
+TO_FINN = "step_qonnx_to_finn"
+LOWERING = "step_lower_convolutions"
+PARTITION = "step_create_dataflow_partition"
 # What goes wrong before FINN has a step to say it in.
-TRAINING, TORCH, EXPORT = "before FINN: the training", "before FINN: torch itself", "before FINN: the export"
+TRAINING = "before FINN: the training"
+TORCH = "before FINN: torch itself"
+EXPORT = "before FINN: the export"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from qtrain.records.manifest import Proof, StageCheck
 # constants that the exporter folded, 6e-8 each.
 TOLERANCE = 1e-5
 # As many of the first images as fit the time run in qonnx's own executor, which takes long for one of a deep network.
-QONNX_IMAGES, QONNX_SECONDS = 8, 60.0
+QONNX_IMAGES = 8
+QONNX_SECONDS = 60.0
 _ERRORS = 3  # onnxruntime's severities: 2 is a warning
 
 
@@ -96,7 +97,8 @@ def run_graph(model: ModelWrapper, pixels: Tensor, batch_size: int = 50) -> tupl
     """Execute the final graph on uint8 ``pixels``; return its classes int64 [N] and its logits float64 [N, classes]."""
     executor = Executor(model)
     logits_name = model.graph.node[-1].input[0]  # TopK's input
-    classes, logits = [], []
+    classes = []
+    logits = []
     for batch in pixels.split(batch_size):
         out = executor(batch, keep=[logits_name])
         classes.append(out[executor.output].flatten())
@@ -113,7 +115,8 @@ def run_qonnx(model: ModelWrapper, pixels: Tensor, seconds: float = math.inf) ->
         seconds: after which no further image is begun, but two at least.
     """
     onnxruntime.set_default_logger_severity(_ERRORS)  # its warnings about old operators are none of the user's
-    inp, out = model.graph.input[0].name, model.graph.output[0].name
+    inp = model.graph.input[0].name
+    out = model.graph.output[0].name
     classes: list[int] = []
     last = time.monotonic() + seconds
     for image in pixels.float().numpy():

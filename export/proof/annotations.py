@@ -55,7 +55,8 @@ def _check_values(model: ModelWrapper, images: Tensor) -> None:
         values = executor(images, keep=names) | executor.constants
         for name in narrow[start : start + _MOST]:
             if name in values and not _holds(kinds[name], values[name]):
-                low, high = float(values[name].min()), float(values[name].max())
+                low = float(values[name].min())
+                high = float(values[name].max())
                 raise ProofError(
                     f"tensor {name!r} is annotated {kinds[name].name}, but its values go from {low:g} to {high:g}"
                 )
@@ -81,6 +82,7 @@ def _check_inferred(model: ModelWrapper) -> None:
     bare.graph.quantization_annotation.extend(kept)
     bare = bare.transform(InferDataTypes())
     for name in [name for name in _tensors(model) if name not in given]:
-        written, right = model.get_tensor_datatype(name).name, bare.get_tensor_datatype(name).name
+        written = model.get_tensor_datatype(name).name
+        right = bare.get_tensor_datatype(name).name
         if written != right:
             raise ProofError(f"tensor {name!r} is annotated {written}, and by the graph it is {right}")

@@ -318,7 +318,7 @@ def check_pairs(executor: Executor, beyond: Beyond, images: Tensor) -> None:
 
 
 def read_facts(manifest: Mapping[str, Any]) -> Beyond:
-    """Read the manifest's part.
+    """Read what the manifest says of the images beyond the test set.
 
     Raises:
         UserError: it is damaged.

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from qtrain.export.execute.executor import Executor
 
-LARGE, HUGE = 3 * 64 * 64, 3 * 512 * 512  # values of an image, above which fewer images are made
+# Values of an image, above which fewer images are made.
+LARGE = 3 * 64 * 64
+HUGE = 3 * 512 * 512
 _COUNTS = {"noise": 48, "binary": 48, "permuted": 24, "bright": 24, "spotted": 24, "contrast": 12, "inverted": 12}
 PAIRS = 12
 
@@ -60,7 +62,8 @@ def drawn_images(seed: str, pixels: Tensor) -> Tensor:
         seed: any text.
         pixels: the test images, uint8 [N, C, H, W].
     """
-    draw, shape = _Draw(seed), tuple(pixels.shape[1:])
+    draw = _Draw(seed)
+    shape = tuple(pixels.shape[1:])
     counts = {name: _few(count, shape) for name, count in _COUNTS.items()}
     test = pixels.numpy()
 
@@ -139,7 +142,8 @@ def boundary_pairs(executor: Executor, outputs: list[str], seed: str, pixels: Te
         seed: any text.
         pixels: the test images, uint8 [N, C, H, W].
     """
-    draw, shape = _Draw(seed), tuple(pixels.shape[1:])
+    draw = _Draw(seed)
+    shape = tuple(pixels.shape[1:])
     count = _few(PAIRS, shape) if outputs else 0
     if not count:
         return Pairs(pixels[:0], ())
@@ -148,9 +152,11 @@ def boundary_pairs(executor: Executor, outputs: list[str], seed: str, pixels: Te
     ends = torch.from_numpy(draw.bytes("pair noise", count, *shape).copy())
     order = torch.from_numpy(draw.order("pair order", starts[0].numel()))
     ways = [_Way(start, end, order) for start, end in zip(starts, ends, strict=True)]
-    first, last = _values(executor, names, starts), _values(executor, names, ends)
+    first = _values(executor, names, starts)
+    last = _values(executor, names, ends)
     chosen = [_differing(a, b, draw, number) for number, (a, b) in enumerate(zip(first, last, strict=True))]
-    low, high = [0] * count, [way.length for way in ways]
+    low = [0] * count
+    high = [way.length for way in ways]
     while any(b - a > 1 for a, b in zip(low, high, strict=True)):
         middle = [(a + b) // 2 for a, b in zip(low, high, strict=True)]
         values = _values(executor, names, torch.stack([way.at(t) for way, t in zip(ways, middle, strict=True)]))
@@ -181,7 +187,8 @@ class _Way:
     """From one image to another, one grey level of one value at a time, in a given order of the values."""
 
     def __init__(self, start: Tensor, end: Tensor, order: Tensor):
-        self._start, self._order = start, order
+        self._start = start
+        self._order = order
         self._change = (end.int() - start.int()).flatten()[order]
         self._ends = self._change.abs().cumsum(0)
         self.length = int(self._ends[-1])

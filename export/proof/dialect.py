@@ -11,7 +11,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from qtrain.errors import UserError
 
-OURS, THEIRS = "qonnx.custom_op.", "finn.custom_op."
+OURS = "qonnx.custom_op."
+THEIRS = "finn.custom_op."
 _DOMAINS = {"onnx.brevitas": f"{THEIRS}general"}  # what Brevitas writes before qonnx's clean-up
 
 # finn-base 0.0.3: finn/custom_op/general/__init__.py

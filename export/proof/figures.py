@@ -96,13 +96,15 @@ def check_stages(folder: Path, manifest: Mapping[str, Any], pixels: Tensor, logi
     Raises:
         ProofError: names the stage.
     """
-    recorded, layers = manifest.get("stages"), manifest.get("layers")
+    recorded = manifest.get("stages")
+    layers = manifest.get("layers")
     names = [Path(name).stem.partition("_")[2] for name in STAGES]
     if not isinstance(recorded, list) or not isinstance(layers, list) or len(recorded) != len(names):
         raise ProofError(f"{MANIFEST} does not have the stages {', '.join(names)}; export the run again")
     if not all(isinstance(layer, str) for layer in layers):
         raise ProofError(f"{MANIFEST} is damaged (layers); export the run again")
-    sample, expected = pixels[:STAGE_IMAGES], logits[:STAGE_IMAGES]
+    sample = pixels[:STAGE_IMAGES]
+    expected = logits[:STAGE_IMAGES]
     for number, (name, facts) in enumerate(zip(names, recorded, strict=True)):
         graph = ModelWrapper(read_graph(folder / STAGES[number]))
         found = _repeated(name, graph, layers, sample, expected, number >= _TAKES_PIXELS)

@@ -36,7 +36,9 @@ INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-b
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
 WORKER = Path(__file__).with_name("_finn_base_worker.py")
 DEFAULT_SECONDS = 60.0
-_START_S, _IMAGE_S = 120.0, 120.0  # until a process that hangs is ended
+# Seconds until a process that hangs is ended: to start, and for each image.
+_START_S = 120.0
+_IMAGE_S = 120.0
 _SHARE = 50  # one image in so many, and one at least, may get another class from float32's rounding
 
 
@@ -70,7 +72,7 @@ class SecondOpinion:
 
 @dataclass(frozen=True)
 class Answer:
-    """What finn-base's process left.
+    """What the process of finn-base has left.
 
     Attributes:
         classes: int64 [N].
@@ -128,7 +130,8 @@ def _run(python: str, work: Path, timeout_s: float) -> dict[str, Any]:
     """Run the worker on the request in ``work``; return its answer."""
     kept = {name: os.environ[name] for name in (*KEPT_VARIABLES, "OMP_WAIT_POLICY") if name in os.environ}
     command = [python, "-I", str(WORKER), str(work / "request.json")]  # -I: neither ours nor PYTHONPATH may shadow finn
-    log, path = work / "log", work / "answer.json"
+    log = work / "log"
+    path = work / "answer.json"
     status = run_group(command, env=kept | {"HOME": str(work)}, cwd=work, log=log, timeout_s=timeout_s)
     if not path.exists():
         last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]

@@ -123,7 +123,8 @@ def _executed(
 
 def _affordable(stages: Sequence[Stage], pixels: Tensor, budget_s: float) -> int:
     """How many images all stages together execute in the time, 16 or more."""
-    sample, started = pixels[:TENSOR_IMAGES], time.perf_counter()
+    sample = pixels[:TENSOR_IMAGES]
+    started = time.perf_counter()
     for stage in stages:
         list(stage.runner().classes(sample))
     an_image = (time.perf_counter() - started) / len(sample)

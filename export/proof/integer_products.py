@@ -26,7 +26,8 @@ class _IntegerProduct:
     """A layer's product; on integers wherever its inputs are, else as the layer has it."""
 
     def __init__(self, plain: Product, seen: dict[float, None]):
-        self.plain, self.seen = plain, seen
+        self.plain = plain
+        self.seen = seen
         self.scale: float | None = None
 
     def _input(self, x: Tensor) -> tuple[float, Tensor] | None:

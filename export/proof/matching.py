@@ -79,7 +79,9 @@ def quantizers(model: ModelWrapper, pixels: Tensor) -> list[Quantizer]:
         scale, *rest = (executor.constants[name] for name in node.input[1:])
         before, output = (values[name] / scale for name in (node.input[0], node.output[0]))
         if node.op_type == "BipolarQuant":  # from -1 to 1 is one step
-            before, output, boundary = before / 2, output / 2 + 0.5, torch.zeros(())
+            before = before / 2
+            output = output / 2 + 0.5
+            boundary = torch.zeros(())
         else:
             boundary = (before + rest[0]).floor() + 0.5 - rest[0]
         found.append(Quantizer(node.output[0], output.round().flatten(1), (before - boundary).abs().flatten(1)))
@@ -173,7 +175,8 @@ def compare(values: Mapping[str, Tensor], references: Sequence[Quantizer]) -> tu
     pairs = _pairs(values, references)
     differences = []
     for name in (name for name in values if name in pairs):
-        off, reference = _off(values[name], pairs[name].output), pairs[name]
+        off = _off(values[name], pairs[name].output)
+        reference = pairs[name]
         if wrong := int(off.count_nonzero()):
             boundary = float(reference.to_boundary[off != 0].max())
             largest = float(off.abs().max())

@@ -19,7 +19,7 @@ from qtrain.schedulers.catalogue import DEFAULT
 
 
 def compare_parser() -> Parser:
-    """What ``compare`` can be given."""
+    """Make the parser of ``compare``."""
     parser = Parser(
         description="Compare ASLR with other schedules on one or several networks. Exit status 0 where it holds (the "
         "lower end of the 95 % interval of its paired difference is within the tolerance), 1 where it falls short (the "
@@ -72,7 +72,7 @@ def compare_parser() -> Parser:
 
 
 def report_parser() -> Parser:
-    """What ``report`` can be given."""
+    """Make the parser of ``report``."""
     parser = Parser(description="Write a comparison's table and report again, from its records.")
     parser.add("folder", type=str, help="folder that qtrain compare wrote")
     return parser

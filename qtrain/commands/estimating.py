@@ -24,7 +24,7 @@ BARE: dict[str, Any] = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}
 
 
 def estimate_parser() -> Parser:
-    """What ``estimate`` can be given."""
+    """Make the parser of ``estimate``."""
     parser = Parser(
         description="Let the real FINN compiler build a FINN folder or a QONNX file up to its estimates (make finn): "
         "LUT, BRAM, URAM, DSP and cycles by layer, frames/s, against the board. Exit status 1 where it is estimated "

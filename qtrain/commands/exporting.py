@@ -17,7 +17,7 @@ Dialect = Literal["qonnx", "finn-base"]
 
 
 def export_parser() -> Parser:
-    """What ``export`` can be given."""
+    """Make the parser of ``export``."""
     parser = Parser(description="Export a run to a FINN folder and prove it equal to torch.")
     parser.add("run", type=str, help="run folder")
     parser.add("--out", type=str | None, help="FINN folder to make; default RUN/finn")
@@ -30,7 +30,7 @@ def export_parser() -> Parser:
 
 
 def verify_parser() -> Parser:
-    """What ``verify`` can be given."""
+    """Make the parser of ``verify``."""
     parser = Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
     parser.add("folder", type=str, help="FINN folder; with --finn also a QONNX file")
     parser.add("--run", type=str | None, help="run folder: compute torch's side anew from its checkpoint")

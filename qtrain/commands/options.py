@@ -34,7 +34,7 @@ def add_machine(parser: Parser) -> None:
 
 
 def add_board(parser: Parser, default: str | None) -> None:
-    """What FINN builds for."""
+    """Add the options that say what FINN builds for."""
     parser.add("--board", type=str | None, default=default, help="FINN's board name")
     parser.add("--target_fps", type=int, default=1000, help="frames a second to fold for")
     parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
@@ -54,6 +54,6 @@ def add_network_options(parser: Parser) -> None:
 
 
 def network_options(options: Namespace) -> dict[str, Any]:
-    """Those that were given."""
+    """Return the options of the network that were given."""
     names = ("width", "bits", "input_bits", "scaling", "power_of_two", "per_channel")
     return {name: options[name] for name in names if options[name] is not None}

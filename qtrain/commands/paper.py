@@ -14,7 +14,7 @@ What = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure
 
 
 def reproduce_parser() -> Parser:
-    """What ``reproduce`` can be given."""
+    """Make the parser of ``reproduce``."""
     parser = Parser(
         description="Run what is missing of the ASLR paper's tables until the time is up; the same command goes on, "
         "also inside a run. The page shows ours beside the paper's."
@@ -45,7 +45,9 @@ def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> i
     from qtrain.report.paper.tables import FIGURES, write_figures, write_page
 
     check_engine(options)
-    what, results, page = options.what, Path(options.results), Path(options.page)
+    what = options.what
+    results = Path(options.results)
+    page = Path(options.page)
     names = names_in(options.networks) if options.networks else []
     size = {name: options[name] for name in ("epochs_scale", "width", "train_size")}
     plan = {"networks": names, "seeds": options.seeds, "protocol": options.protocol, "out": Path(options.out), **size}

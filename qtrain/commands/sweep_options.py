@@ -11,7 +11,7 @@ WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeat
 
 
 def sweep_parser() -> Parser:
-    """What ``sweep`` can be given."""
+    """Make the parser of ``sweep``."""
     parser = Parser(
         description="Train one recipe at every bit width, prove, lint, export and estimate each; write a table and an "
         "interactive page of accuracy against cost. Exit status 1 where a cell failed. --bits 'first=8,last=8;none' is "

@@ -32,7 +32,8 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     engine, connected = engine_of(options)
     if options.resume is not None:
         _check_resumed(words, options)
-        plan, out = None, Path(options.resume)
+        plan = None
+        out = Path(options.resume)
     else:
         plan, out = _planned(parser, words, options)
     try:

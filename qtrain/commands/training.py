@@ -15,7 +15,7 @@ from qtrain.errors import UserError
 
 
 def train_parser() -> Parser:
-    """What ``train`` can be given."""
+    """Make the parser of ``train``."""
     parser = Parser(description=f"Train a network into a run folder. {RECIPES}")
     add_recipe(parser)
     parser.add("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
@@ -25,7 +25,7 @@ def train_parser() -> Parser:
 
 
 def lr_range_parser() -> Parser:
-    """What ``lr-range`` can be given."""
+    """Make the parser of ``lr-range``."""
     parser = Parser(
         description="Find a learning rate to start from: train with a rate that rises on a line, watch the accuracy on "
         "held-out images, take the middle of the usable window, draw the curve. Nothing of it is kept. --lr auto in "

@@ -12,7 +12,7 @@ from qtrain.errors import UserError
 
 
 def lint_parser() -> Parser:
-    """What ``lint`` can be given."""
+    """Make the parser of ``lint``."""
     parser = Parser(
         description="Check a network against what FINN takes, before it is trained; exit status 1 where FINN would "
         "refuse it or get it wrong."
@@ -25,7 +25,7 @@ def lint_parser() -> Parser:
 
 
 def models_parser() -> Parser:
-    """What ``models`` can be given."""
+    """Make the parser of ``models``."""
     parser = Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
     parser.add("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
     add_network_options(parser)

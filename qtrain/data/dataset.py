@@ -36,7 +36,7 @@ class Split:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie."""
+        """Return the device that the images lie on."""
         return self.images.device
 
     def to(self, device: torch.device | str) -> Split:
@@ -60,7 +60,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A classification task.
+    """A classification task: its images and labels in three splits.
 
     Attributes:
         name: one of `DATASETS`.

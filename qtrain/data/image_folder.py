@@ -46,7 +46,7 @@ class FolderSplit(Split):
 
     @property
     def device(self) -> torch.device:
-        """Where batches come."""
+        """Return the device that batches come to."""
         return self.labels.device
 
     def to(self, device: torch.device | str) -> FolderSplit:

@@ -107,7 +107,10 @@ class _Pool:
     """The workers, and the tasks that are still to be handed out."""
 
     def __init__(self, tasks: Sequence[Task], jobs: int, told: Told):
-        self._waiting, self._most, self._threads, self._told = list(tasks), jobs, threads_each(jobs), told
+        self._waiting = list(tasks)
+        self._most = jobs
+        self._threads = threads_each(jobs)
+        self._told = told
         self._workers: list[_Worker] = []
 
     @property

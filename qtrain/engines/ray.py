@@ -126,7 +126,10 @@ class _Run:
 
         from qtrain.engines import ray_node
 
-        self._ray, self._node, self._engine, self._told = ray, ray_node, engine, told
+        self._ray = ray
+        self._node = ray_node
+        self._engine = engine
+        self._told = told
         _check_room(ray.nodes(), engine)
         ray.cloudpickle.register_pickle_by_value(ray_node)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -201,7 +204,8 @@ class _Run:
         except self._ray.exceptions.RayTaskError:  # our own function failed, as for a result that cannot be pickled
             raise
         except self._ray.exceptions.RayError as error:
-            kind, value = self._node.LOST, f"{type(error).__name__}: {_one_line(error)}"
+            kind = self._node.LOST
+            value = f"{type(error).__name__}: {_one_line(error)}"
         if kind == self._node.DONE:
             yield task, value
         elif kind == self._node.RAISED:

@@ -54,7 +54,8 @@ class Mailbox:
 
     def take(self) -> list[tuple[Attempt, dict[str, Any]]]:
         """The events since the last time."""
-        events, self._events = self._events, []
+        events = self._events
+        self._events = []
         return events
 
     def stopped(self) -> bool:
@@ -104,7 +105,8 @@ def _outcome(task: Task, attempt: Attempt, mailbox: Any) -> tuple[str, Any]:
     from qtrain.engines.lock import alone_on_storage
     from qtrain.engines.task import Telling
 
-    stop, last = _Asked(mailbox), None
+    stop = _Asked(mailbox)
+    last = None
 
     def send(event: dict[str, Any]) -> None:
         nonlocal last
@@ -139,7 +141,9 @@ class _Asked:
     """Whether the caller wants to stop, or is gone; never waits for the answer."""
 
     def __init__(self, mailbox: Any):
-        self._mailbox, self._next, self._yes = mailbox, 0.0, False
+        self._mailbox = mailbox
+        self._next = 0.0
+        self._yes = False
         self._answer: Any = None
 
     def __call__(self) -> bool:

@@ -44,7 +44,7 @@ class Died:
 
 
 class Engine(Protocol):
-    """Runs tasks."""
+    """Something that runs tasks, here or elsewhere."""
 
     def __call__(
         self, tasks: Sequence[Task], *, stop: Callable[[], bool], told: Told

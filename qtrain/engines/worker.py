@@ -21,7 +21,11 @@ from qtrain.engines.lock import alone_in
 from qtrain.engines.task import Task, Telling
 from qtrain.errors import UserError
 
-READY, EVENT, RESULT, ERROR = "ready", "event", "result", "error"  # what a worker says, pickled with a value
+# What a worker says, pickled with a value.
+READY = "ready"
+EVENT = "event"
+RESULT = "result"
+ERROR = "error"
 GONE = "gone"  # what its silence says
 WARNINGS = "PYTHONWARNINGS"
 

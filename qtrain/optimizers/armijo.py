@@ -85,15 +85,19 @@ class SGDArmijo(LineSearch):
                 check_number(self, name, size, "a step size above 0", lambda x: x > 0)
         for name, count in {"steps_per_epoch": steps_per_epoch, "max_trials": max_trials}.items():
             check_number(self, name, count, "a whole number above 0", lambda x: x >= 1 and x == int(x))
-        self.c, self.beta, self.max_trials = c, beta, int(max_trials)
-        self.fall_back, self.eta_max = fall_back, math.inf if eta_max is None else eta_max
+        self.c = c
+        self.beta = beta
+        self.max_trials = int(max_trials)
+        self.fall_back = fall_back
+        self.eta_max = math.inf if eta_max is None else eta_max
         self.growth = gamma ** (1 / steps_per_epoch)
         self.trial_context = trial_context or nullcontext
-        counts, search = ["forward_passes_extra", "fallbacks", "skipped_steps"], {"step_size": float(first_step)}
+        counts = ["forward_passes_extra", "fallbacks", "skipped_steps"]
+        search = {"step_size": float(first_step)}
         super().__init__(params, first_step=float(first_step), counts=counts, search=search)
 
     def step(self, closure: Callable[..., Tensor] | None = None) -> Tensor:  # type: ignore[override]
-        """Take one step.
+        """Take one step, along the gradient as far as the Armijo condition allows.
 
         Args:
             closure: ``closure()`` zeroes and fills the gradients and returns the batch loss;

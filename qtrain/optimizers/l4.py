@@ -58,8 +58,13 @@ class _L4(LineSearch, ABC):
         check_number(self, "gamma0", gamma0, "above 0 up to 1", lambda x: 0 < x <= 1)
         check_number(self, "tau", tau, "a number of steps above 0", lambda x: x > 0)
         check_number(self, "eps", eps, "0 or more", lambda x: x >= 0)
-        self.alpha, self.gamma, self.gamma0, self.tau, self.eps = alpha, gamma, gamma0, tau, eps
-        counts, defaults = ["skipped_steps"], {"weight_decay": weight_decay}
+        self.alpha = alpha
+        self.gamma = gamma
+        self.gamma0 = gamma0
+        self.tau = tau
+        self.eps = eps
+        counts = ["skipped_steps"]
+        defaults = {"weight_decay": weight_decay}
         super().__init__(params, counts=counts, search={"lowest_loss": None}, defaults=defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -69,7 +74,7 @@ class _L4(LineSearch, ABC):
         super().add_param_group(param_group)
 
     def step(self, closure: Callable[..., Tensor] | None = None) -> Tensor:  # type: ignore[override]
-        """Take one step.
+        """Take one step, of the length that L4 finds for the loss.
 
         Args:
             closure: zeroes and fills the gradients, returns the batch loss.

@@ -55,7 +55,8 @@ class LineSearch(Optimizer):
         if (found[0].keys(), found[1].keys()) != (self.counts.keys(), self.search.keys()):
             raise UserError(f"this state is not one of {type(self).__name__}; load what its state_dict() gave")
         super().load_state_dict(state_dict)
-        self.counts, self.search = dict(found[0]), dict(found[1])
+        self.counts = dict(found[0])
+        self.search = dict(found[1])
         self.last_step_size = float(state_dict["last_step_size"])
 
     def _loss(self, closure: Callable[..., Tensor] | None) -> Tensor:

@@ -175,7 +175,8 @@ def from_json(kind: type[T], values: Any, source: Source, name: str = "") -> T:
 
 def _value(hint: Any, value: Any, source: Source, name: str, said: Any = None) -> Any:
     """Return ``value`` as the annotation has it; where it is no such value, the error says ``said``."""
-    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    kind = get_origin(hint) or hint
+    arguments = get_args(hint)
     if kind is Any:
         return value
     if kind in (Union, UnionType):
@@ -203,7 +204,8 @@ def _value(hint: Any, value: Any, source: Source, name: str, said: Any = None) -
 
 def _words(hint: Any) -> str:
     """Say what an annotation allows."""
-    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    kind = get_origin(hint) or hint
+    arguments = get_args(hint)
     if kind in (Union, UnionType):
         return f"{_words(_without_none(hint))} or null"
     if kind is Literal:

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from qtrain.records.format import JsonFile, from_json
 
-TUNED, CARRIED = "tuned", "carried"  # rows: the baseline tuned at each width, and at the home width alone
+# Rows: the baseline tuned at each width, and at the home width alone.
+TUNED = "tuned"
+CARRIED = "carried"
 _AGAIN = "run qtrain compare --lr-from with its folder as --out again"
 
 

@@ -10,7 +10,8 @@ from qtrain.errors import UserError
 from qtrain.records.files import write_json, write_json_lines
 from qtrain.records.format import JsonFile, Source, from_json, to_json
 
-ROWS, CELL = "sweep.jsonl", "cell.json"
+ROWS = "sweep.jsonl"
+CELL = "cell.json"
 Start = Literal["scratch", "warm", "search"]
 
 

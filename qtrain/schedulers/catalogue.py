@@ -60,7 +60,9 @@ class Scheduler:
             raise UserError(f"colour must be six hexadecimal digits as in #0072B2, but got {self.colour!r}")
 
 
-_DASHED, _DASHDOT, _DOTTED = "--", "-.", ":"
+_DASHED = "--"
+_DASHDOT = "-."
+_DOTTED = ":"
 _LONG: Dashes = (0, (9, 2))
 _SHORT: Dashes = (0, (3, 1, 1, 1, 1, 1))
 _L4 = ("alpha", "gamma", "gamma0", "tau", "eps")

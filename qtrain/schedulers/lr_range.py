@@ -27,7 +27,7 @@ _ADVICE = "try a higher --high or a lower --low, or give it more --steps"
 
 @dataclass(frozen=True)
 class Window:
-    """The usable rates.
+    """The learning rates that train usefully.
 
     Attributes:
         low: first rate at which the network learns.
@@ -69,7 +69,7 @@ class LrRange:
     stopped: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
@@ -116,14 +116,16 @@ def find_window(rates: Sequence[float], accuracies: Sequence[float]) -> Window:
             f"no usable learning rate: the test ended after {len(known)} readings of the accuracy, at rate "
             f"{rates[-1] if rates else 0:.3g}; lower --high, or give it more --steps or a smaller --every"
         )
-    curve, d = smooth([a for _, a in known]), margin([a for _, a in known])
+    curve = smooth([a for _, a in known])
+    d = margin([a for _, a in known])
     low = next((i for i, a in enumerate(curve) if a > curve[0] + d), None)
     if low is None:
         raise UserError(
             f"no usable learning rate from {rates[0]:.3g} to {rates[-1]:.3g}: the accuracy never rose more than "
             f"{d:.1f} points above its start ({curve[0]:.1f} %); {_ADVICE}"
         )
-    peak, high = curve[low], len(curve) - 1
+    peak = curve[low]
+    high = len(curve) - 1
     for i in range(low, len(curve)):
         peak = max(peak, curve[i])
         if curve[i] < peak - d:
@@ -213,10 +215,13 @@ class _Recorder:
     """A curve in the making."""
 
     def __init__(self) -> None:
-        self.rates, self.accuracies = list[float](), list[float]()
-        self.loss_rates, self.losses = list[float](), list[float]()
+        self.rates = list[float]()
+        self.accuracies = list[float]()
+        self.loss_rates = list[float]()
+        self.losses = list[float]()
         self.stopped = ""
-        self._mean, self._best = 0.0, math.inf
+        self._mean = 0.0
+        self._best = math.inf
 
     def read(self, rate: float, accuracy: float) -> None:
         self.rates.append(rate)

@@ -30,7 +30,8 @@ def restored(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     gradients = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
     numbers = numbers_of(modules)
     # Deep, for state_dict hands out the state's own tensors.
-    state, random_state = copy.deepcopy(optimizer.state_dict()), _random_state()
+    state = copy.deepcopy(optimizer.state_dict())
+    random_state = _random_state()
     try:
         yield
     finally:

@@ -56,12 +56,14 @@ def layer_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 def _by_layer(module: nn.Module) -> Iterator[tuple[str | None, list[nn.Parameter]]]:
     """Yield each submodule's own parameters with the name of the layer they belong to, None before the first."""
-    layer, whole = None, False
+    layer = None
+    whole = False
     for path, child in module.named_modules():
         parameters = list(child.parameters(recurse=False))
         inside = whole and layer is not None and path.startswith(f"{layer}.")
         if not inside and _starts_layer(child, parameters):
-            layer, whole = path or type(module).__name__, isinstance(child, _LAYERS)
+            layer = path or type(module).__name__
+            whole = isinstance(child, _LAYERS)
         yield layer, parameters
 
 

@@ -129,7 +129,9 @@ class TransitionRate:
         self.running = [0.0] * len(self.weights)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups[: len(self.weights)]]
         self._rest = [float(group["lr"]) for group in optimizer.param_groups[len(self.weights) :]]
-        self._steps, self._factor, self._momentum = steps, factor, momentum
+        self._steps = steps
+        self._factor = factor
+        self._momentum = momentum
         self._gains = [rate if gain is None else gain for rate in self.rates]
         self._taken = 0
         self._integers: list[Tensor] | None = None
@@ -171,8 +173,10 @@ class TransitionRate:
                 f"the state is of the quantized weights {', '.join(state_dict['names'])}, not of {', '.join(names)}"
             )
         self._taken = state_dict["taken"]
-        self.running, self.rates = list(state_dict["running"]), list(state_dict["rates"])
-        self._rest, self._gains = list(state_dict["rest"]), list(state_dict["gains"])
+        self.running = list(state_dict["running"])
+        self.rates = list(state_dict["rates"])
+        self._rest = list(state_dict["rest"])
+        self._gains = list(state_dict["gains"])
         self._integers = None if state_dict["integers"] is None else list(state_dict["integers"])
         if self._taken:
             self._write()
@@ -184,7 +188,8 @@ class TransitionRate:
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         assert self._integers is not None
-        before, self._integers = self._integers, self._read()
+        before = self._integers
+        self._integers = self._read()
         changed = [(now != was.to(now.device)).sum() for now, was in zip(self._integers, before, strict=True)]
         counts = torch.stack(changed).tolist()  # one wait for the device a step
         self._taken += 1

@@ -71,7 +71,8 @@ def check_labels(data: DataSet) -> None:
     """
     for name in ("train", "validation", "test"):
         labels = getattr(data, name).labels
-        low, high = int(labels.min()), int(labels.max())
+        low = int(labels.min())
+        high = int(labels.max())
         if low < 0 or high >= data.classes:
             raise UserError(
                 f"labels of {data.name}'s {name} split go from {low} to {high}, but it has {data.classes} classes: "

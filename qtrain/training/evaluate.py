@@ -15,7 +15,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one split.
+    """Loss and accuracy of a network on one split.
 
     Attributes:
         loss: mean over the images.

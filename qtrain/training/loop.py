@@ -188,7 +188,8 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
         UserError: the loss is not finite.
         Interrupted: the run is to stop; it is saved.
     """
-    session, at = run.session, run.session.at
+    session = run.session
+    at = run.session.at
     started = time.perf_counter()
     images_seen = 0
     loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=run.where)
@@ -220,7 +221,8 @@ def _validate(run: _Run, epoch: int) -> Evaluation:
     Raises:
         UserError: the loss is not finite.
     """
-    session, at = run.session, run.session.at
+    session = run.session
+    at = run.session.at
     with session.judged():
         found = evaluate(session.model, run.data.validation, run.loss, ranks=session.ranks)
         _check_finite(found.loss, run.recipe, f"on the validation images after epoch {epoch + 1}")
@@ -254,7 +256,8 @@ def _epoch_record(
 
 def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
     """Read the test set, once, with the best weights; return the result and its record."""
-    session, at = run.session, run.session.at
+    session = run.session
+    at = run.session.at
     load_best(session.model, run.recipe, run.out, run.where)
     test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
     result = Result(test.accuracy, at.best_accuracy, at.best_epoch, run.recipe.epochs, at.seconds)

@@ -26,7 +26,7 @@ class Watcher(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """A watcher that shows nothing."""
 
     def start(self, title: str, steps: int, done: int) -> None:
         """Do nothing."""
@@ -71,7 +71,9 @@ class Terminal:
 
     def start(self, title: str, steps: int, done: int) -> None:
         """Open the line."""
-        self._title, self._images, self._since = title, 0, time.perf_counter()
+        self._title = title
+        self._images = 0
+        self._since = time.perf_counter()
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -94,7 +96,8 @@ class Terminal:
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """Show the epoch's validation accuracy and learning rate."""
-        epoch, every = record["epoch"], max(1, epochs // 10)
+        epoch = record["epoch"]
+        every = max(1, epochs // 10)
         text = (
             f"{self._title}  epoch {epoch}/{epochs}  validation {record['validation_accuracy']:.2f} %  "
             f"lr {record['lr']:g}"

@@ -92,7 +92,7 @@ class Session:
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The method's."""
+        """Return the optimizer of the run's method."""
         return self.method.optimizer
 
     def batch_loss(self, loss: Loss, images: Tensor, labels: Tensor, backward: bool = True) -> Tensor:
@@ -136,7 +136,8 @@ class Session:
                 full = self.batches.images_in(0)
                 self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
             # Handed in each time: kept, it would be a cycle that holds data and graph after the run.
-            compute, looks = partial(self.batch_loss, loss), self.at.step % LOOK_EVERY == 0
+            compute = partial(self.batch_loss, loss)
+            looks = self.at.step % LOOK_EVERY == 0
             return self._static.step(compute, images, labels, looks=looks)
         found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
         return found.detach()

@@ -22,7 +22,8 @@ def tf32(allowed: bool) -> Iterator[None]:
 
     Dequantized values lose bits to it, so accuracy is always measured without. Integers of up to 8 bits lose nothing.
     """
-    flags, settings = _read_flags(), _read_settings()
+    flags = _read_flags()
+    settings = _read_settings()
     if flags is not None:
         _write_flags([allowed] * len(_FLAGS))
     for setting, _, _ in settings:

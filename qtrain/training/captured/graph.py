@@ -27,7 +27,8 @@ class StepGraph:
     """
 
     def __init__(self, device: torch.device, cuda: Any):
-        self._device, self._cuda = device, cuda
+        self._device = device
+        self._cuda = cuda
         self._stream = cuda.Stream(device)
         self._graph: Any = None
 
@@ -72,7 +73,8 @@ class StepGraph:
         """
         cuda = self._cuda
         gc.collect()  # what is freed within a capture may belong to an earlier graph
-        graph, pool = cuda.CUDAGraph(), cuda.graph_pool_handle()
+        graph = cuda.CUDAGraph()
+        pool = cuda.graph_pool_handle()
         generator = cuda.default_generators[self._index]
         random_state = generator.clone_state()
         with cuda.device(self._device):

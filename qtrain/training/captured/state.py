@@ -42,7 +42,10 @@ class PythonState:
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, device: torch.device, *, deep: bool = True):
-        self._model, self._optimizer, self._device, self._deep = model, optimizer, device, deep
+        self._model = model
+        self._optimizer = optimizer
+        self._device = device
+        self._deep = deep
         self._numbers: list[Number] = numbers_of(model.modules())
         self._held: list[Held] = [*_held(model, self._numbers), *_options(optimizer)]
         self._hidden = _hidden(model) if deep else {}

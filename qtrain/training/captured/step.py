@@ -56,7 +56,9 @@ class StaticStep:
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, images: int, cuda: Any = None):
         self.why_not: str | None = None
-        self._model, self._optimizer, self._images = model, optimizer, images
+        self._model = model
+        self._optimizer = optimizer
+        self._images = images
         self._device = optimizer.param_groups[0]["params"][0].device
         self._rates = torch.zeros(len(optimizer.param_groups), device=self._device)
         self._loss = torch.zeros(())
@@ -117,7 +119,8 @@ class StaticStep:
 
     def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor], looks: bool) -> None:
         if self._captured is not None and looks and (moved := self._captured[0].moved()):
-            self._captured, self._stable = None, 0
+            self._captured = None
+            self._stable = 0
             if self._captures == MOST_CAPTURES:
                 return self._go_on_plainly(f"{moved} changes again and again", compute, batch)
         if self._captured is not None:
@@ -157,7 +160,8 @@ class StaticStep:
     def _capture(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
         """Capture the step at hand, and take it both ways; what stays is the ordinary one's."""
         python = PythonState(self._model, self._optimizer, self._device)
-        kept, random_state = Kept(python), graph.random_state()
+        kept = Kept(python)
+        random_state = graph.random_state()
         ordinary = partial(self._kernels, compute, *batch)
         self._captures += 1
         try:
@@ -165,7 +169,8 @@ class StaticStep:
         except Exception as error:
             kept.restore()
             return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
-        loss, gradients = self._loss, [p.grad for p in self._parameters()]
+        loss = self._loss
+        gradients = [p.grad for p in self._parameters()]
         kept.restore()  # a capture changes nothing; work that went past it would pass for the replay's
         graph.set_random_state(random_state)
         graph.replay()
@@ -203,7 +208,8 @@ class StaticStep:
         groups = optimizer.param_groups
         kept = [{name: group[name] for name in ("lr", "capturable") if name in group} for group in groups]
         hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
-        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
+        optimizer._optimizer_step_pre_hooks = OrderedDict()
+        optimizer._optimizer_step_post_hooks = OrderedDict()
         for i, group in enumerate(groups):
             group["lr"] = self._rates[i]
             if "capturable" in group:

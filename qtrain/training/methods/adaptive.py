@@ -55,7 +55,8 @@ class Adaptive(Method):
         """
         known = options_of(ASLR, {"seed"}) | options_of(cls)
         options = checked_options(recipe.scheduler, known, options)
-        warmup, steps = options.get("warmup_steps", 0), steps_per_epoch * recipe.epochs
+        warmup = options.get("warmup_steps", 0)
+        steps = steps_per_epoch * recipe.epochs
         if warmup >= steps:
             raise UserError(
                 f"{recipe.scheduler}'s option warmup_steps must be below the run's {steps} steps, but got {warmup}"
@@ -63,7 +64,7 @@ class Adaptive(Method):
         return cls(make_optimizer(model, recipe), epochs=recipe.epochs, seed=recipe.seed, **options)
 
     def validated(self, error: float) -> None:
-        """Move the centre."""
+        """Move the centre of ASLR's search by an epoch's validation error."""
         self.aslr.step(error)
 
     def rate(self) -> float:
@@ -71,7 +72,7 @@ class Adaptive(Method):
         return self.aslr.lr * self.aslr.factor
 
     def rates(self) -> list[float]:
-        """The last draws."""
+        """Return each group's last draw."""
         return list(self.aslr.last_draws)
 
 
@@ -93,7 +94,7 @@ class Decaying(Adaptive):
         self._decay = decay
 
     def before_step(self, epoch: float) -> None:
-        """Scale the step's draws."""
+        """Scale the rates that ASLR draws for the step."""
         self.aslr.scale = wsd(epoch, self._epochs, 1.0, warmup=0.0, decay=self._decay)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -178,7 +179,7 @@ class Averaging(Adaptive):
 
     @contextmanager
     def judged(self) -> Iterator[None]:
-        """The mean."""
+        """Put the mean of the weights in their place, inside."""
         if not self.seen:
             yield
             return

@@ -23,7 +23,8 @@ def make_method(model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> Metho
             package that is not installed or broken.
     """
     row = SCHEDULERS.get(recipe.scheduler)
-    make, options = SCHEDULERS.load(recipe.scheduler, row.make), dict(recipe.scheduler_options)
+    make = SCHEDULERS.load(recipe.scheduler, row.make)
+    options = dict(recipe.scheduler_options)
     if not callable(make):
         raise UserError(f"{SCHEDULERS.origin(recipe.scheduler)} names {row.make}, which cannot be called")
     if not takes_any_option(make):

@@ -25,10 +25,11 @@ class Scheduled(Method):
 
     def __init__(self, optimizer: Optimizer, schedule: Callable[[float], float], *, each_step: bool = False):
         super().__init__(optimizer)
-        self._schedule, self._each_step = schedule, each_step
+        self._schedule = schedule
+        self._each_step = each_step
 
     def before_step(self, epoch: float) -> None:
-        """Set every group's rate."""
+        """Give every parameter group the rate of this moment."""
         rate = self._schedule(epoch if self._each_step else int(epoch))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
