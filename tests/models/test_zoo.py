@@ -17,8 +17,10 @@ from qtrain.experiments.targets import lint_target
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import Recipe
+from qtrain.report.comparison.page import write_report
 from qtrain.training.check_model import check_same
 from tests.installed_packages import Site
+from tests.report.comparison.report_data import write_comparison
 
 SOURCE = """
 from torch import nn
@@ -174,3 +176,12 @@ def test_the_command_line_knows_a_packages_network(site_packages: Site, cli: Cal
     refused = cli("train", "SMALLER_2W2A", "--print_config")
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert "did you mean SMALL?" in refused.err
+
+
+def test_a_report_of_recorded_runs_needs_no_package(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "cmp", ("aslr", "multistep"))
+    for path in folder.rglob("*.json*"):
+        text = path.read_text().replace("CNV_1W1A", "GONE_1W1A").replace('"digits"', '"vanished"')
+        path.write_text(text.replace("ZCU104", "NO_BOARD"))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert all(name in page for name in ("GONE_1W1A", "vanished", "NO_BOARD"))
