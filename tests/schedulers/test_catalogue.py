@@ -169,6 +169,27 @@ def test_a_packages_schedule_that_fails_on_the_way_is_one_line_too(installed: Ca
         method.before_step(2.0)
 
 
+@pytest.mark.parametrize("hook", ["before_step", "after_step", "validated"])
+def test_a_packages_method_that_fails_around_a_step_is_one_line_too(installed: Callable[..., None], hook: str) -> None:
+    source = f"""
+def make(model, recipe, steps_per_epoch):
+    import torch
+    from qtrain.training.methods.method import Method
+
+    class Failing(Method):
+        def {hook}(self, value):
+            raise KeyError("rate")
+
+    return Failing(torch.optim.SGD(model.parameters(), recipe.rate))
+"""
+    installed(f"failing_{hook}", f"'qtrain_failing_{hook}:make', 'rival'", source)
+    method = made(f"failing_{hook}")
+    with pytest.raises(
+        UserError, match=rf"^scheduler failing_{hook} of the package .* failed in .* \(KeyError: 'rate'\)"
+    ):
+        getattr(method, hook)(0.5)
+
+
 def test_a_recipe_of_a_package_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("network: CNV_1W1A\nscheduler: polynomial\n")
     with pytest.raises(UserError, match=r"recipe.yaml: scheduler must be one of aslr, .*, but got 'polynomial'"):

@@ -14,6 +14,8 @@ from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.training.methods.method import Method
 from qtrain.training.methods.scheduled import scheduled
 
+_HOOKS = ("before_step", "after_step", "validated")  # of a ``Method``, called with a number
+
 
 def make_method(model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> Method:
     """Make what ``recipe.scheduler`` names, over one parameter group a layer.
@@ -41,7 +43,20 @@ def make_method(model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> Metho
     if not isinstance(method, Method):
         made = type(method).__name__
         raise UserError(f"{SCHEDULERS.origin(recipe.scheduler)} must make a Method, but {row.make} made a {made}")
+    if recipe.scheduler not in SCHEDULERS.built_in:
+        for hook in _HOOKS:
+            setattr(method, hook, _blamed(recipe.scheduler, getattr(method, hook)))
     return method
+
+
+def _blamed(scheduler: str, hook: Callable[[float], None]) -> Callable[[float], None]:
+    """Return what a package does around a step as one that fails in one line."""
+
+    def blamed(value: float) -> None:
+        with SCHEDULERS.blaming(scheduler):
+            hook(value)
+
+    return blamed
 
 
 def _checked(scheduler: str, schedule: Callable[..., Any]) -> Callable[..., float]:
