@@ -44,7 +44,7 @@ def opinion(cell: Cell) -> dict[str, Any]:
 def main() -> None:
     """Ask and record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [name for name, family in FAMILIES.items() if not family.float_only]
+    names = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
     parser.add_argument("--networks", default=",".join(names))
     parser.add_argument("--bits", default="2")
     options = parser.parse_args()

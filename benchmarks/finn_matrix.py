@@ -70,7 +70,7 @@ class Cell:
 
 def cells(families: list[str], bits: list[int]) -> list[Cell]:
     """All of them, every family at one bit width before the next."""
-    sizes = {name: min(FAMILIES[name].image_size, IMAGENET_SIZE) for name in families}
+    sizes = {name: min(FAMILIES.get(name).image_size, IMAGENET_SIZE) for name in families}
     return [Cell(name, b, WIDTHS.get(name, NARROW), sizes[name]) for b in bits for name in families]
 
 
@@ -172,7 +172,7 @@ def surprises(records: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [name for name, family in FAMILIES.items() if not family.float_only]
+    names = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
     parser.add_argument("--networks", default=",".join(names))
     parser.add_argument("--bits", default=",".join(map(str, BITS)))
     parser.add_argument("--jobs", type=int, default=2)

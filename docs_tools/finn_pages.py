@@ -56,7 +56,7 @@ def matrix(records: list[Record]) -> str:
     by_cell = {(r["family"], r["bits"]): r for r in records}
     sizes = {r["family"]: f"{r['width']:g}, {r['image_size']}" for r in records}
     rows = [["network", "width, pixels", *(f"{b}W{b}A" for b in bits)], ["---"] * (len(bits) + 2)]
-    for family in (name for name in FAMILIES if name in sizes):
+    for family in (name for name in FAMILIES.built_in if name in sizes):
         rows.append([family, sizes[family], *(_cell(by_cell.get((family, b))) for b in bits)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -64,7 +64,7 @@ def matrix(records: list[Record]) -> str:
 def exceptions(records: list[Record]) -> str:
     """What is refused, why, and what lint had said."""
     lines = []
-    for family in FAMILIES:
+    for family in FAMILIES.built_in:
         refused = [r for r in records if r["family"] == family and not r["accepted"]]
         if refused:
             rules = sorted({error.partition(":")[0] for r in refused for error in r["lint_errors"]})

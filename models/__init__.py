@@ -25,14 +25,17 @@ def check_network(name: str) -> NetworkName:
     """Read a network's name and see that there is such a network.
 
     Raises:
-        UserError: not a name, an unknown family, bits outside 1 to 8, or a family that has no such form.
+        UserError: not a name, an unknown family, bits outside 1 to 8, a family that has no such form, or one whose
+            package is broken.
     """
     parsed = parse_name(name)
     if parsed.family not in FAMILIES:
-        raise UserError(f"unknown network {name!r}; families are {', '.join(FAMILIES)}, for instance CNV_1W1A")
-    if FAMILIES[parsed.family].float_only and not parsed.is_float:
+        known, hint = ", ".join(FAMILIES.names()), FAMILIES.hint(parsed.family)
+        raise UserError(f"unknown network {name!r}; families are {known}, for instance CNV_1W1A{hint}")
+    family = FAMILIES.get(parsed.family)
+    if family.float_only and not parsed.is_float:
         raise UserError(f"{parsed} does not exist: {parsed.family} comes in float only, as {parsed.family}_FLOAT")
-    if FAMILIES[parsed.family].quantized_only and FLOAT in (parsed.weight_bits, parsed.act_bits):
+    if family.quantized_only and FLOAT in (parsed.weight_bits, parsed.act_bits):
         raise UserError(f"{parsed} does not exist: {parsed.family} comes quantized only, as {parsed.family}_4W4A")
     return parsed
 
@@ -122,7 +125,7 @@ def _build(
     per_channel: bool,
 ) -> Network:
     parsed = check_network(name)
-    family = FAMILIES[parsed.family]
+    family = FAMILIES.get(parsed.family)
     size = family.image_size if image_size is None else image_size
     _check_sizes(parsed, {"num_classes": num_classes, "in_channels": in_channels, "image_size": size})
     _check_number("width", width)
@@ -142,7 +145,12 @@ def _build(
         weights=family.weights,
         float_activation=family.float_activation,
     )
-    model = family.build(layers, num_classes=num_classes, in_channels=in_channels, image_size=size, width=float(width))
+    shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": size, "width": float(width)}
+    with FAMILIES.blaming(parsed.family):
+        model = family.build(layers, **shape)
+    if not isinstance(model, Network):
+        made = type(model).__name__
+        raise UserError(f"{FAMILIES.origin(parsed.family)} must build a qtrain.models.Network, but built a {made}")
     model.width = float(width)
     layers.finish(model)
     return model
@@ -150,7 +158,7 @@ def _build(
 
 def _check_sizes(name: NetworkName, sizes: Mapping[str, object]) -> None:
     for what, value in sizes.items():
-        least = FAMILIES[name.family].smallest_image if what == "image_size" else 1
+        least = FAMILIES.get(name.family).smallest_image if what == "image_size" else 1
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             unit = " pixels" if what == "image_size" else ""
             raise UserError(f"{what} of {name} must be a whole number, {least}{unit} or more, but got {value!r}")

@@ -52,7 +52,7 @@ def initialise_from(model: Network, state_dict: object, source: Network | None =
         UserError: the weights are of another network, width or number of classes; ``model`` is as before.
     """
     state = plain_state(state_dict, "the source")
-    if is_pynq(state):
+    if is_pynq(model, state):
         state = pynq_names(model, state)
     own = {key: value.clone() for key, value in model.state_dict().items()}
     trained, gain = _match_last_layer(model, state)

@@ -50,9 +50,11 @@ def plain_state(content: object, origin: str = "the file") -> State:
     return {name.removeprefix(_DATA_PARALLEL): value for name, value in content.items()}  # type: ignore[attr-defined]
 
 
-def is_pynq(state: Mapping[str, Any]) -> bool:
-    """Whether the names are those of bnn_pynq's networks."""
-    return any(name.startswith(prefix) for prefix in _LAYOUTS for name in state)
+def is_pynq(model: nn.Module, state: Mapping[str, Any]) -> bool:
+    """Whether the names are those of bnn_pynq's networks; a network that has such names itself is none of them."""
+    own = list(model.state_dict())
+    foreign = [prefix for prefix in _LAYOUTS if not any(name.startswith(prefix) for name in own)]
+    return any(name.startswith(prefix) for prefix in foreign for name in state)
 
 
 def load_pynq(model: Network, state_dict: Mapping[str, Any]) -> None:

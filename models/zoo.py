@@ -1,4 +1,7 @@
-"""The networks there are: each family's structure, usual image, way to start its weights, and published accuracies."""
+"""The networks there are: each family's structure, usual image, way to start its weights, and published accuracies.
+
+Installed packages add families by entry points of the group ``qtrain.networks`` (``qtrain.plugins``).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from qtrain.models.resnet import ResNet
 from qtrain.models.resnet_pynq import PynqResNet
 from qtrain.models.vgg import IMAGENET_HIDDEN, VGG, VGG11_STAGES, VGG_SMALL_STAGES
 from qtrain.models.wide_resnet import PaperWideResNet, WideResNet
+from qtrain.plugins import Registry
 
 KAIMING = Kaiming()
 BNN_PYNQ = "brevitas_examples.bnn_pynq"
@@ -91,7 +95,7 @@ def _imagenet(blocks: tuple[int, ...], about: str, *published: Published, bottle
     return Family(build, about, image_size=224, published=published)
 
 
-FAMILIES: dict[str, Family] = {
+_ROWS = {
     "TFC": _fully_connected("TFC"),
     "SFC": _fully_connected("SFC"),
     "LFC": _fully_connected("LFC"),
@@ -142,3 +146,6 @@ FAMILIES: dict[str, Family] = {
         published=(Published("FLOAT", "ImageNet", 70.10, IMGCLSMOB),),
     ),
 }
+
+_NAMING = ("[A-Z][A-Z0-9_]*", "capitals, digits and _, as in MY_NET")
+FAMILIES = Registry("network", "qtrain.networks", Family, _ROWS, naming=_NAMING)

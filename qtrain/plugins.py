@@ -1,7 +1,7 @@
 """Where names come from beside qtrain's own: installed packages, which add rows by entry points.
 
-A table such as the schedulers' is a ``Registry``: the built-in rows, and what installed packages add under its group. A
-package does so in its ``pyproject.toml``, and no file of qtrain changes::
+Networks, data sets, schedulers and boards are each a ``Registry``: the built-in rows, and what installed packages add
+under its group. A package does so in its ``pyproject.toml``, and no file of qtrain changes::
 
     [project.entry-points."qtrain.schedulers"]
     polynomial = "my_package.polynomial:POLYNOMIAL"
@@ -10,12 +10,18 @@ Nothing of a package is imported before its name is asked for or all rows are, a
 """
 
 import difflib
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Generic, TypeVar
 
 from qtrain.errors import UserError
+
+_MEND = "mend or uninstall that package"
 
 Row = TypeVar("Row")
 
@@ -28,14 +34,23 @@ class Registry(Generic[Row]):
         group: of the entry points, as in ``qtrain.schedulers``; the entry point's name is the row's.
         kind: the type that each row has.
         built_in: qtrain's own rows by name.
+        naming: a regular expression that a package's name must match in full, and the same in words.
 
     Attributes:
-        built_in: the same.
+        built_in: the rows as given.
     """
 
-    def __init__(self, what: str, group: str, kind: type[Row], built_in: Mapping[str, Row]):
+    def __init__(
+        self,
+        what: str,
+        group: str,
+        kind: type[Row],
+        built_in: Mapping[str, Row],
+        naming: tuple[str, str] = (".+", "some text"),
+    ):
         self.built_in: Mapping[str, Row] = dict(built_in)
         self._what, self._group, self._kind = what, group, kind
+        self._naming = naming
         self._loaded: dict[str, Row] = {}
         self._packages: dict[str, str] = {}
         self._warned: set[str] = set()
@@ -48,10 +63,14 @@ class Registry(Generic[Row]):
         found = []
         for name, entries in self._offers().items():
             if problem := self._problem(name, entries):
-                self._warn(problem)
+                self.warn(problem)
             else:
                 found.append(name)
         return (*self.built_in, *found)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether somebody has a row of this name, which may be broken; nothing is imported."""
+        return isinstance(name, str) and (name in self.built_in or name in self._loaded or name in self._offers())
 
     def check(self, name: object) -> None:
         """See that there is a row of this name; nothing is imported.
@@ -83,13 +102,12 @@ class Registry(Generic[Row]):
 
     def find(self, name: str) -> Row | None:
         """Return the row of this name, None where there is none; a broken one counts as none and is warned of once."""
-        known = name in self.built_in or name in self._loaded or name in self._offers()
-        if not known:
+        if name not in self:
             return None
         try:
             return self.get(name)
         except UserError as error:
-            self._warn(str(error))
+            self.warn(str(error))
             return None
 
     def rows(self) -> dict[str, Row]:
@@ -109,13 +127,50 @@ class Registry(Generic[Row]):
         """
         offers = self._offers() if name in self.built_in else {}
         if name in offers:
-            self._warn(self._problem(name, offers[name]))
+            self.warn(self._problem(name, offers[name]))
         return self._imported(EntryPoint(name, reference, self._group))
+
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """Inside, what a package's code raises becomes one line that names the package.
+
+        An error of a user passes as it is, and so does everything that comes from a built-in row.
+
+        Args:
+            name: of the row whose code is called; it was asked for before.
+
+        Raises:
+            UserError: the package's code failed; the cause is kept for a traceback.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # whatever somebody else's code does
+            if name in self.built_in:
+                raise
+            last = extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}"
+            raise UserError(f"{self.origin(name)} failed in {where} ({_reason(error)}); {_MEND}") from error
 
     def origin(self, name: str) -> str:
         """Say what a row is and which package it comes from, for an error's beginning."""
         package = self._packages.get(name)
         return f"{self._what} {name}" + (f" of the package {package}" if package else "")
+
+    def hint(self, name: object) -> str:
+        """Return the closest name as the end of an error, nothing where none is close; case does not count."""
+        if not isinstance(name, str):
+            return ""
+        lowered = {known.lower(): known for known in self.names()}
+        close = difflib.get_close_matches(name.lower(), lowered, n=1)
+        return f"; did you mean {lowered[close[0]]}?" if close else ""
+
+    def warn(self, line: str) -> None:
+        """Warn of something once."""
+        if line not in self._warned:
+            self._warned.add(line)
+            warnings.warn_explicit(line, UserWarning, "qtrain", 0)  # one line: no source stands behind it
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
         """What the installed packages offer now, by name; looked up anew, as a notebook may install one meanwhile."""
@@ -131,16 +186,17 @@ class Registry(Generic[Row]):
             return f"{self._what} {name} of the package {packages} is not used: qtrain has its own of this name"
         if len(entries) > 1:
             return f"{self._what} {name} is in several installed packages ({packages}); uninstall all but one of them"
+        pattern, words = self._naming
+        if not re.fullmatch(pattern, name):
+            return f"{self._what} {name} of the package {packages} is not used: its name must be {words}"
         return ""
 
     def _entry(self, name: object) -> EntryPoint:
         """The entry point of a name that is not built in."""
         entries = self._offers().get(name, []) if isinstance(name, str) else []
         if not entries:
-            names = self.names()
-            close = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise UserError(f"{self._what} must be one of {', '.join(names)}, but got {name!r}{hint}")
+            names = ", ".join(self.names())
+            raise UserError(f"{self._what} must be one of {names}, but got {name!r}{self.hint(name)}")
         if problem := self._problem(str(name), entries):
             raise UserError(problem)
         return entries[0]
@@ -150,15 +206,13 @@ class Registry(Generic[Row]):
             return entry.load()
         try:
             return entry.load()
-        except Exception as error:  # whatever somebody else's module does when it is imported
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        except (Exception, SystemExit) as error:  # whatever somebody else's module does when it is imported
             where = f"{self.origin(entry.name)} cannot be loaded from {entry.value}"
-            raise UserError(f"{where} ({reason}); mend or uninstall that package") from error
+            raise UserError(f"{where} ({_reason(error)}); {_MEND}") from error
 
-    def _warn(self, line: str) -> None:
-        if line not in self._warned:
-            self._warned.add(line)
-            warnings.warn_explicit(line, UserWarning, "qtrain", 0)  # one line: no source stands behind it
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _package(entry: EntryPoint) -> str:

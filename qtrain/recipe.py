@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from qtrain.data.catalogue import DATASETS
 from qtrain.errors import UserError
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
@@ -277,9 +278,24 @@ def shipped_recipes() -> dict[tuple[str, str], Path]:
 def default_recipe(network: str, data: str) -> Recipe:
     """The shipped recipe of the network's family on the data set, at any bit width; else the data set's own.
 
-    The plain defaults where the data set is not known.
+    A package's data set brings a recipe in its row; the plain defaults where it brings none, which is warned of once,
+    and where the data set is not known.
+
+    Raises:
+        UserError: the package's recipe is none, or the package is broken.
     """
     family = network.replace("-", "_").rsplit("_", 1)[0].lower()
     shipped = shipped_recipes()
     path = shipped.get((family, data)) or shipped.get(("any", data))
-    return load_recipe(path).replace(network=network) if path else Recipe(network, data)
+    if path is not None:
+        return load_recipe(path).replace(network=network)
+    plain = Recipe(network, data)
+    if data not in DATASETS:
+        return plain
+    fields = DATASETS.get(data).recipe
+    if not fields:
+        DATASETS.warn(
+            f"{DATASETS.origin(data)} brings no recipe, so what is not given is qtrain's plain default, as in "
+            f"{plain.epochs} epochs, {plain.optimizer} and lr {plain.rate:g}; --print-config shows all"
+        )
+    return recipe_from_dict({**fields, "network": network, "data": data}, f"recipe of the {DATASETS.origin(data)}")

@@ -18,6 +18,7 @@ from qtrain.export.compiler.start import find_compiler
 from qtrain.export.proof.finn_base import find_finn_base
 from qtrain.recipe import Recipe
 from qtrain.report.comparison.read import ComparisonData, read_comparison
+from tests.installed_packages import Site
 from tests.report.comparison.report_data import write_comparison
 
 pytest.register_assert_rewrite("tests.checks")
@@ -36,6 +37,12 @@ def absent(what: str, how: str) -> NoReturn:
     if what in os.environ.get("QTRAIN_MUST_RUN", "").split():
         pytest.fail(f"QTRAIN_MUST_RUN asks for {what}, but it is not here: {how}")
     pytest.skip(f"needs {what}: {how}")
+
+
+@pytest.fixture
+def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Return a folder that packages which extend qtrain can be installed in."""
+    return Site(tmp_path / "site-packages", monkeypatch)
 
 
 @pytest.fixture(scope="session")

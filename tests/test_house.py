@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "qtrain.schedulers": {"qtrain.module_state"},
     "qtrain.schedulers.catalogue": set(),
     "qtrain.optimizers": {"qtrain.module_state"},
-    "qtrain.data": set(),
+    "qtrain.data": {"qtrain.data.catalogue"},
+    "qtrain.data.catalogue": set(),
     "qtrain.records": {"qtrain"},  # the version, which every run records
     "qtrain.engines": {"qtrain", "qtrain.training.progress"},  # tasks report as training does
     "qtrain.report.statistics": {"qtrain.schedulers.catalogue"},
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         *("qtrain.report", "qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers"),
         "qtrain.schedulers.catalogue",
     },
-    "qtrain.recipe": {"qtrain.schedulers.catalogue"},
+    "qtrain.recipe": {"qtrain.schedulers.catalogue", "qtrain.data.catalogue"},
     "qtrain.recipes": set(),
     "qtrain.training": {
         "qtrain",

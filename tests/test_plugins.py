@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,19 @@ def test_a_package_that_is_installed_later_is_found(fruits: Registry[str], insta
     assert fruits.get("plum") == "blue"
 
 
+def test_it_is_said_who_has_a_row_without_an_import(fruits: Registry[str], installed: Callable[..., None]) -> None:
+    installed("fruit-shy", "COLOUR = 'blue'", "plum = fruit_shy:COLOUR")
+    assert [name in fruits for name in ("apple", "plum", "fig", 3, ["apple"])] == [True, True, False, False, False]
+    assert "fruit_shy" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [("APPLE", "; did you mean apple?"), ("pears", "; did you mean pear?"), ("x", ""), (None, "")]
+)
+def test_the_closest_name_is_found_in_any_case(fruits: Registry[str], given: object, says: str) -> None:
+    assert fruits.hint(given) == says
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -79,6 +93,7 @@ BROKEN = [
     ("", "plum = fruit_broken:COLOUR", "module 'fruit_broken' has no attribute 'COLOUR'"),
     ("", "plum = no_such_module:COLOUR", "No module named 'no_such_module'"),
     ("", "plum = no module at all", "cannot be loaded from no module at all"),
+    ("import sys; sys.exit('stop')", "plum = fruit_broken:COLOUR", "from fruit_broken:COLOUR (SystemExit: stop)"),
     ("def broken(:", "plum = fruit_broken:COLOUR", "SyntaxError"),
     ("COLOUR = 3", "plum = fruit_broken:COLOUR", "must be a builtins.str, but fruit_broken:COLOUR is of type int"),
 ]
@@ -146,3 +161,35 @@ def test_what_a_row_refers_to_is_imported_when_it_is_needed(
         fruits.load("plum", fruits.get("plum"))
     with pytest.raises(AttributeError):  # qtrain's own fault is no user's error
         fruits.load("apple", "math:no_such_name")
+
+
+def test_a_packages_code_that_fails_is_one_line_that_says_where(
+    fruits: Registry[str], installed: Callable[..., None]
+) -> None:
+    installed("fruit-sour", "def COLOUR():\n    return 1 / 0\n", "plum = fruit_sour:COLOUR")
+    calls: Registry[object] = Registry("fruit", GROUP, object, fruits.built_in)
+    call: Any = calls.get("plum")
+    says = r"^fruit plum of the package fruit-sour failed in fruit_sour.py, line 2 \(ZeroDivisionError: division by"
+    with pytest.raises(UserError, match=says) as error, calls.blaming("plum"):
+        call()
+    assert "\n" not in str(error.value)
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_only_a_packages_code_is_blamed_and_an_error_of_a_user_passes(fruits: Registry[str]) -> None:
+    with pytest.raises(ZeroDivisionError), fruits.blaming("apple"):
+        1 / 0  # noqa: B018
+    with pytest.raises(UserError, match=r"^mine$"), fruits.blaming("plum"):
+        raise UserError("mine")
+    with pytest.raises(KeyboardInterrupt), fruits.blaming("plum"):
+        raise KeyboardInterrupt
+
+
+def test_a_name_of_another_form_is_not_used(installed: Callable[..., None]) -> None:
+    fruits = Registry("fruit", GROUP, str, {"APPLE": "red"}, naming=("[A-Z]+", "capitals as in APPLE"))
+    installed("fruit-small", "COLOUR = 'blue'", "plum = fruit_small:COLOUR")
+    says = "^fruit plum of the package fruit-small is not used: its name must be capitals as in APPLE$"
+    with pytest.warns(UserWarning, match=says):
+        assert fruits.names() == ("APPLE",)
+    with pytest.raises(UserError, match=says):
+        fruits.get("plum")

@@ -1,8 +1,11 @@
-"""The boards FINN knows: their FPGA, the shell flow that makes a bitfile for them, and what the FPGA holds.
+"""The boards there are: their FPGA, the shell flow that makes a bitfile for them, and what the FPGA holds.
 
-Names and parts are those of finn-plus 1.6.1 (``finn.util.basic``: ``pynq_part_map``, ``alveo_part_map``, ``part_map``);
-a test compares them where finn-plus is installed. ``retired`` follows Xilinx/finn pull request 1659 (August 2026):
-Pynq-Z1 and Pynq-Z2 need an opt-in there, U280 gave way to U55C; finn-plus still builds for all three.
+Installed packages add boards by entry points of the group ``qtrain.boards`` (``qtrain.plugins``).
+
+Names and parts of qtrain's own are those of finn-plus 1.6.1 (``finn.util.basic``: ``pynq_part_map``,
+``alveo_part_map``, ``part_map``); a test compares them where finn-plus is installed. ``retired`` follows Xilinx/finn
+pull request 1659 (August 2026): Pynq-Z1 and Pynq-Z2 need an opt-in there, U280 gave way to U55C; finn-plus still builds
+for all three.
 
 Resources are those of the whole device. For fourteen boards a test holds them to FINN's figures of the same device
 (``finn.util.platforms``; by the device in the part number, so Ultra96-V2 and RFSoC2x2 too). The other five are the
@@ -17,10 +20,12 @@ figures for the part left to the user lie between 80 % and 101 % of these.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from qtrain.errors import UserError
+from qtrain.plugins import Registry
+
+ZYNQ, ALVEO = "vivado_zynq", "vitis_alveo"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Board:
         uram: UltraRAMs of 288 Kb.
         dsp: DSP slices.
         retired: whether official FINN no longer supports it by default.
+
+    Raises:
+        UserError: no name or part, a flow that FINN has not, or resources that are no counts.
     """
 
     name: str
@@ -47,13 +55,22 @@ class Board:
     dsp: int
     retired: bool = False
 
+    def __post_init__(self) -> None:
+        for what in ("name", "part"):
+            value = getattr(self, what)
+            if not isinstance(value, str) or not value:
+                raise UserError(f"{what} of a board must be text, but got {value!r}")
+        if self.shell_flow_type not in (ZYNQ, ALVEO, None):
+            raise UserError(f"shell_flow_type must be {ZYNQ}, {ALVEO} or None, but got {self.shell_flow_type!r}")
+        for what, value in self.resources.items():
+            if not isinstance(value, int) or value < 0:
+                raise UserError(f"{what} of a board must be a whole number, 0 or more, but got {value!r}")
+
     @property
     def resources(self) -> dict[str, int]:
         """What the device has, by the names of FINN's reports."""
         return {"LUT": self.lut, "BRAM_18K": self.bram_18k, "URAM": self.uram, "DSP": self.dsp}
 
-
-ZYNQ, ALVEO = "vivado_zynq", "vitis_alveo"
 
 # fmt: off
 _ALL = (
@@ -80,7 +97,7 @@ _ALL = (
 )
 # fmt: on
 
-BOARDS: dict[str, Board] = {board.name: board for board in _ALL}
+BOARDS = Registry("board", "qtrain.boards", Board, {board.name: board for board in _ALL})
 
 
 def get_board(name: str) -> Board:
@@ -90,11 +107,17 @@ def get_board(name: str) -> Board:
         name: FINN's board string; case counts, as it does in FINN.
 
     Raises:
-        UserError: FINN has no such board; the message lists the names, and the closest one first.
+        UserError: there is no such board, and the message lists the names, or its package is broken.
     """
-    if name in BOARDS:
-        return BOARDS[name]
-    lowered = {known.lower(): known for known in BOARDS}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1)
-    hint = f"; did you mean {lowered[close[0]]}?" if close else ""
-    raise UserError(f"unknown board {name!r}: FINN knows {', '.join(BOARDS)}{hint}")
+    if name not in BOARDS:
+        raise UserError(f"unknown board {name!r}: choose one of {', '.join(BOARDS.names())}{BOARDS.hint(name)}")
+    board = BOARDS.get(name)
+    if board.name != name:
+        raise UserError(f"{BOARDS.origin(name)} is named {board.name} in its row; give both the same name")
+    return board
+
+
+def build_target(board: Board) -> dict[str, str | None]:
+    """Return what a build configuration of FINN says of a board: of one that FINN may not know, its part too."""
+    target = {"board": board.name, "shell_flow_type": board.shell_flow_type}
+    return target if board.name in BOARDS.built_in else {**target, "fpga_part": board.part}

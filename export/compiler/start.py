@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from qtrain.errors import UserError
-from qtrain.export.compiler.boards import Board, get_board
+from qtrain.export.compiler.boards import Board, build_target, get_board
 from qtrain.export.compiler.child import run_group
 from qtrain.export.compiler.result import (
     BuildResult,
@@ -90,8 +90,7 @@ def _request(
     """Write what the worker is to do; return the file. ``search``: limits and width, empty limits for no search."""
     config = {
         "output_dir": str(out),
-        "board": board.name,
-        "shell_flow_type": board.shell_flow_type,
+        **build_target(board),
         "generate_outputs": ["estimate_reports"],
         "verify_input_npy": str(work / "input.npy"),
         "verify_expected_output_npy": str(work / "expected_output.npy"),

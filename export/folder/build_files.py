@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from qtrain.export.compiler.boards import Board
+from qtrain.export.compiler.boards import Board, build_target
 from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 
 FINN_PLUS_CONFIG = "build_config.yaml"
@@ -71,8 +71,7 @@ def build_config(
     """
     return {
         "output_dir": "output",
-        "board": board.name,
-        "shell_flow_type": board.shell_flow_type,
+        **build_target(board),
         "synth_clk_period_ns": clock_ns,
         "target_fps": target_fps,
         "mvau_wwidth_max": mvau_wwidth_max,

@@ -1,10 +1,16 @@
 """Image classification data, whole as uint8 or decoded from files, and its batched augmentation."""
 
-from qtrain.data.augment import Batches, EpochPlan, draw_epoch
-from qtrain.data.batches import make_batches, ordered_batches
-from qtrain.data.dataset import DataSet, Split
-from qtrain.data.image_folder import FolderSplit
-from qtrain.data.load import DATASETS, class_names, image_size, load_data
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qtrain.data.catalogue import DATASETS, Source
+
+if TYPE_CHECKING:
+    from qtrain.data.augment import Batches, EpochPlan, draw_epoch
+    from qtrain.data.batches import make_batches, ordered_batches
+    from qtrain.data.dataset import DataSet, Split
+    from qtrain.data.image_folder import FolderSplit
+    from qtrain.data.load import class_names, image_size, load_data
 
 __all__ = [
     "DATASETS",
@@ -12,6 +18,7 @@ __all__ = [
     "DataSet",
     "EpochPlan",
     "FolderSplit",
+    "Source",
     "Split",
     "class_names",
     "draw_epoch",
@@ -20,3 +27,23 @@ __all__ = [
     "make_batches",
     "ordered_batches",
 ]
+_MODULES = {
+    "Batches": "augment",
+    "DataSet": "dataset",
+    "EpochPlan": "augment",
+    "FolderSplit": "image_folder",
+    "Split": "dataset",
+    "class_names": "load",
+    "draw_epoch": "augment",
+    "image_size": "load",
+    "load_data": "load",
+    "make_batches": "batches",
+    "ordered_batches": "batches",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: a name and a recipe need the catalogue alone, and no torch.
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,6 +52,10 @@ class CifarFormat:
         """What to do where the files are wrong."""
         return f"put the files of {self.archive.url} there, or remove the folder to have them downloaded"
 
+    def read(self, root: str | Path | None, download: bool) -> tuple[Split, Split]:
+        """Return what ``load_cifar`` does of this layout."""
+        return load_cifar(self, root, download=download)
+
 
 _CIFAR10_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CIFAR10 = CifarFormat(

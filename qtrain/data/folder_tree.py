@@ -59,6 +59,16 @@ def read_tree(name: str, root: str | Path | None) -> tuple[FolderSplit, FolderSp
     return _list_images(place / TRAIN, classes), _list_images(place / TEST, classes)
 
 
+def imagenet_classes(root: str | Path | None) -> tuple[str, ...]:
+    """Return ImageNet's class names, as ``tree_classes`` does."""
+    return tree_classes("imagenet", root)
+
+
+def read_imagenet(root: str | Path | None, download: bool) -> tuple[FolderSplit, FolderSplit]:
+    """Return ImageNet's splits, as ``read_tree`` does; ``download`` plays no part, as it is never downloaded."""
+    return read_tree("imagenet", root)
+
+
 def _class_folders(folder: Path) -> tuple[str, ...]:
     with os.scandir(folder) as entries:
         return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))

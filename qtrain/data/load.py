@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from qtrain.data.cifar import CIFAR10, CIFAR100, CifarFormat, load_cifar
-from qtrain.data.crop import CROP
+from qtrain.data.catalogue import DATASETS, Source, check_class_names
 from qtrain.data.dataset import DataSet, Split
-from qtrain.data.digits import CLASS_NAMES, load_digits
-from qtrain.data.folder_tree import read_tree, tree_classes
+from qtrain.data.image_folder import FolderSplit
 from qtrain.errors import UserError
 
 PROTOCOLS = ("holdout", "paper")
-
+MOST_HELD_OUT = 10_000  # where neither the data set nor the user says how many
 
 Root = str | Path | None
-
-
-@dataclass(frozen=True)
-class _Source:
-    class_names: Callable[[Root], tuple[str, ...]]
-    flip: bool
-    validation_size: Callable[[int, int], int]  # of training images and classes
-    read: Callable[[Root, bool], tuple[Split, Split]]
-    image_size: int = 32
-
-
-def _cifar(layout: CifarFormat) -> _Source:
-    return _Source(
-        lambda root: layout.class_names,
-        True,
-        lambda images, classes: 5000,
-        lambda root, download: load_cifar(layout, root, download=download),
-    )
-
-
-_SOURCES = {
-    "digits": _Source(
-        lambda root: CLASS_NAMES, False, lambda images, classes: 300, lambda root, download: load_digits()
-    ),
-    "cifar10": _cifar(CIFAR10),
-    "cifar100": _cifar(CIFAR100),
-    "imagenet": _Source(
-        lambda root: tree_classes("imagenet", root),
-        True,
-        lambda images, classes: max(classes, min(10_000, images // 5)),
-        lambda root, download: read_tree("imagenet", root),
-        CROP,
-    ),
-}
-DATASETS = tuple(_SOURCES)
 
 
 def class_names(name: str, root: Root = None) -> tuple[str, ...]:
@@ -64,24 +26,34 @@ def class_names(name: str, root: Root = None) -> tuple[str, ...]:
         root: of "imagenet", whose classes are the folders of its tree; as for `load_data`.
 
     Raises:
-        UserError: no such data set, or no tree there.
+        UserError: no such data set, no tree there, or a package that is broken.
     """
-    return _source(name).class_names(root)
+    reference = _source(name).class_names
+    if not isinstance(reference, str):
+        return reference
+    with DATASETS.blaming(name):
+        found: Any = DATASETS.load(name, reference)
+        names: tuple[str, ...] = found(root) if callable(found) else found
+    try:
+        check_class_names(names)
+    except UserError as error:
+        raise UserError(f"{DATASETS.origin(name)}, {reference}: {error}") from None
+    return names
 
 
 def image_size(name: str) -> int:
     """Return the height and width of a data set's images, in pixels, as networks get them.
 
     Raises:
-        UserError: no such data set.
+        UserError: no such data set, or its package is broken.
     """
     return _source(name).image_size
 
 
-def _source(name: str) -> _Source:
-    if name not in _SOURCES:
-        raise UserError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}")
-    return _SOURCES[name]
+def _source(name: str) -> Source:
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS.names())}{DATASETS.hint(name)}")
+    return DATASETS.get(name)
 
 
 def load_data(
@@ -101,13 +73,15 @@ def load_data(
             user's cache. "digits" needs none; "imagenet" has train/CLASS/*.jpg and val/CLASS/*.jpg there and no cache.
         seed: draws the validation split, 0 to 2**32 - 1; the test set never depends on it.
         validation_size: images in the validation split; default 300 of digits' 1,400, 5,000 of CIFAR's 50,000,
-            10,000 of ImageNet's 1,281,167 (a fifth of a tree with less than 50,000).
+            10,000 of ImageNet's 1,281,167 (a fifth of a tree with less than 50,000); a package's own number, or as
+            ImageNet's.
         protocol: "holdout" splits the validation images off the training set, with the same share of each class;
             "paper" trains on the whole training set and validates on the test set.
         download: whether missing data may be downloaded.
 
     Raises:
-        UserError: an unknown name or protocol, a size or seed out of range, data that are missing or damaged.
+        UserError: an unknown name or protocol, a size or seed out of range, data that are missing or damaged, or a
+            package that is broken.
     """
     source = _source(name)
     if protocol not in PROTOCOLS:
@@ -119,14 +93,38 @@ def load_data(
             f"validation_size {validation_size} has no meaning under the protocol 'paper', which validates on the "
             "test set; leave it out or choose 'holdout'"
         )
-    names = source.class_names(root)
-    train, test = source.read(root, download)
+    names = class_names(name, root)
+    train, test = _read(name, source, len(names), root, download)
     validation = test
     if protocol == "holdout":
-        usual = source.validation_size(len(train), len(names))
+        usual = source.validation_size or max(len(names), min(MOST_HELD_OUT, len(train) // 5))
         size = usual if validation_size is None else validation_size
         train, validation = hold_out(train, size, seed=seed, classes=len(names))
     return DataSet(name, len(names), names, protocol, source.flip, train, validation, test)
+
+
+def _read(name: str, source: Source, classes: int, root: Root, download: bool) -> tuple[Split, Split]:
+    """Return the images to train and validate with and the test images, as a row promises them."""
+    with DATASETS.blaming(name):
+        found: Any = DATASETS.load(name, source.read)(root, download)
+    origin = DATASETS.origin(name)
+    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(split, Split) for split in found)):
+        kind = type(found).__name__
+        raise UserError(f"{origin}: {source.read} must return two qtrain.data.Split, but returned a {kind}")
+    wanted = [3, source.image_size, source.image_size]
+    for split in found:
+        if isinstance(split, FolderSplit) != source.in_files:
+            kind = type(split).__name__
+            raise UserError(f"{origin}: in_files is {source.in_files}, but {source.read} returned a {kind}")
+        if not source.in_files and list(split.images.shape[1:]) != wanted:
+            shape = list(split.images.shape[1:])
+            raise UserError(f"{origin}: images must be {wanted}, as its row says, but {source.read} returned {shape}")
+        if not len(split):
+            raise UserError(f"{origin}: {source.read} returned a split without images")
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= classes:
+            raise UserError(f"{origin}: labels must be from 0 to {classes - 1}, but {source.read} has {low} to {high}")
+    return found
 
 
 def hold_out(split: Split, size: int, *, seed: int, classes: int) -> tuple[Split, Split]:

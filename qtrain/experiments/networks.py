@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from qtrain.errors import UserError
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.count import NetworkCount, count
 from qtrain.models.network import Network
@@ -22,7 +23,7 @@ def recorded_verdicts() -> dict[str, dict[str, Any]]:
 
 def verdict_of(family: str) -> str:
     """One phrase on a family: the bits at which FINN took it whole."""
-    if FAMILIES[family].float_only:
+    if FAMILIES.get(family).float_only:
         return "float only"
     record = recorded_verdicts().get(family)
     if record is None:
@@ -34,11 +35,18 @@ def verdict_of(family: str) -> str:
 
 
 def zoo() -> list[dict[str, Any]]:
-    """One row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet)."""
+    """One row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet).
+
+    A package's family that cannot be built is left out and warned of.
+    """
     rows = []
-    for name, family in FAMILIES.items():
+    for name, family in FAMILIES.rows().items():
         classes = 1000 if family.image_size > 64 else 10
-        sizes = _sizes(name, classes)
+        try:
+            sizes = _sizes(name, classes)
+        except UserError as error:
+            FAMILIES.warn(str(error))
+            continue
         rows.append(
             {
                 "network": name,
@@ -57,11 +65,12 @@ def zoo() -> list[dict[str, Any]]:
 
 def _sizes(name: str, classes: int) -> NetworkCount:
     """Of a family at width 1; of its float twin without drawing or keeping a weight, where it has one."""
-    family = FAMILIES[name]
+    family = FAMILIES.get(name)
     bits, device = ("8W8A", "cpu") if family.quantized_only else ("FLOAT", "meta")  # Brevitas reads values of scales
     with torch.device(device):
         model = build_model(f"{name}_{bits}", num_classes=classes)
-    return count(model, (CHANNELS, family.image_size, family.image_size))
+    with FAMILIES.blaming(name):
+        return count(model, (CHANNELS, family.image_size, family.image_size))
 
 
 def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, int]]:
@@ -76,8 +85,10 @@ def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, in
     """
     parsed = check_network(name)
     model = build_model(name, **options)
-    size = options.get("image_size") or FAMILIES[parsed.family].image_size
-    return str(parsed), count(model, (CHANNELS, size, size)), activation_bits(model)
+    size = options.get("image_size") or FAMILIES.get(parsed.family).image_size
+    with FAMILIES.blaming(parsed.family):
+        sizes = count(model, (CHANNELS, size, size))
+    return str(parsed), sizes, activation_bits(model)
 
 
 def activation_bits(model: Network) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qtrain.data import load_data
+from qtrain.data import DATASETS, load_data
 from qtrain.engines.task import Died, Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, CellTask, read_cell
@@ -93,8 +93,9 @@ def _run(
         view.event()
 
     if engine is not in_turn:
-        for name in {task.recipe.data for task in tasks} - {"imagenet"}:
-            load_data(name, root=context.data_root)  # what must be downloaded is so once
+        for name in {task.recipe.data for task in tasks}:
+            if not DATASETS.get(name).in_files:
+                load_data(name, root=context.data_root)  # what must be downloaded is so once
     found: Any = engine(tasks, stop=context.stop, told=told)
     with closing(found) as ended:
         for task, cell in ended:

@@ -57,7 +57,7 @@ def lint_target(target: str, shape: Shape | None = None, **options: Any) -> tupl
     if ":" in target:
         return lint_module(own_module(target), shape or DEFAULT_SHAPE)
     try:
-        family = FAMILIES[check_network(target).family]
+        family = FAMILIES.get(check_network(target).family)
     except UserError as error:
         raise UserError(f"{error}. What can be linted: {FORMS}") from None
     channels, height, width = shape or (3, family.image_size, family.image_size)

@@ -141,7 +141,7 @@ def _logits(model: nn.Module, data: DataSet) -> Any:
         model.eval()
         try:
             return model(images)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"{_name(model)} cannot take the images of {data.name}, float {list(images.shape)}: {reason}"

@@ -144,7 +144,7 @@ def test_a_split_refuses_what_is_not_uint8_with_one_label_an_image() -> None:
 @pytest.mark.cifar
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
 def test_real_cifar_is_balanced_split_by_seed_and_named(cifar_root: object, name: str, classes: int) -> None:
-    assert name in DATASETS
+    assert name in DATASETS.built_in
     data = load_data(name, root=str(cifar_root), seed=1)
     assert [len(s) for s in (data.train, data.validation, data.test)] == [45_000, 5_000, 10_000]
     assert data.flip

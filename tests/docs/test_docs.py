@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,7 @@ from tests.trained_networks import pynq_module
 ROOT = Path(__file__).parents[2]
 MARKED = re.compile(r"<!-- test -->\n```python\n(.*?)```", re.DOTALL)
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-STEP = re.compile(
-    r"^(?:New file|At the end of|In) `([^`]+)`(?:, behind `([^`]+)`)?:\n\n```\w+\n(.*?)```", re.M | re.DOTALL
-)
+NEW_FILE = re.compile(r"^New file `([^`]+)`:\n\n```\w+\n(.*?)```", re.M | re.DOTALL)
 
 
 def marked_blocks() -> dict[str, str]:
@@ -238,29 +237,6 @@ def test_the_readmes_aslr_runs() -> None:
 # --- Extending -------------------------------------------------------------------------------------------------------
 
 
-def extended(text: str, anchor: str, code: str, path: str) -> str:
-    """``code`` behind the line that holds ``anchor``; without one at the end."""
-    if not anchor:
-        return f"{text}\n\n{code}" if text else code
-    lines = text.splitlines(keepends=True)
-    (at,) = [i for i, line in enumerate(lines) if line.strip().startswith(anchor)] or pytest.fail(f"{path}: {anchor}")
-    return "".join([*lines[: at + 1], code, *lines[at + 1 :]])
-
-
-@pytest.fixture(scope="module")
-def extended_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the packages with everything that docs/extending.md adds."""
-    copy, steps = tmp_path_factory.mktemp("extended"), STEP.findall((DOCS / "extending.md").read_text())
-    assert len(steps) > 9
-    for name in ("qtrain", "models", "export"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path, anchor, code in steps:
-        file = copy / path
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(extended(file.read_text() if file.exists() else "", anchor, code, path))
-    return copy
-
-
 RUN_ALL = """
 import shlex, sys
 from qtrain.cli import main
@@ -268,22 +244,51 @@ for command in sys.stdin.read().strip().splitlines():
     try:
         main(shlex.split(command)[1:])
     except SystemExit as end:
-        assert end.code == 0, command
+        assert end.code == 0, (command, end.code)
 """
 
 
-@pytest.mark.slow
-def test_what_extending_adds_trains_exports_and_is_proven(extended_checkout: Path) -> None:
-    assert "ZCU106" not in BOARDS
-    (commands,) = [code for kind, code in BLOCK.findall((DOCS / "extending.md").read_text()) if kind == "sh"]
+@dataclass(frozen=True)
+class Example:
+    """The package of docs/extending.md, installed beside qtrain, in the folder that its commands run in."""
+
+    folder: Path
+    said: str = ""
+
+    def run(self, commands: str) -> str:
+        """Run commands of qtrain in a process that has the package, and return what they print."""
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(self.folder / "site")])}
+        line = [sys.executable, "-W", "ignore", "-c", RUN_ALL]
+        run = subprocess.run(line, cwd=self.folder, env=env, input=commands, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
+    """Write and install the package without a network, and run the page's commands with it."""
+    page, folder = (DOCS / "extending.md").read_text(), tmp_path_factory.mktemp("extending")
+    files = NEW_FILE.findall(page)
+    assert {path.split("/")[0] for path, _ in files} == {"qtrain-example"}
+    for path, code in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(code)
+    (commands,) = [code for kind, code in BLOCK.findall(page) if kind == "sh"]
     install, _, commands = commands.partition("\n")
-    site = extended_checkout / "site"
-    assert install == "pip install ./qtrain-polynomial"
-    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(site), *install.split()[2:]]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline], cwd=extended_checkout, check=True)
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(extended_checkout), str(site)])}
-    line = [sys.executable, "-W", "ignore", "-c", RUN_ALL]
-    run = subprocess.run(line, cwd=extended_checkout, env=env, input=commands, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    assert install == "pip install ./qtrain-example"
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(folder / "site"), *install.split()[2:]]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *offline], cwd=folder, check=True)
+    return Example(folder, Example(folder).run(commands))
+
+
+@pytest.mark.slow
+def test_the_example_package_trains_exports_and_is_proven(example: Example) -> None:
+    assert "ZCU106" not in BOARDS
     for said in ("No errors", "TINY_2W2A polynomial seed 0  epoch 3/3", "100 of 100", "ready for FINN on ZCU106"):
-        assert said in run.stdout + run.stderr
+        assert said in example.said
+    assert "two convolutions, as an example" in example.run("qtrain models")
+
+
+def test_finn_estimates_the_example_package(example: Example, finn_plus: str) -> None:
+    said = example.run("qtrain estimate runs/tiny/finn")
+    assert "ZCU106" in said

@@ -41,7 +41,7 @@ def test_without_weights_the_counts_are_the_same() -> None:
 
 
 def test_every_published_accuracy_has_a_source_that_can_be_looked_up() -> None:
-    published = [p for family in FAMILIES.values() for p in family.published]
+    published = [p for family in FAMILIES.built_in.values() for p in family.published]
     assert len(published) > 10
     assert all("/" in p.source or "." in p.source for p in published)  # a repository, a module or an arXiv number
 
@@ -57,12 +57,12 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 def test_the_table_names_every_family_with_sizes_and_sources(cli: Callable) -> None:
     outcome = cli("models")
     assert (outcome.status, outcome.err) == (0, "")
-    for name, family in FAMILIES.items():
+    for name, family in FAMILIES.built_in.items():
         assert f"{name} " in outcome.out
         assert all(f"{published.accuracy:.2f} %" in outcome.out for published in family.published)
     assert "26.8" not in outcome.out  # sizes are at width 1
     rows = json.loads(cli("models", "--json").out)
-    assert [row["network"] for row in rows] == list(FAMILIES)
+    assert [row["network"] for row in rows] == list(FAMILIES.built_in)
     by_name = {row["network"]: row for row in rows}
     assert by_name["RESNET50"]["parameters"] == 25_557_032
     assert 4.0e9 < by_name["RESNET50"]["macs"] < 4.2e9  # He et al.: 3.8 G for stride in the 1x1, 4.1 G in the 3x3
@@ -122,5 +122,5 @@ def test_a_verdict_in_words() -> None:
     assert verdict_of("DENSENET40") == "float only"
     assert verdict_of("CNV").startswith("accepted at 1, 2")
     assert verdict_of("WRN20_PAPER").startswith("refused at 1, 2")
-    assert set(recorded_verdicts()) <= set(FAMILIES)
+    assert set(recorded_verdicts()) <= set(FAMILIES.built_in)
     assert Path(finn_pages.VERDICTS).is_file()

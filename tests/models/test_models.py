@@ -110,7 +110,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("family", PARAMETERS)
 def test_float_twins_have_the_published_parameter_count(family: str) -> None:
-    classes = 1000 if FAMILIES[family].image_size == 224 else 10
+    classes = 1000 if FAMILIES.get(family).image_size == 224 else 10
     model = build_model(f"{family}_FLOAT", num_classes=classes)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[family]
 
@@ -165,7 +165,7 @@ def test_imagenet_networks_take_224_pixels_and_narrow_as_the_paper_does() -> Non
     assert sizes["stage4.block1.shortcut.conv"] == (64, 7, 7)
 
 
-@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if not family.quantized_only])
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.built_in.items() if not family.quantized_only])
 def test_the_float_twin_holds_no_quantizer(family: str) -> None:
     model = build_model(f"{family}_FLOAT", width=0.125, image_size=32)
     assert not [m for m in model.modules() if type(m).__module__.startswith("brevitas")]
@@ -190,7 +190,7 @@ def test_a_family_without_quantizers_and_one_without_a_float_twin_say_so() -> No
         build_model("RESNET18_PYNQ_FLOAT")
 
 
-QUANTIZED = [name for name, family in FAMILIES.items() if not family.float_only]
+QUANTIZED = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
 
 
 @pytest.mark.parametrize("bits", [1, 4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])

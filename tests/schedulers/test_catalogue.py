@@ -126,6 +126,24 @@ def make(model, recipe, steps_per_epoch, *, factor=0.5):
         ("reddish", "'a:b', 'rival', colour='red'", "", "cannot be loaded .*six hexadecimal digits .*but got 'red'"),
         ("number", "'qtrain_number:make', 'rival'", "make = 3", "names qtrain_number:make, which cannot be called"),
         (
+            *("raising", "'qtrain_raising:make', 'rival'"),
+            "def make(model, recipe, steps_per_epoch):\n    return 1 + 'a'\n",
+            r"failed in qtrain_raising.py, line 4 \(TypeError: unsupported operand",
+        ),
+        (
+            *("shapeless", "'qtrain_shapeless:make', 'rival'", "def make(model): return model"),
+            r"failed in make.py, line \d+ \(TypeError: make\(\) takes 1 positional argument but 3 were given\)",
+        ),
+        (
+            *("noisy", "'qtrain_noisy:rate', 'schedule', 'rate_by_step'"),
+            "def rate(epoch, epochs, lr): return lr / epoch",
+            r"failed in qtrain_noisy.py, line 3 \(ZeroDivisionError",
+        ),
+        (
+            *("silent", "'qtrain_silent:rate', 'schedule', 'rate_by_step'", "def rate(epoch, epochs, lr): pass"),
+            "must return a finite rate, 0 or more, but returned None at epoch 0",
+        ),
+        (
             *("floating", "'qtrain_floating:make', 'rival'", "def make(model, recipe, steps_per_epoch): return 0.5"),
             "must make a Method, but qtrain_floating:make made a float",
         ),
@@ -138,6 +156,38 @@ def test_a_broken_package_is_one_line_that_names_it(
     with pytest.raises(UserError, match=f"^scheduler {name} of the package qtrain-{name} {says}") as error:
         made(name)
     assert "\n" not in str(error.value)
+
+
+def test_a_packages_schedule_that_fails_on_the_way_is_one_line_too(installed: Callable[..., None]) -> None:
+    source = "def rate(epoch, epochs, lr): return lr / (2 - epoch)"
+    installed("halfway", "'qtrain_halfway:rate', 'schedule', 'rate_by_epoch'", source)
+    method = made("halfway")
+    method.before_step(1.0)
+    with pytest.raises(
+        UserError, match=r"^scheduler halfway of the package qtrain-halfway failed in qtrain_halfway.py"
+    ):
+        method.before_step(2.0)
+
+
+@pytest.mark.parametrize("hook", ["before_step", "after_step", "validated"])
+def test_a_packages_method_that_fails_around_a_step_is_one_line_too(installed: Callable[..., None], hook: str) -> None:
+    source = f"""
+def make(model, recipe, steps_per_epoch):
+    import torch
+    from qtrain.training.methods.method import Method
+
+    class Failing(Method):
+        def {hook}(self, value):
+            raise KeyError("rate")
+
+    return Failing(torch.optim.SGD(model.parameters(), recipe.rate))
+"""
+    installed(f"failing_{hook}", f"'qtrain_failing_{hook}:make', 'rival'", source)
+    method = made(f"failing_{hook}")
+    with pytest.raises(
+        UserError, match=rf"^scheduler failing_{hook} of the package .* failed in .* \(KeyError: 'rate'\)"
+    ):
+        getattr(method, hook)(0.5)
 
 
 def test_a_recipe_of_a_package_that_is_not_installed_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def images(count: int, size: int = 32) -> Split:
 
 def size_of(name: str) -> int:
     """A small height and width of images for a family; a network for ImageNet divides them by 32."""
-    family = FAMILIES[parse_name(name).family]
+    family = FAMILIES.get(parse_name(name).family)
     return 64 if family.image_size > 32 else max(family.smallest_image, 8)
 
 

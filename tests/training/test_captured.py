@@ -114,7 +114,7 @@ DEEP = ("RESNET18", "RESNET34", "RESNET50", "RESNET56", "WRN20", "WRN20_PAPER")
 def _grid() -> list[tuple[str, str]]:
     """Every family at every width, with every scale; a deep one, which takes long, with one scale at each width."""
     found = []
-    for family, about in FAMILIES.items():
+    for family, about in FAMILIES.built_in.items():
         bits = ["FLOAT"] if about.float_only else ["1W1A", "2W2A", "4W4A", "8W8A"]
         scales = ["auto"] if about.float_only or about.quantized_only else ["constant", "learned", "statistics"]
         pairs = itertools.product(bits, scales)

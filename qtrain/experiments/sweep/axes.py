@@ -40,7 +40,8 @@ def family_of(network: str) -> str:
     if family in FAMILIES:
         return family
     if not re.search(r"\d", network):
-        raise UserError(f"unknown family {network!r}; families are {', '.join(FAMILIES)}")
+        known, hint = ", ".join(FAMILIES.names()), FAMILIES.hint(family)
+        raise UserError(f"unknown family {network!r}; families are {known}{hint}")
     return check_network(network).family
 
 

@@ -6,8 +6,10 @@ import subprocess
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.export.compiler.boards import BOARDS, get_board
+from qtrain.export.compiler.boards import BOARDS, build_target, get_board
 from qtrain.export.compiler.start import compiler_environment
+from qtrain.export.pipeline import check_target
+from tests.installed_packages import Site
 
 DUMP = """
 import json
@@ -26,33 +28,33 @@ def finn_tables(finn_plus, tmp_path_factory):
 
 
 def test_names_and_parts_equal_finns(finn_tables):
-    assert {name: board.part for name, board in BOARDS.items()} == finn_tables[0]
+    assert {name: board.part for name, board in BOARDS.built_in.items()} == finn_tables[0]
 
 
 def test_shell_flows_follow_finns_maps(finn_tables):
     _, zynq, alveo, _ = finn_tables
-    assert sorted(b.name for b in BOARDS.values() if b.shell_flow_type == "vivado_zynq") == zynq
-    assert sorted(b.name for b in BOARDS.values() if b.shell_flow_type == "vitis_alveo") == alveo
+    assert sorted(b.name for b in BOARDS.built_in.values() if b.shell_flow_type == "vivado_zynq") == zynq
+    assert sorted(b.name for b in BOARDS.built_in.values() if b.shell_flow_type == "vitis_alveo") == alveo
 
 
 def device(name):
     """The die, as part numbers begin: xczu3eg in xczu3eg-sbva484-1-e."""
-    return BOARDS[name].part.partition("-")[0]
+    return BOARDS.get(name).part.partition("-")[0]
 
 
 def test_resources_agree_with_what_finn_leaves_to_the_user(finn_tables):
     by_device = {device(name): regions for name, regions in finn_tables[3].items()}
-    checked = [name for name in BOARDS if device(name) in by_device]
+    checked = [name for name in BOARDS.built_in if device(name) in by_device]
     assert len(checked) == 14
     for name in checked:
         lut, _, bram, uram, dsp = (sum(column) for column in zip(*by_device[device(name)], strict=True))
-        board = BOARDS[name]
+        board = BOARDS.get(name)
         pairs = ((lut, board.lut), (bram, board.bram_18k), (uram, board.uram), (dsp, board.dsp))
         for theirs, ours in pairs:
             assert theirs == ours == 0 or 0.8 <= theirs / ours <= 1.01, (name, theirs, ours)
 
 
-@pytest.mark.parametrize("name", list(BOARDS))
+@pytest.mark.parametrize("name", list(BOARDS.built_in))
 def test_every_board_is_found_by_its_name(name):
     board = get_board(name)
     assert board.name == name
@@ -71,10 +73,50 @@ def test_an_unknown_name_lists_all_and_suggests_none():
     with pytest.raises(UserError) as caught:
         get_board("DE10-Nano")
     message = str(caught.value)
-    assert all(name in message for name in BOARDS)
+    assert all(name in message for name in BOARDS.built_in)
     assert "DE10-Nano" in message
     assert "did you mean" not in message
 
 
 def test_the_retired_boards_are_those_official_finn_gave_up():
-    assert {b.name for b in BOARDS.values() if b.retired} == {"Pynq-Z1", "Pynq-Z2", "U280"}
+    assert {b.name for b in BOARDS.built_in.values() if b.retired} == {"Pynq-Z1", "Pynq-Z2", "U280"}
+
+
+ROW = "from qtrain.export.compiler.boards import Board\nROW = Board({})\n"
+ZCU106 = "'ZCU106', 'xczu7ev-ffvc1156-2-e', None, 230_400, 624, 96, 1728"
+
+
+def test_a_packages_board_is_a_target_and_a_build_is_told_its_part(site_packages: Site) -> None:
+    site_packages.add("qtrain.boards", "ZCU106", ROW.format(ZCU106))
+    with pytest.raises(UserError, match=r"unknown board 'zcu106': .*V80, ZCU106; did you mean ZCU106\?$"):
+        get_board("zcu106")
+    board = check_target("ZCU106", 1000, 10.0)
+    assert board.resources == get_board("ZCU104").resources
+    assert build_target(board)["fpga_part"] == "xczu7ev-ffvc1156-2-e"
+    assert build_target(get_board("ZCU104")) == {"board": "ZCU104", "shell_flow_type": "vivado_zynq"}
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("1 / 0", r"cannot be loaded from qtrain_zcu106:ROW \(ZeroDivisionError: "),
+        ("ROW = 'ZCU106'", "must be a qtrain.export.compiler.boards.Board, but qtrain_zcu106:ROW is of type str"),
+        (ROW.format(ZCU106.replace("ZCU106", "ZCU105")), "is named ZCU105 in its row; give both the same name"),
+        (
+            ROW.format(ZCU106.replace("None", "'zynq'")),
+            "cannot be loaded .*shell_flow_type must be vivado_zynq, vitis_",
+        ),
+        (
+            ROW.format(ZCU106.replace("624", "-1")),
+            "cannot be loaded .*BRAM_18K of a board must be a whole number, 0 or",
+        ),
+        (ROW.format("'ZCU106', 7, None, 1, 1, 1, 1"), "cannot be loaded .*part of a board must be text, but got 7"),
+    ],
+)
+def test_a_packages_broken_board_is_one_line_that_names_the_package(
+    site_packages: Site, source: str, says: str
+) -> None:
+    site_packages.add("qtrain.boards", "ZCU106", source)
+    with pytest.raises(UserError, match=f"^board ZCU106 of the package qtrain-zcu106 {says}") as error:
+        get_board("ZCU106")
+    assert "\n" not in str(error.value)
