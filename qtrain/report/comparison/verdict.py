@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from qtrain.report.statistics import Difference, default_judged, difference_of, paired_difference
+from qtrain.report.statistics import Difference, default_judged, difference_by_seed, difference_of
 
 # Points that a challenger may fall short by where nobody says otherwise: more than the ASLR paper's scheduler is behind
 # its tuned baselines anywhere in Tables III and IV (0.3), less than the seed alone moves a baseline (its standard
@@ -115,19 +115,13 @@ class Judged:
 
     def differences(self, baseline: str) -> list[float]:
         """The challenger minus ``baseline`` in points, for each seed with which both finished."""
-        return [ours - theirs for ours, theirs in self._pairs(baseline)]
-
-    def difference(self, baseline: str) -> Difference | None:
-        """Their mean with its interval; None where no seed has both."""
-        pairs = self._pairs(baseline)
-        if not pairs:
-            return None
-        return paired_difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
-
-    def _pairs(self, baseline: str) -> list[tuple[float, float]]:
         ours = self.by_seed(self.challenger)
         theirs = self.by_seed(baseline)
-        return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+    def difference(self, baseline: str) -> Difference | None:
+        """The mean of ``differences`` with its interval; None where no seed has both."""
+        return difference_by_seed(self.by_seed(self.challenger), self.by_seed(baseline))
 
     @property
     def others(self) -> list[str]:
@@ -215,8 +209,7 @@ def judge(
     for name in judged:
         theirs = accuracies[name]
         baseline_lost = tuple(seed for seed in seeds if seed not in theirs)
-        both = [seed for seed in seeds if seed in ours and seed in theirs]
-        difference = paired_difference([ours[s] for s in both], [theirs[s] for s in both]) if both else None
+        difference = difference_by_seed(ours, theirs)
         verdicts.append(Verdict(challenger, name, tolerance, difference, lost, baseline_lost))
     return tuple(verdicts)
 
@@ -229,7 +222,10 @@ def judge_each(
     tolerance: float,
 ) -> dict[str, Verdict]:
     """Hold each of several challengers against one baseline; arguments as of ``judge``."""
-    return {name: judge(name, accuracies, [baseline], seeds, tolerance)[0] for name in challengers}
+    found = {}
+    for name in challengers:
+        (found[name],) = judge(name, accuracies, [baseline], seeds, tolerance)
+    return found
 
 
 def worst(answers: Iterable[Answer], complete: bool = True) -> Answer:
@@ -239,12 +235,14 @@ def worst(answers: Iterable[Answer], complete: bool = True) -> Answer:
         answers: one or more.
         complete: whether these are all; else undecided is the best that can be said.
     """
-    found = list(answers) if complete else [*answers, Answer.UNDECIDED]
+    found = list(answers)
+    if not complete:
+        found.append(Answer.UNDECIDED)
     return max(found, key=lambda answer: answer.severity)
 
 
 def passes(verdicts: Iterable[Verdict], undecided: OnUndecided | None = None) -> bool:
-    """Whether a command that found these ends with status 0.
+    """Return whether a command that found these verdicts ends with status 0.
 
     Args:
         verdicts: one or more; the worst decides.
@@ -260,6 +258,7 @@ def passes(verdicts: Iterable[Verdict], undecided: OnUndecided | None = None) ->
 
 
 def verdicts_record(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The verdicts of one network as plain values: the answer that decides, and each against its baseline."""
+    """Return the verdicts of one network as plain values: the answer that decides, and each against its baseline."""
     answer = worst(verdict.answer for verdict in verdicts)
-    return {"answer": str(answer), "against": {verdict.baseline: verdict.to_dict() for verdict in verdicts}}
+    against = {verdict.baseline: verdict.to_dict() for verdict in verdicts}
+    return {"answer": str(answer), "against": against}

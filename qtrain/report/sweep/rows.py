@@ -14,22 +14,57 @@ from qtrain.errors import UserError
 from qtrain.report.statistics import deviation
 from qtrain.report.sweep.pareto import pareto_front
 
-FORMAT, PLAN, ROWS = 1, "sweep.json", "sweep.jsonl"
+FORMAT = 1
+PLAN = "sweep.json"
+ROWS = "sweep.jsonl"
 STARTS = {"scratch": "from scratch", "warm": "warm start", "search": "search"}
 Row = Mapping[str, Any]
+Kind = tuple[tuple[type, ...], str]  # the types that a field may have, and how a person calls them
 
-_TEXT, _WHOLE, _OBJECT = ((str,), "text"), ((int,), "a whole number"), ((dict, type(None)), "an object or null")
-_NUMBER, _LIST, _NOTE = ((int, float, type(None)), "a number or null"), ((list,), "a list"), ((str, type(None)), "text")
-_FLAG, _BITS = ((bool, type(None)), "true, false or null"), ((int, type(None)), "a whole number or null")
-_ROW = {
-    **{"cell": _TEXT, "network": _TEXT, "weight_bits": _BITS, "act_bits": _BITS, "bits": _TEXT, "seed": _WHOLE},
-    **{"start": _TEXT, "parent": _NOTE, "epochs": _WHOLE, "total_epochs": _WHOLE, "state": _TEXT, "stage": _NOTE},
-    **{"error": _NOTE, "test_accuracy": _NUMBER, "validation_accuracy": _NUMBER, "best_epoch": _NUMBER},
-    **{"seconds": ((dict,), "an object"), "lint": _LIST, "proof": _OBJECT, "proven": _FLAG, "cost": _OBJECT},
-    **{"finn": _OBJECT, "estimate": _OBJECT, "curve": _OBJECT, "command": _TEXT},
+_TEXT: Kind = ((str,), "text")
+_TEXT_OR_NULL: Kind = ((str, type(None)), "text")
+_WHOLE: Kind = ((int,), "a whole number")
+_WHOLE_OR_NULL: Kind = ((int, type(None)), "a whole number or null")
+_NUMBER_OR_NULL: Kind = ((int, float, type(None)), "a number or null")
+_FLAG_OR_NULL: Kind = ((bool, type(None)), "true, false or null")
+_LIST: Kind = ((list,), "a list")
+_OBJECT: Kind = ((dict,), "an object")
+_OBJECT_OR_NULL: Kind = ((dict, type(None)), "an object or null")
+_ROW: dict[str, Kind] = {
+    "cell": _TEXT,
+    "network": _TEXT,
+    "weight_bits": _WHOLE_OR_NULL,
+    "act_bits": _WHOLE_OR_NULL,
+    "bits": _TEXT,
+    "seed": _WHOLE,
+    "start": _TEXT,
+    "parent": _TEXT_OR_NULL,
+    "epochs": _WHOLE,
+    "total_epochs": _WHOLE,
+    "state": _TEXT,
+    "stage": _TEXT_OR_NULL,
+    "error": _TEXT_OR_NULL,
+    "test_accuracy": _NUMBER_OR_NULL,
+    "validation_accuracy": _NUMBER_OR_NULL,
+    "best_epoch": _NUMBER_OR_NULL,
+    "seconds": _OBJECT,
+    "lint": _LIST,
+    "proof": _OBJECT_OR_NULL,
+    "proven": _FLAG_OR_NULL,
+    "cost": _OBJECT_OR_NULL,
+    "finn": _OBJECT_OR_NULL,
+    "estimate": _OBJECT_OR_NULL,
+    "curve": _OBJECT_OR_NULL,
+    "command": _TEXT,
 }
-_PLAN = {"format": _WHOLE, "family": _TEXT, "data": _TEXT, "recipe": ((dict,), "an object"), "cells": _LIST,
-         "command": _TEXT}  # fmt: skip
+_PLAN: dict[str, Kind] = {
+    "format": _WHOLE,
+    "family": _TEXT,
+    "data": _TEXT,
+    "recipe": _OBJECT,
+    "cells": _LIST,
+    "command": _TEXT,
+}
 _SAME = ("network", "weight_bits", "act_bits", "bits", "start", "total_epochs")  # in the cells of a point
 
 
@@ -55,8 +90,12 @@ class Axis:
         """The number of one cell; None where it was not found out."""
         value: Any = row
         for name in self.path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(name)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+        return None
 
 
 AXES = (
@@ -96,20 +135,23 @@ class Point:
     @property
     def failures(self) -> dict[str, int]:
         """How many cells failed, by stage."""
-        return dict(Counter(str(cell["stage"]) for cell in self.cells if cell["state"] == "failed"))
+        failed = [cell for cell in self.cells if cell["state"] == "failed"]
+        return dict(Counter(str(cell["stage"]) for cell in failed))
 
     def mean(self, kind: str = "test_accuracy") -> float | None:
         """Mean accuracy over the seeds in percent."""
-        return statistics.mean(values) if (values := self.by_seed(kind).values()) else None
+        values = self.by_seed(kind).values()
+        return statistics.mean(values) if values else None
 
     def spread(self, kind: str = "test_accuracy") -> float | None:
-        """Its standard deviation; None for a single seed."""
+        """Standard deviation of the accuracy over the seeds in points; None for a single seed."""
         return deviation(list(self.by_seed(kind).values()))
 
     def cost(self, axis: Axis) -> float | None:
         """The mean over the cells that have the number; seeds may differ in what FINN estimates."""
-        found = [value for cell in self.cells if (value := axis.of(cell)) is not None]
-        return statistics.mean(found) if found else None
+        values = [axis.of(cell) for cell in self.cells]
+        known = [value for value in values if value is not None]
+        return statistics.mean(known) if known else None
 
     @property
     def proof(self) -> str:
@@ -118,11 +160,13 @@ class Point:
 
     @property
     def verdict(self) -> str:
-        """FINN's: ``accepted``, ``refused`` (any seed), or nothing where it was not asked."""
-        return _joint([cell["finn"] and cell["finn"].get("accepted") for cell in self.cells], ("accepted", "refused"))
+        """What FINN said: ``accepted``, ``refused`` (any seed), or nothing where it was not asked."""
+        answers = [cell["finn"] and cell["finn"].get("accepted") for cell in self.cells]
+        return _joint(answers, ("accepted", "refused"))
 
 
 def _joint(answers: list[bool | None], words: tuple[str, str]) -> str:
+    """Return the first word where all known answers are yes, the second where any is no; nothing without answers."""
     known = [answer for answer in answers if answer is not None]
     if not known:
         return ""
@@ -146,23 +190,32 @@ class SweepData:
 
     def front(self, axis: Axis) -> list[Point]:
         """The Pareto front of mean test accuracy against ``axis``, over all starts; not of what failed its proof."""
-        points = [p for p in self.points if p.proof != "failed"]
-        costs, means = [p.cost(axis) for p in points], [p.mean() for p in points]
+        points = [point for point in self.points if point.proof != "failed"]
+        costs = [point.cost(axis) for point in points]
+        means = [point.mean() for point in points]
         return [points[i] for i in pareto_front(costs, means, axis.more_is_better)]
 
     def axes(self) -> list[Axis]:
         """The axes that some point has a number for."""
-        return [axis for axis in AXES if any(p.cost(axis) is not None for p in self.points)]
+        return [axis for axis in AXES if any(point.cost(axis) is not None for point in self.points)]
 
     def pairs(self) -> list[tuple[Point, Point]]:
         """Warm-started points with the one from scratch of the same network and bits; at equal total epochs if any."""
-        scratch = [p for p in self.points if p.start == "scratch"]
         found = []
-        for warm in (p for p in self.points if p.start == "warm"):
-            same = [p for p in scratch if (p.network, p.bits) == (warm.network, warm.bits)]
-            if same:
-                found.append((warm, min(same, key=lambda p: abs(p.total_epochs - warm.total_epochs))))
+        for point in self.points:
+            if point.start == "warm":
+                twin = self._scratch_of(point)
+                if twin is not None:
+                    found.append((point, twin))
         return found
+
+    def _scratch_of(self, warm: Point) -> Point | None:
+        """The point from scratch of the same network and bits whose training was closest in length."""
+        same = []
+        for point in self.points:
+            if point.start == "scratch" and point.network == warm.network and point.bits == warm.bits:
+                same.append(point)
+        return min(same, key=lambda point: abs(point.total_epochs - warm.total_epochs), default=None)
 
 
 def read_sweep(folder: Path) -> SweepData:
@@ -173,7 +226,8 @@ def read_sweep(folder: Path) -> SweepData:
     """
     path = folder / PLAN
     plan = _parse(_read(path), path, "")
-    if (found := plan.get("format")) != FORMAT:
+    found = plan.get("format")
+    if found != FORMAT:
         raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; run qtrain sweep into a new folder")
     _check(plan, _PLAN, path, "")
     rows = _read_rows(folder / ROWS, plan["cells"])
@@ -207,20 +261,24 @@ def _check_sense(row: Row, path: Path, where: str) -> None:
         raise _damaged(path, f"{where}'state' must be done or failed, but is {row['state']!r}")
     if row["state"] == "done" and row["test_accuracy"] is None:
         raise _damaged(path, f"{where}{row['cell']} is done, but has no 'test_accuracy'")
-    bits = re.search(r"_(\d+)W(\d+)A$", row["network"])
-    if bits and row["start"] != "search" and (int(bits[1]), int(bits[2])) != (row["weight_bits"], row["act_bits"]):
-        raise _damaged(path, f"{where}{row['network']} has 'weight_bits' {row['weight_bits']}, 'act_bits' "
-                             f"{row['act_bits']}")  # fmt: skip
+    named = re.search(r"_(\d+)W(\d+)A$", row["network"])
+    if named is None or row["start"] == "search":
+        return
+    if (int(named[1]), int(named[2])) != (row["weight_bits"], row["act_bits"]):
+        bits = f"'weight_bits' {row['weight_bits']}, 'act_bits' {row['act_bits']}"
+        raise _damaged(path, f"{where}{row['network']} has {bits}")
 
 
 def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in _SAME), []).append(row)
-    return tuple(
-        Point(**dict(zip(_SAME, key, strict=True)), cells=tuple(sorted(cells, key=lambda row: row["seed"])))
-        for key, cells in groups.items()
-    )
+        same = tuple(row[name] for name in _SAME)
+        groups.setdefault(same, []).append(row)
+    points = []
+    for same, cells in groups.items():
+        in_order = sorted(cells, key=lambda row: row["seed"])
+        points.append(Point(*same, tuple(in_order)))
+    return tuple(points)
 
 
 def _read(path: Path) -> str:
@@ -242,13 +300,15 @@ def _parse(text: str, path: Path, where: str) -> dict[str, Any]:
     return values
 
 
-def _check(values: Row, kinds: Mapping[str, tuple[Any, str]], path: Path, where: str) -> None:
+def _check(values: Row, kinds: Mapping[str, Kind], path: Path, where: str) -> None:
+    """See that an object has every field, each of its kind; a flag is no whole number."""
     for key, (types, what) in kinds.items():
         value = values.get(key)
-        if key not in values or not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        if key not in values or not fits:
             raise _damaged(path, f"{where}{key!r} must be {what}, but is {value!r:.40}")
 
 
 def _damaged(path: Path, why: str) -> UserError:
-    again = f"qtrain sweep --resume {path.parent} writes it anew"
-    return UserError(f"{path} is damaged ({' '.join(why.split())}); {again if path.name == ROWS else 'restore it'}")
+    mend = f"qtrain sweep --resume {path.parent} writes it anew" if path.name == ROWS else "restore it"
+    return UserError(f"{path} is damaged ({' '.join(why.split())}); {mend}")
