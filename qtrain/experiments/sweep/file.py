@@ -8,7 +8,7 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import PlannedCell
-from qtrain.experiments.sweep.search_plan import Search
+from qtrain.experiments.sweep.search_plan import SearchPlan
 from qtrain.recipe import AUTO, recipe_from_dict
 from qtrain.records.files import write_json
 
@@ -70,7 +70,7 @@ def read_plan(out: Path) -> SweepPlan:
         same = ("diagonal", "warm_from", "board", "target_fps", "clock_ns", "command")
         searched: dict[str, Any] = {"trials": tuple(PlannedCell(**cell) for cell in found.get("trials", ()))}
         if found.get("search") is not None:
-            searched["search"] = Search(**found["search"])
+            searched["search"] = SearchPlan(**found["search"])
         return SweepPlan(recipe, **axes, **{name: found[name] for name in same}, **searched)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, UserError):

@@ -275,9 +275,10 @@ def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
         same = tuple(row[name] for name in _SAME)
         groups.setdefault(same, []).append(row)
     points = []
-    for same, cells in groups.items():
+    for cells in groups.values():
+        shared = {name: cells[0][name] for name in _SAME}
         in_order = sorted(cells, key=lambda row: row["seed"])
-        points.append(Point(*same, tuple(in_order)))
+        points.append(Point(**shared, cells=tuple(in_order)))
     return tuple(points)
 
 
