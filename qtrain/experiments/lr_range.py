@@ -44,7 +44,7 @@ class RangeTest:
     seconds: float
 
     def record(self) -> dict[str, Any]:
-        """What a run's record says of it: window, suggestion, steps, seconds, why it stopped."""
+        """Return what a run's record says of the test: window, suggestion, steps, seconds, why it stopped."""
         window = self.found.window
         return {
             "window": [window.low, window.high],
@@ -56,7 +56,7 @@ class RangeTest:
         }
 
     def cost(self) -> str:
-        """What it took, in words for a person."""
+        """Return what the test took, in words for a person."""
         return f"{self.found.steps} steps, {self.seconds:.1f} s"
 
 

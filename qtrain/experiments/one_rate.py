@@ -37,7 +37,7 @@ def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any]
 
 
 def fixed_rate(recipe: Recipe, out: Path, context: RunContext = HERE) -> tuple[Recipe, dict[str, Any] | None]:
-    """As ``known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time.
+    """Do as ``known_rate``, but run the range test where the rate is not known, and keep its answer for next time.
 
     Args:
         recipe: of the experiment; its scheduler and the options play no part, they may be several.

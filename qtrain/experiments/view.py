@@ -24,10 +24,10 @@ class CellsView(Protocol):
         """Begin to show it."""
 
     def event(self) -> None:
-        """Something has happened in a cell that runs."""
+        """Be told that something has happened in a cell that runs."""
 
     def ended(self, name: str, outcome: str) -> None:
-        """A cell has ended; what came of it, for a person."""
+        """Be told that a cell has ended, and what came of it in words for a person."""
 
     def close(self) -> None:
         """Show nothing more."""

@@ -30,17 +30,17 @@ class Difference:
     deviation: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation of a sample, None where there is a single value."""
+    """Return the standard deviation of a sample, None where there is a single value."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-    """Mean of ``ours - theirs`` with the 95 % interval of Student's t distribution (n - 1 degrees of freedom).
+    """Return the mean of ``ours - theirs`` with the 95 % interval of Student's t (n - 1 degrees of freedom).
 
     Args:
         ours: accuracies in percent, one a seed.
@@ -69,7 +69,7 @@ def difference_by_seed(ours: Mapping[int, float], theirs: Mapping[int, float]) -
 
 
 def difference_of(mean: float, spread: float | None, seeds: int) -> Difference:
-    """A difference of this mean and standard deviation over so many seeds, with the interval that they make.
+    """Return the difference of this mean and deviation over so many seeds, with the interval that they make.
 
     Args:
         mean: in points.

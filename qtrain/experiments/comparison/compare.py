@@ -49,7 +49,7 @@ class Comparison(Judged):
     lr_range: Mapping[str, Any] | None = None
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
         found = {}
         for cell in sorted(self.cells, key=lambda cell: cell.seed):
             if cell.scheduler == scheduler and cell.test_accuracy is not None:
@@ -57,25 +57,25 @@ class Comparison(Judged):
         return found
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         return self.schedulers
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         return self.seeds
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         return self.recipe.baseline
 
     @property
     def schedulers(self) -> list[str]:
-        """In the order they were given."""
+        """The schedulers in the order they were given."""
         return list(dict.fromkeys(cell.scheduler for cell in self.cells))
 
     @property
     def seeds(self) -> list[int]:
-        """In the order they ran."""
+        """The seeds in the order they ran."""
         return list(dict.fromkeys(cell.seed for cell in self.cells))
 
     def file(self) -> ComparisonFile:

@@ -193,7 +193,7 @@ def _record(
 
 
 def _verdict(plan: Plan, widths: Sequence[Width], seeds: Sequence[int], tolerance: float) -> dict[str, Any]:
-    """What is known of each scheduler against the tuned baseline at each width; the worst decides."""
+    """Return what is known of each scheduler against the tuned baseline at each width; the worst decides."""
     answers = []
     networks = {}
     for width in widths:

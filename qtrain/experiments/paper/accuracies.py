@@ -40,7 +40,7 @@ class PaperRow:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, **more: Any) -> Recipe:
-        """The full run's recipe with ``more`` changed; its lr is the hand-tuned baseline's, which ASLR starts from."""
+        """Return the full run's recipe with ``more`` changed; its lr is the tuned baseline's, where ASLR starts."""
         shipped = default_recipe(self.network, self.data)
         recipe = shipped.replace(**{"network": self.network, "epochs": self.epochs, **self.changes, **more})
         return recipe.replace(scheduler=recipe.baseline if self.scheduler == BASELINE else self.scheduler)

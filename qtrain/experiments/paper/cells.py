@@ -36,7 +36,7 @@ class Scale:
             raise UserError(f"epochs_scale must be above 0, at most 1, but got {self.epochs}")
 
     def to_dict(self) -> dict[str, float]:
-        """What is smaller; empty for a full run."""
+        """Return what is smaller; empty for a full run."""
         found: dict[str, float] = {}
         if self.epochs != 1:
             found["epochs_scale"] = self.epochs

@@ -117,25 +117,25 @@ class SweepPlan:
         return None if self.board is None else Target(self.board, self.target_fps, self.clock_ns)
 
     def parent(self, pair: tuple[int, int]) -> tuple[int, int] | None:
-        """The next higher width of each axis, where there is one; None for the widest cell."""
+        """Return the next higher width of each axis, where there is one; None for the widest cell."""
         weights, acts = pair
         above = (_above(self.weight_bits, weights), _above(self.act_bits, acts))
         return None if above == pair else above
 
     def depth(self, pair: tuple[int, int]) -> int:
-        """How many ancestors a warm cell of these widths has."""
+        """Return how many ancestors a warm cell of these widths has."""
         parent = self.parent(pair)
         return 0 if parent is None else 1 + self.depth(parent)
 
     def cells(self) -> list[PlannedCell]:
-        """All cells: every width and expression of a seed, warm cells beside their twins; then the search's trials."""
+        """Return all cells: each seed's widths and expressions, warm cells beside their twins; then the trials."""
         cells: list[PlannedCell] = []
         for seed, expression, pair in itertools.product(self.seeds, self.expressions, self.pairs):
             cells += self._twins(pair, expression, seed)
         return [*cells, *self.trials]
 
     def _twins(self, pair: tuple[int, int], bits: str, seed: int) -> list[PlannedCell]:
-        """The cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
+        """Plan the cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
         parent = self.parent(pair) if self.warm_from is not None else None
         depth = self.depth(pair) if parent is not None else 0
         total = (depth + 1) * self.recipe.epochs
@@ -167,7 +167,7 @@ class SweepPlan:
         return [scratch, warm]
 
     def recipe_of(self, cell: PlannedCell, out: Path) -> Recipe:
-        """The recipe of a cell; a warm one starts from its parent's folder in ``out``."""
+        """Return the recipe of a cell; a warm one starts from its parent's folder in ``out``."""
         start = self.recipe.init_from
         if cell.parent is not None:
             start = str((out / CELLS / cell.parent).resolve())

@@ -70,7 +70,7 @@ class SearchSpace:
         return self._weights[pair[0]] | self._acts[pair[1]]
 
     def widths(self, cell: PlannedCell) -> Widths:
-        """Bits of every quantizer of a cell."""
+        """Return the bits of every quantizer of a cell."""
         pair = (cell.weight_bits, cell.act_bits)
         if cell.bits and cell.start != SEARCH:  # a user's expression may name roles and patterns
             weights, acts = _network_bits(self._recipe(pair, cell.bits), self._data_root)
@@ -79,11 +79,11 @@ class SearchSpace:
         return self._uniform(pair) | named
 
     def chosen(self, widths: Widths) -> tuple[int, ...]:
-        """What was chosen, in the order of ``choices``; two networks with the same are one network."""
+        """Return what was chosen, in the order of ``choices``; two networks with the same are one network."""
         return tuple(widths[path] for path in self.choices)
 
     def name(self, chosen: Mapping[str, int]) -> tuple[Pair, str]:
-        """The network's weight and activation bits, and the expression for the layers that differ.
+        """Return the network's weight and activation bits, and the expression for the layers that differ.
 
         Of all networks the one is taken that leaves fewest layers to name, then the narrowest.
         """

@@ -53,7 +53,7 @@ class GridData:
 
     @property
     def answer(self) -> Answer:
-        """Of all networks together; undecided at best where some are still to come."""
+        """The answer of all networks together; undecided at best where some are still to come."""
         answers = [data.answer for data in self.comparisons.values()]
         return worst(answers, complete=not self.missing)
 
@@ -64,7 +64,7 @@ class GridData:
 
     @property
     def schedulers(self) -> list[str]:
-        """Of all networks, each once."""
+        """The schedulers of all networks, each once."""
         found: dict[str, None] = {}
         for data in self.comparisons.values():
             found |= dict.fromkeys(data.schedulers)

@@ -37,29 +37,29 @@ class Experiment:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """One a bit width."""
+        """The networks, one a bit width."""
         return tuple(width.network for width in self.file.widths)
 
     @property
     def schedulers(self) -> tuple[str, ...]:
-        """Those of ASLR's family."""
+        """The schedulers of ASLR's family."""
         return self.file.schedulers
 
     def rate(self, row: str, network: str) -> float:
-        """The learning rate of a row at one width."""
+        """Return the learning rate of a row at one width."""
         return next(width.rows[row].lr for width in self.file.widths if width.network == network)
 
     def accuracies(self, row: str, network: str) -> list[float]:
-        """Test accuracies of a row at one width in percent, by seed."""
+        """Return test accuracies of a row at one width in percent, in the order of the seeds."""
         by_seed = self.rows[row][network]
         return [by_seed[seed] for seed in sorted(by_seed)]
 
     def difference(self, row: str, other: str, network: str) -> Difference | None:
-        """``row`` minus ``other``, paired by seed; None where no seed has both."""
+        """Return ``row`` minus ``other``, paired by seed; None where no seed has both."""
         return difference_by_seed(self.rows[row][network], self.rows[other][network])
 
     def verdicts(self, network: str) -> dict[str, Verdict]:
-        """Each scheduler against the tuned baseline, always from the accuracies: older files have no verdict."""
+        """Judge each scheduler against the tuned baseline, always from the accuracies: older files have no verdict."""
         tuned = f"the tuned {self.file.baseline}"
         accuracies = {name: self.rows[name][network] for name in self.schedulers}
         accuracies[tuned] = self.rows[TUNED][network]
@@ -67,20 +67,20 @@ class Experiment:
 
     @property
     def answer(self) -> Answer:
-        """Of all schedulers and widths together."""
+        """The answer of all schedulers and widths together."""
         answers = []
         for network in self.networks:
             answers += [verdict.answer for verdict in self.verdicts(network).values()]
         return worst(answers)
 
     def label(self, row: str) -> str:
-        """A row's title with what its numbers cost."""
+        """Return a row's title with what its numbers cost."""
         runs = self.file.spent[row].runs
         cost = "1 tuning run" if runs == 1 else f"{runs} tuning runs"
         return f"{self.title(row)} ({cost})"
 
     def title(self, row: str) -> str:
-        """What a row trained with, and at which widths its numbers were chosen."""
+        """Return what a row trained with, and at which widths its numbers were chosen."""
         if row == TUNED:
             return f"{self.file.baseline}, tuned at each width"
         if row == CARRIED:

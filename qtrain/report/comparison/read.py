@@ -72,24 +72,24 @@ class ComparisonData(Judged):
     lr_range: Mapping[str, Any] | None = None
 
     def of(self, scheduler: str) -> list[Run]:
-        """The finished runs of a scheduler, by seed."""
+        """Return the finished runs of a scheduler, in the order of their seeds."""
         runs = [run for run in self.runs if run.scheduler == scheduler]
         return sorted(runs, key=lambda run: run.seed)
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
         return {run.seed: run.test_accuracy for run in self.of(scheduler)}
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         return list(self.schedulers)
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         return self.seeds
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         return str(self.recipe.get("baseline"))
 
     @property

@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def answer(self) -> Answer:
-        """One of the three.
+        """The answer that the seeds give, one of the three.
 
         A challenger that diverged does not keep up, whatever the baseline did. A baseline that diverged shows nothing:
         judged by the seeds that are left it would look better than it is.
@@ -70,13 +70,13 @@ class Verdict:
 
     @property
     def further_seeds(self) -> int | None:
-        """As ``further_seeds`` counts them; None also where it is decided, or undecided since the baseline diverged."""
+        """The further seeds that would decide; None where decided, or undecided since the baseline diverged."""
         if self.answer is not Answer.UNDECIDED or self.baseline_lost or self.difference is None:
             return None
         return further_seeds(self.difference, self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON files; what follows from the numbers is written out too."""
+        """Return plain values for JSON files; what follows from the numbers is written out too."""
         return {"answer": str(self.answer), "further_seeds": self.further_seeds, **asdict(self)}
 
 
@@ -94,33 +94,33 @@ class Judged:
     tolerance: float
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
         raise NotImplementedError
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         raise NotImplementedError
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         raise NotImplementedError
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         raise NotImplementedError
 
     def accuracies(self, scheduler: str) -> list[float]:
-        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        """Return test accuracies of a scheduler's finished runs in percent, one a seed."""
         return list(self.by_seed(scheduler).values())
 
     def differences(self, baseline: str) -> list[float]:
-        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
+        """Return the challenger minus ``baseline`` in points, for each seed with which both finished."""
         ours = self.by_seed(self.challenger)
         theirs = self.by_seed(baseline)
         return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
     def difference(self, baseline: str) -> Difference | None:
-        """The mean of ``differences`` with its interval; None where no seed has both."""
+        """Return the mean of ``differences`` with its interval; None where no seed has both."""
         return difference_by_seed(self.by_seed(self.challenger), self.by_seed(baseline))
 
     @property
@@ -141,7 +141,7 @@ class Judged:
 
     @property
     def answer(self) -> Answer:
-        """Of all verdicts together."""
+        """The answer of all verdicts together: the worst."""
         return worst(verdict.answer for verdict in self.verdicts)
 
 

@@ -87,7 +87,7 @@ class Axis:
     more_is_better: bool = False
 
     def of(self, row: Row) -> float | None:
-        """The number of one cell; None where it was not found out."""
+        """Return the number of one cell; None where it was not found out."""
         value: Any = row
         for name in self.path:
             if not isinstance(value, Mapping):
@@ -139,16 +139,16 @@ class Point:
         return dict(Counter(str(cell["stage"]) for cell in failed))
 
     def mean(self, kind: str = "test_accuracy") -> float | None:
-        """Mean accuracy over the seeds in percent."""
+        """Return the mean accuracy over the seeds in percent."""
         values = self.by_seed(kind).values()
         return statistics.mean(values) if values else None
 
     def spread(self, kind: str = "test_accuracy") -> float | None:
-        """Standard deviation of the accuracy over the seeds in points; None for a single seed."""
+        """Return the standard deviation of the accuracy over the seeds in points; None for a single seed."""
         return deviation(list(self.by_seed(kind).values()))
 
     def cost(self, axis: Axis) -> float | None:
-        """The mean over the cells that have the number; seeds may differ in what FINN estimates."""
+        """Return the mean cost over the cells that have one; seeds may differ in what FINN estimates."""
         values = [axis.of(cell) for cell in self.cells]
         known = [value for value in values if value is not None]
         return statistics.mean(known) if known else None
@@ -189,18 +189,18 @@ class SweepData:
         return [row for row in self.rows if row["state"] == "failed"]
 
     def front(self, axis: Axis) -> list[Point]:
-        """The Pareto front of mean test accuracy against ``axis``, over all starts; not of what failed its proof."""
+        """Return the Pareto front of mean test accuracy against ``axis``, without points that failed their proof."""
         points = [point for point in self.points if point.proof != "failed"]
         costs = [point.cost(axis) for point in points]
         means = [point.mean() for point in points]
         return [points[i] for i in pareto_front(costs, means, axis.more_is_better)]
 
     def axes(self) -> list[Axis]:
-        """The axes that some point has a number for."""
+        """Return the axes that some point has a number for."""
         return [axis for axis in AXES if any(point.cost(axis) is not None for point in self.points)]
 
     def pairs(self) -> list[tuple[Point, Point]]:
-        """Warm-started points with the one from scratch of the same network and bits; at equal total epochs if any."""
+        """Return warm-started points with their twins from scratch, at equal total epochs if there are any."""
         found = []
         for point in self.points:
             if point.start == "warm":
@@ -210,7 +210,7 @@ class SweepData:
         return found
 
     def _scratch_of(self, warm: Point) -> Point | None:
-        """The point from scratch of the same network and bits whose training was closest in length."""
+        """Return the point from scratch of the same network and bits whose training was closest in length."""
         same = []
         for point in self.points:
             if point.start == "scratch" and point.network == warm.network and point.bits == warm.bits:
