@@ -163,7 +163,7 @@ def _show_comparison(out: Path) -> dict[str, Sequence[Verdict]]:
     from qtrain.report.comparison.grid import is_grid, print_grid, read_grid, write_grid_report
     from qtrain.report.comparison.page import write_report
     from qtrain.report.comparison.read import read_comparison
-    from qtrain.report.tables import print_comparison
+    from qtrain.report.comparison.tables import print_comparison
 
     if is_grid(out):
         print(f"{write_grid_report(out)}: the report", flush=True)

@@ -113,7 +113,7 @@ def _cost(options: Namespace) -> int:
     from qtrain.export.compiler.cost import network_cost
     from qtrain.export.compiler.start import INSTALL
     from qtrain.export.folder.contents import read_manifest
-    from qtrain.report.tables import print_cost
+    from qtrain.report.estimate import print_cost
 
     path = Path(options.target)
     if not path.is_file():
@@ -205,8 +205,8 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
 
 def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out: Path, as_json: bool) -> None:
     """Write ``estimate.json`` and ``estimate.png``, and print one or the other."""
-    from qtrain.report.estimate import write_figure
-    from qtrain.report.tables import print_estimate
+    from qtrain.report.estimate import print_estimate
+    from qtrain.report.estimate_figure import write_figure
 
     values = estimate.to_json()
     figure = out / "estimate.png"

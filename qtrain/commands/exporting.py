@@ -49,7 +49,7 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     from qtrain.experiments.export import export_run
     from qtrain.export.folder.signing import check_key, sign
-    from qtrain.report.tables import print_proof
+    from qtrain.report.proof import print_proof
     from qtrain.training.context import RunContext
 
     out = Path(options.out or Path(options.run) / "finn")
@@ -78,7 +78,7 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     from qtrain.experiments.export import verify_run
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
-    from qtrain.report.tables import print_proof
+    from qtrain.report.proof import print_proof
     from qtrain.training.context import RunContext
 
     if options.run and (options.finn or options.finn_base):

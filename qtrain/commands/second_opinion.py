@@ -21,7 +21,7 @@ def verify_finn_base(options: Namespace, images: int | Literal["all"] | None) ->
     """
     from qtrain.export import verify
     from qtrain.export.proof.finn_base import check, numbers, second_opinion
-    from qtrain.report.tables import print_proof
+    from qtrain.report.proof import print_proof
 
     if options.finn or options.json:
         raise UserError("--finn-base goes with neither --finn nor --json; give one command for each")

@@ -17,7 +17,7 @@ from qtrain.recipe import Recipe
 
 if TYPE_CHECKING:
     from qtrain.experiments.sweep.plan import SweepPlan
-    from qtrain.experiments.sweep.search_plan import Search
+    from qtrain.experiments.sweep.search_plan import SearchPlan
 
 
 def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
@@ -84,7 +84,7 @@ def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[Swe
     return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
 
 
-def _search(options: Namespace, recipe: Recipe) -> "Search | None":
+def _search(options: Namespace, recipe: Recipe) -> "SearchPlan | None":
     from qtrain.experiments.sweep.search_plan import plan_search
 
     if options.search is not None:

@@ -47,19 +47,24 @@ class Cell:
 
     def ended(self, name: str) -> EndedCell:
         """Return what a status needs to know of it, under the name of its task."""
-        return EndedCell(name) if self.failed is None else EndedCell(name, "train", self.failed)
+        if self.failed is None:
+            return EndedCell(name)
+        return EndedCell(name, "train", self.failed)
 
     @property
     def outcome(self) -> str:
-        """For a person: the accuracy, or why there is none."""
-        return f"failed: {self.failed}" if self.test_accuracy is None else f"{self.test_accuracy:.2f} %"
+        """The accuracy, or why there is none, in words for a person."""
+        if self.test_accuracy is None:
+            return f"failed: {self.failed}"
+        return f"{self.test_accuracy:.2f} %"
 
 
 class _Started:
-    """Passes everything on to another watcher, and knows whether training began."""
+    """A watcher that passes everything on to another one, and knows whether training began."""
 
     def __init__(self, watch: Watcher):
-        self._watch, self.yes = watch, False
+        self._watch = watch
+        self.yes = False
 
     def start(self, title: str, steps: int, done: int) -> None:
         self.yes = True
@@ -76,7 +81,7 @@ class _Started:
 
 
 def cells_of(recipe: Recipe, out: Path, schedulers: Sequence[str], seeds: int) -> list[tuple[Recipe, Path]]:
-    """Recipe and folder of every cell, in the order of running: all schedulers of a seed, then the next seed.
+    """Return recipe and folder of every cell, in the order of running: all schedulers of a seed, then the next seed.
 
     Raises:
         UserError: ``recipe.scheduler_options`` are not by scheduler, as in ``{armijo: {eta_max: 10}}``.
@@ -132,7 +137,8 @@ class CellTask:
         Raises:
             UserError: what was given cannot be trained. A loss that is no longer finite is a failed cell instead.
         """
-        if (known := read_cell(self.recipe, self.folder, again=self.again)) is not None:
+        known = read_cell(self.recipe, self.folder, again=self.again)
+        if known is not None:
             return known
         if FailureFile.is_in(self.folder):
             shutil.rmtree(self.folder)
@@ -149,7 +155,7 @@ class CellTask:
 
 
 def read_cell(recipe: Recipe, folder: Path, *, again: bool = False) -> Cell | None:
-    """A cell that has ended already, by its records alone; None where there is something to train.
+    """Read a cell that has ended already, by its records alone; None where there is something to train.
 
     Args:
         recipe: of the run.
@@ -160,9 +166,13 @@ def read_cell(recipe: Recipe, folder: Path, *, again: bool = False) -> Cell | No
         UserError: the records are damaged.
     """
     if FailureFile.is_in(folder):
-        return None if again else Cell(recipe.scheduler, recipe.seed, folder, None, FailureFile.read(folder).reason)
+        if again:
+            return None
+        return Cell(recipe.scheduler, recipe.seed, folder, None, FailureFile.read(folder).reason)
     result = last_result(folder) if folder.exists() else None
-    return None if result is None else Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
+    if result is None:
+        return None
+    return Cell(recipe.scheduler, recipe.seed, folder, result.test_accuracy)
 
 
 def _record_failure(recipe: Recipe, folder: Path, reason: str) -> None:

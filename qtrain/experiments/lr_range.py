@@ -25,13 +25,15 @@ from qtrain.training.splits import load_splits
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
 HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
-EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 200, 1000
+EPOCHS = 3
+FEWEST_STEPS = 200
+MOST_STEPS = 1000
 READ_IMAGES = 500
 
 
 @dataclass(frozen=True)
-class Search:
-    """A range test and its cost.
+class RangeTest:
+    """A finished range test and its cost.
 
     Attributes:
         found: the curve, the window and the suggestion.
@@ -42,7 +44,7 @@ class Search:
     seconds: float
 
     def record(self) -> dict[str, Any]:
-        """What a run's record says of it: window, suggestion, steps, seconds, why it stopped."""
+        """Return what a run's record says of the test: window, suggestion, steps, seconds, why it stopped."""
         window = self.found.window
         return {
             "window": [window.low, window.high],
@@ -54,7 +56,7 @@ class Search:
         }
 
     def cost(self) -> str:
-        """In words, for a person."""
+        """Return what the test took, in words for a person."""
         return f"{self.found.steps} steps, {self.seconds:.1f} s"
 
 
@@ -66,7 +68,7 @@ def find_lr(
     high: float | None = None,
     steps: int | None = None,
     every: int | None = None,
-) -> Search:
+) -> RangeTest:
     """Run the range test on the recipe's network as it is before training; nothing is written.
 
     The accuracy is read on up to 500 images held out of the training set, also where the recipe's protocol validates
@@ -84,11 +86,13 @@ def find_lr(
         UserError: numbers out of range, or no usable window.
     """
     where = choose_device(context.device)
-    high = HIGHEST[recipe.optimizer] if high is None else high
+    if high is None:
+        high = HIGHEST[recipe.optimizer]
     _check_high(high)
     data = load_splits(recipe.replace(protocol="holdout"), context.data_root).to(where)
     batches = batches_of(recipe, data)
-    steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS) if steps is None else steps
+    if steps is None:
+        steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS)
     model, _ = initial_model(recipe, context.data_root)
     # The CPU's tests were recorded without channels last, which rounds otherwise.
     place(model, where, channels_last=where.type == "cuda")
@@ -115,7 +119,7 @@ def find_lr(
             found = lr_range_test(model, optimizer, step, accuracy, low=low, high=high, steps=steps, every=every)
     finally:
         watch.finish()
-    return Search(found, time.perf_counter() - started)
+    return RangeTest(found, time.perf_counter() - started)
 
 
 def resolve_lr(recipe: Recipe, context: RunContext = HERE) -> tuple[Recipe, dict[str, Any]]:
@@ -130,8 +134,8 @@ def resolve_lr(recipe: Recipe, context: RunContext = HERE) -> tuple[Recipe, dict
     check_rate_is_read([recipe.scheduler])
     if recipe.lr != AUTO:
         raise UserError(f"lr is {recipe.lr:g} already; give lr auto to have the range test choose it")
-    search = find_lr(recipe, context)
-    return recipe.replace(lr=search.found.suggestion), search.record()
+    test = find_lr(recipe, context)
+    return recipe.replace(lr=test.found.suggestion), test.record()
 
 
 def check_rate_is_read(schedulers: Collection[str]) -> None:
@@ -151,11 +155,12 @@ def _check_high(high: float) -> None:
 
 
 def _few(split: Split) -> Split:
-    """The first of them; a held-out split comes in random order, stratified by class."""
+    """Return the first images; a held-out split comes in random order, stratified by class."""
     return split.take(min(READ_IMAGES, len(split)))
 
 
 def _forever(epoch: Callable[[int], Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of one epoch after the other."""
     number = 0
     while True:
         yield from epoch(number)

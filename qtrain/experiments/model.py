@@ -44,15 +44,16 @@ def initial_model(recipe: Recipe, data_root: str | Path | None = None) -> tuple[
 
 
 def _source(theirs: Recipe, ours: Recipe, data_root: str | Path | None) -> Network:
-    """The untrained network of the run whose weights ``ours`` starts from."""
-    family, wanted = parse_name(theirs.network).family, parse_name(ours.network).family
-    if family != wanted:
-        raise UserError(f"it is a run of {theirs.network}; take one of {wanted}, at any bits or {wanted}_FLOAT")
+    """Build the untrained network of the run whose weights ``ours`` starts from."""
+    family = parse_name(ours.network).family
+    if parse_name(theirs.network).family != family:
+        raise UserError(f"it is a run of {theirs.network}; take one of {family}, at any bits or {family}_FLOAT")
     if theirs.width != ours.width:
         raise UserError(f"it has width {theirs.width:g}, this run {ours.width:g}; give --width {theirs.width:g}")
-    classes, wanted_classes = len(class_names(theirs.data, data_root)), len(class_names(ours.data, data_root))
-    if classes != wanted_classes:
+    their_classes = len(class_names(theirs.data, data_root))
+    our_classes = len(class_names(ours.data, data_root))
+    if their_classes != our_classes:
         raise UserError(
-            f"it has the {classes} classes of {theirs.data}, {ours.data} has {wanted_classes}; take a run of as many"
+            f"it has the {their_classes} classes of {theirs.data}, {ours.data} has {our_classes}; take a run of as many"
         )
     return model_of(theirs, data_root)

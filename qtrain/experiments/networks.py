@@ -15,27 +15,30 @@ CHANNELS = 3
 
 
 def recorded_verdicts() -> dict[str, dict[str, Any]]:
-    """What the real FINN said of each family, by bits: rendered from results/finn_matrix.jsonl, shipped with qtrain."""
+    """Return what the real FINN said of each family, by bits, as shipped: rendered from results/finn_matrix.jsonl."""
     text = (resources.files("qtrain.models") / "finn_verdicts.json").read_text()
     found: dict[str, dict[str, Any]] = json.loads(text)["families"]
     return found
 
 
 def verdict_of(family: str) -> str:
-    """One phrase on a family: the bits at which FINN took it whole."""
+    """Return FINN's verdict of a family in a phrase: the bits at which it took the network whole."""
     if FAMILIES.get(family).float_only:
         return "float only"
     record = recorded_verdicts().get(family)
     if record is None:
         return "not recorded"
     verdicts = {"accepted": record["accepted"], "refused": sorted(map(int, record["refused"]))}
-    return "; ".join(
-        f"{word} at {', '.join(map(str, bits))} bit{'s' * (bits != [1])}" for word, bits in verdicts.items() if bits
-    )
+    parts = []
+    for word, bits in verdicts.items():
+        if bits:
+            noun = "bit" if bits == [1] else "bits"
+            parts.append(f"{word} at {', '.join(map(str, bits))} {noun}")
+    return "; ".join(parts)
 
 
 def zoo() -> list[dict[str, Any]]:
-    """One row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet).
+    """Return one row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet).
 
     A package's family that cannot be built is left out and warned of.
     """
@@ -64,9 +67,13 @@ def zoo() -> list[dict[str, Any]]:
 
 
 def _sizes(name: str, classes: int) -> NetworkCount:
-    """Of a family at width 1; of its float twin without drawing or keeping a weight, where it has one."""
+    """Count a family at width 1; its float twin without drawing or keeping a weight, where it has one."""
     family = FAMILIES.get(name)
-    bits, device = ("8W8A", "cpu") if family.quantized_only else ("FLOAT", "meta")  # Brevitas reads values of scales
+    bits = "FLOAT"
+    device = "meta"
+    if family.quantized_only:
+        bits = "8W8A"
+        device = "cpu"  # Brevitas reads values of scales
     with torch.device(device):
         model = build_model(f"{name}_{bits}", num_classes=classes)
     with FAMILIES.blaming(name):
@@ -74,7 +81,7 @@ def _sizes(name: str, classes: int) -> NetworkCount:
 
 
 def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, int]]:
-    """A network's full name, its layers, and the bits of its activation quantizers by path.
+    """Return a network's full name, its layers, and the bits of its activation quantizers by path.
 
     Args:
         name: with bit widths.
@@ -92,7 +99,7 @@ def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, in
 
 
 def activation_bits(model: Network) -> dict[str, int]:
-    """Bits of each activation quantizer, in order of registration."""
+    """Return bits of each activation quantizer, in order of registration."""
     found = {}
     for path, module in model.named_modules():
         quantizer = getattr(module, "act_quant", None)

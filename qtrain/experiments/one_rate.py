@@ -11,7 +11,7 @@ from qtrain.training.context import HERE, RunContext
 
 
 def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any] | None]:
-    """The recipe with a number for its rate, and the range test's record where that chose it.
+    """Return the recipe with a number for its rate, and the range test's record where that chose it.
 
     Args:
         recipe: of the experiment.
@@ -30,13 +30,14 @@ def known_rate(recipe: Recipe, out: Path) -> tuple[Recipe | None, dict[str, Any]
     found = LrRangeFile.read(out)
     path = out / LrRangeFile.FILE
     known = recipe_from_dict(dict(found.recipe), str(path))
-    if other := difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict()):
+    other = difference(known.replace(lr=AUTO).to_dict(), recipe.to_dict())
+    if other:
         raise UserError(f"{path} is of another recipe ({other}); name a new folder with --out")
     return known, dict(found.record)
 
 
 def fixed_rate(recipe: Recipe, out: Path, context: RunContext = HERE) -> tuple[Recipe, dict[str, Any] | None]:
-    """As ``known_rate``, but the range test runs where the rate is not known, and its answer is kept for next time.
+    """Do as ``known_rate``, but run the range test where the rate is not known, and keep its answer for next time.
 
     Args:
         recipe: of the experiment; its scheduler and the options play no part, they may be several.

@@ -42,10 +42,12 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
         UserError: the folder is not a run's, or damaged.
     """
     recipe = folder_recipe(folder)
-    model, start = model_of(recipe, context.data_root), None
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
         model, start = initial_model(recipe, context.data_root)
         _check_same_start(folder, start)
+    else:
+        model = model_of(recipe, context.data_root)
+        start = None
     return train(model, recipe, folder, context, resume=True, built=True, start=start)
 
 
@@ -82,7 +84,7 @@ def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:
 
 
 def load_run(folder: Path, data_root: str | Path | None = None) -> tuple[Recipe, Network]:
-    """Recipe and trained network (best validation accuracy, evaluation mode, on the CPU) of a run folder.
+    """Return recipe and trained network (best validation accuracy, evaluation mode, on the CPU) of a run folder.
 
     Raises:
         UserError: not a run folder, nothing trained yet, damaged, or a checkpoint of another network.

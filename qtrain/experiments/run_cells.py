@@ -64,7 +64,8 @@ def run_cells(
     known = {}
     tasks = []
     for name, folder in folders.items():
-        if (cell := read_cell(recipes[name], folder, again=again)) is not None:
+        cell = read_cell(recipes[name], folder, again=again)
+        if cell is not None:
             known[name] = cell
             continue
         there = folder.resolve()  # an engine's processes may work elsewhere
@@ -119,5 +120,7 @@ def shown(view: CellsView, status: CellsStatus) -> Iterator[CellsView]:
 
 
 def _name(folder: Path, out: Path) -> str:
-    """What a person calls a cell: its folder within ``out``, unless it lies elsewhere."""
-    return folder.relative_to(out).as_posix() if folder.is_relative_to(out) else str(folder)
+    """Return what a person calls a cell: its folder within ``out``, unless it lies elsewhere."""
+    if folder.is_relative_to(out):
+        return folder.relative_to(out).as_posix()
+    return str(folder)

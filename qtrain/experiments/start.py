@@ -37,9 +37,10 @@ def read_start(path: Path) -> Start:
     Raises:
         UserError: nothing there, damaged, or no weights in it.
     """
+    file = path
     if path.is_dir():
         folder_recipe(path)  # tells other folders from runs
-    file = path / checkpoint.BEST if path.is_dir() else path
+        file = path / checkpoint.BEST
     try:
         content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -42,7 +42,7 @@ class _Running:
     validation_accuracy: float | None = None
 
     def record(self) -> RunningCell:
-        """As ``status.json`` has it."""
+        """Return the cell as ``status.json`` has it."""
         return RunningCell(self.cell, self.stage, self.epoch, self.epochs, self.validation_accuracy)
 
 
@@ -113,9 +113,11 @@ class CellsStatus:
                 running.validation_accuracy = event["validation_accuracy"]
 
     def stage_of(self, name: str) -> str:
-        """The stage that a cell was last known to be at."""
+        """Return the stage that a cell was last known to be at."""
         with self._lock:
-            return self._running[name].stage if name in self._running else STAGES[0]
+            if name in self._running:
+                return self._running[name].stage
+            return STAGES[0]
 
     def ended(self, cell: EndedCell) -> None:
         """Take a cell that has ended."""
@@ -148,13 +150,17 @@ class CellsStatus:
             )
 
     def _seconds_left(self) -> float | None:
-        """By the seconds an epoch of the cells that have ended here, stages and all, took; None before the first."""
+        """Estimate the seconds left by what cells that ended here took an epoch, all stages; None before the first."""
         if not self._epochs:
-            return 0.0 if len(self._ended) == len(self._cells) + self._unplanned else None
-        left = sum(epochs for name, epochs in self._cells.items() if name not in self._ended)
-        left += self._unplanned_epochs
-        begun = sum(min(cell.epoch, cell.epochs - 1) for cell in self._running.values())
-        return round((left - begun) * self._seconds / self._epochs / max(1, len(self._running)), 1)
+            all_ended = len(self._ended) == len(self._cells) + self._unplanned
+            return 0.0 if all_ended else None
+        left = self._unplanned_epochs
+        for name, epochs in self._cells.items():
+            if name not in self._ended:
+                left += epochs
+        for cell in self._running.values():
+            left -= min(cell.epoch, cell.epochs - 1)
+        return round(left * self._seconds / self._epochs / max(1, len(self._running)), 1)
 
     def _write_on(self) -> None:
         while not self._over.wait(EVERY):

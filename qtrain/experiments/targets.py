@@ -120,7 +120,8 @@ def _built(target: str, factory: Any) -> nn.Module:
         raise UserError(
             f"{target} is a {type(factory).__name__}; name an nn.Module, its class or a function making one"
         )
-    if needed := _required(factory):
+    needed = _required(factory)
+    if needed:
         raise UserError(
             f"{target} needs arguments ({', '.join(needed)}); write a function without arguments that returns the "
             "network, and name that"
@@ -135,17 +136,22 @@ def _built(target: str, factory: Any) -> nn.Module:
 
 
 def _required(factory: Any) -> list[str]:
-    """Names of the arguments without a default."""
+    """Return the names of the arguments without a default."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # built-ins without a signature: calling them tells
         return []
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
+    needed = [given for given in parameters if given.default is given.empty and given.kind not in optional]
+    return [given.name for given in needed]
 
 
 def _networks(module: Any) -> str:
-    names = [n for n, v in vars(module).items() if isinstance(v, nn.Module) or _is_own_class(v, module)]
+    """Return the names of a module's networks and of the classes that it defines."""
+    names = []
+    for name, value in vars(module).items():
+        if isinstance(value, nn.Module) or _is_own_class(value, module):
+            names.append(name)
     return ", ".join(names) or "none"
 
 
@@ -165,5 +171,8 @@ def _current_folder_first() -> Iterator[None]:
 
 def _line(error: BaseException) -> str:
     """Return an error's first line with its kind."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+    kind = type(error).__name__
+    for line in str(error).splitlines():
+        if line.strip():
+            return f"{kind}: {line.strip()[:160]}"
+    return kind

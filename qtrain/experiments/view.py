@@ -24,10 +24,10 @@ class CellsView(Protocol):
         """Begin to show it."""
 
     def event(self) -> None:
-        """Something has happened in a cell that runs."""
+        """Be told that something has happened in a cell that runs."""
 
     def ended(self, name: str, outcome: str) -> None:
-        """A cell has ended; what came of it, for a person."""
+        """Be told that a cell has ended, and what came of it in words for a person."""
 
     def close(self) -> None:
         """Show nothing more."""
@@ -53,7 +53,9 @@ class LineView:
     """Prints a line a cell, and now and then one of those that run."""
 
     def __init__(self, say: Callable[[str], None] = tell, every: float = LINE_EVERY):
-        self._say, self._every, self._last = say, every, time.monotonic()
+        self._say = say
+        self._every = every
+        self._last = time.monotonic()
 
     def open(self, status: CellsStatus) -> None:
         """Say how much there is to do."""
@@ -101,17 +103,18 @@ class LiveView:
 
 
 def terminal_view() -> CellsView:
-    """The live table on a terminal, lines elsewhere."""
+    """Return the live table on a terminal, lines elsewhere."""
     console = PatientConsole()
-    return LiveView(console) if console.is_terminal else LineView()
+    if console.is_terminal:
+        return LiveView(console)
+    return LineView()
 
 
 def live_table(status: StatusFile) -> RenderableType:
-    """The table of a status: what runs, what failed and why, and one line of counts."""
+    """Return the table of a status: what runs, what failed and why, and one line of counts."""
     table = Table("cell", "stage", "epoch", "validation", box=None, pad_edge=False)
     for cell in status.running:
-        accuracy = "" if cell.validation_accuracy is None else f"{cell.validation_accuracy:.2f} %"
-        table.add_row(cell.cell, cell.stage, f"{cell.epoch}/{cell.epochs}", accuracy)
+        table.add_row(cell.cell, cell.stage, f"{cell.epoch}/{cell.epochs}", _accuracy(cell))
     failed = [Text(f"failed: {cell.cell} ({cell.stage}): {cell.error}", "red") for cell in status.failed[-SHOWN:]]
     for line in failed:
         line.truncate(200, overflow="ellipsis")
@@ -119,16 +122,26 @@ def live_table(status: StatusFile) -> RenderableType:
 
 
 def _at(cell: RunningCell) -> str:
+    """Return a cell that runs and where it is, in words."""
     if cell.stage != "train":
         return f"{cell.cell} ({cell.stage})"
-    accuracy = "" if cell.validation_accuracy is None else f", {cell.validation_accuracy:.2f} %"
-    return f"{cell.cell} (epoch {cell.epoch}/{cell.epochs}{accuracy})"
+    where = f"epoch {cell.epoch}/{cell.epochs}"
+    accuracy = _accuracy(cell)
+    if accuracy:
+        where += f", {accuracy}"
+    return f"{cell.cell} ({where})"
+
+
+def _accuracy(cell: RunningCell) -> str:
+    """Return the last validation accuracy of a cell that runs; empty before the first."""
+    return "" if cell.validation_accuracy is None else f"{cell.validation_accuracy:.2f} %"
 
 
 def _counts(status: StatusFile) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in status.cells.items())
-    left = status.seconds_left
-    return f"cells: {counts}{f', about {_duration(left)} left' if left else ''}"
+    if status.seconds_left:
+        counts += f", about {_duration(status.seconds_left)} left"
+    return f"cells: {counts}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,14 +1,28 @@
 """The terminal that reports are printed to."""
 
 from rich.console import Console
+from rich.text import Text
 
 
 class ReportConsole(Console):
-    """rich's, but a reader who leaves early (``qtrain models | head``) is the caller's to hear of.
+    """A console of rich's that leaves it to the caller to hear of a reader who leaves early.
 
-    rich itself would exit with status 1, which here means that a comparison or a lint failed.
+    On ``qtrain models | head`` rich itself would exit with status 1, which here means that a comparison or a lint
+    failed.
     """
 
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError that is being handled."""
         raise
+
+
+def report_console() -> Console:
+    """Return a console that colours nothing by itself."""
+    return ReportConsole(highlight=False)
+
+
+def plain_text(value: str, console: Console, style: str = "") -> Text:
+    """Return text that is never read as markup; in ASCII where the terminal's encoding has nothing else."""
+    if not console.encoding.lower().startswith("utf"):
+        value = value.replace("±", "+/-").encode("ascii", "replace").decode()
+    return Text(value, style)

@@ -1,126 +1,126 @@
-"""Bars by layer of what FINN estimates: cycles a frame, and each resource against what the board has."""
+"""What FINN estimates of a network, and what a network costs on any hardware: tables on the terminal."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from rich.console import Console
 
-from qtrain.report.comparison.figures import FAINT, GRID, INK
+from qtrain.report.console import plain_text, report_console
+from qtrain.report.table import TableData, print_facts, print_notes, print_table
 
-CYCLES, SLOWEST, TARGET = "#8FB4D3", "#D55E00", "#333333"
-COLOURS = {"LUT": "#0072B2", "BRAM_18K": "#009E73", "URAM": "#E69F00", "DSP": "#CC79A7"}
-_FIELDS = {"LUT": "lut", "BRAM_18K": "bram_18k", "URAM": "uram", "DSP": "dsp"}
-_ROW, _HEAD, _WIDTH = 0.24, 1.9, 11.5  # inches
-_MOST = 60  # layers that a page can show; of a deeper network the largest
+_LAYER_AMOUNTS = ("cycles", "lut", "bram_18k", "uram", "dsp")
+_COSTS = ("macs", "bops", "weight_bits", "output_bits")
 
 
-def layer_label(layer: Mapping[str, Any]) -> str:
-    """FINN's name of a layer and which of the network's it is."""
-    return f"{layer['place']}  ·  {layer['name']}" if layer["place"] else layer["name"]
-
-
-def shown_resources(estimate: Mapping[str, Any]) -> list[str]:
-    """LUT and BRAM always, the others where they are used."""
-    return [kind for kind, used in estimate["used"].items() if used or kind in ("LUT", "BRAM_18K")]
-
-
-def shown_layers(estimate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All layers in order; of more than a page holds, those with the largest share of anything."""
-    layers = list(estimate["layers"])
-    if len(layers) <= _MOST:
-        return layers
-    kinds = [(field, max(estimate["available"][kind], 1)) for kind, field in _FIELDS.items()]
-    kinds.append(("cycles", estimate["cycles"]))
-    weight = {layer["name"]: max(layer[field] / whole for field, whole in kinds) for layer in layers}
-    kept = set(sorted(weight, key=lambda name: weight[name], reverse=True)[:_MOST])
-    return [layer for layer in layers if layer["name"] in kept]
-
-
-def draw_estimate(estimate: Mapping[str, Any], name: str) -> Figure:
-    """Draw an estimate: cycles on the left, shares of the board's resources on the right, a row a layer.
+def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None:
+    """Print FINN's estimates layer by layer, and in all against what the board has.
 
     Args:
-        estimate: what ``Estimate.to_json`` writes.
-        name: of the network or its folder.
+        estimate: what ``qtrain.records.estimate.Estimate.to_json`` writes.
+        verified: the graphs that FINN executed with the right answer.
     """
-    layers, kinds = shown_layers(estimate), shown_resources(estimate)
-    row = _ROW * max(1.0, 0.62 * len(kinds))
-    figure = Figure(figsize=(_WIDTH, _HEAD + row * len(layers)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1])
-    _draw_cycles(left, estimate, layers)
-    _draw_resources(right, estimate, layers, kinds)
-    left.set_yticks(range(len(layers)), [layer_label(layer) for layer in layers], fontsize=8, color=INK)
-    left.set_ylim(len(layers) - 0.4, -0.6)
-    hidden = len(estimate["layers"]) - len(layers)
-    figure.suptitle(_title(estimate, name, hidden), fontsize=10.5, color=INK)
-    return figure
+    console = report_console()
+    if verified:
+        _print_line(f"Graphs that FINN executed and that answered as torch did: {', '.join(verified)}", console)
+    print_table(layer_table(estimate), console, left=2)
+    console.print()
+    print_facts(estimate_rows(estimate), console)
+    if estimate["probes"]:
+        console.print()
+        print_table(probe_table(estimate), console, left=0)
+        _print_line(search_sentence(estimate), console)
+    fit_style = "bold green" if estimate["fits"] else "bold red"
+    print_notes({fit_sentence(estimate): fit_style, f"{estimate['label']}.": "dim"}, console)
 
 
-def write_figure(estimate: Mapping[str, Any], name: str, path: Path) -> None:
-    """Draw an estimate into a file whose suffix says what kind."""
-    draw_estimate(estimate, name).savefig(path, dpi=130)
+def layer_table(estimate: Mapping[str, Any]) -> TableData:
+    """Return the layers of the hardware in order; FINN's longest name is shortened as in its ``InferConvInpGen``."""
+    rows = []
+    for layer in estimate["layers"]:
+        name = layer["name"].replace("ConvolutionInputGenerator", "ConvInpGen")
+        amounts = [f"{layer[amount]:,}" for amount in _LAYER_AMOUNTS]
+        rows.append((layer["place"], name, *amounts))
+    return TableData(("layer", "FINN's layer", "cycles", *estimate["used"]), tuple(rows))
 
 
-def _title(estimate: Mapping[str, Any], name: str, hidden: int) -> str:
-    speed = f"{estimate['fps']:,.0f} frames/s at {estimate['clock_ns']:g} ns"
-    totals = ", ".join(
-        f"{_percent(estimate, kind)} {kind}" for kind in estimate["used"] if kind in shown_resources(estimate)
-    )
-    fits = "fits" if estimate["fits"] else "does not fit"
-    more = f"\n{hidden} smaller layers are not shown" if hidden else ""
-    return f"{name} on {estimate['board']}: {speed}, {fits}: {totals}\n{estimate['label']}{more}"
+def probe_table(estimate: Mapping[str, Any]) -> TableData:
+    """Return what a search for the largest target tried, in its order."""
+    rows = []
+    for probe in estimate["probes"]:
+        amounts = [f"{probe[kind]:,.0f}" if kind in probe else "" for kind in estimate["used"]]
+        rows.append(
+            (
+                f"{probe['target_fps']:,}",
+                f"{probe['mvau_wwidth_max']:,}",
+                f"{probe['fps']:,.0f}",
+                *amounts,
+                "yes" if probe["fits"] else "no",
+            )
+        )
+    return TableData(("tried: target", "weight bits", "frames/s", *estimate["used"], "fits"), tuple(rows))
 
 
-def _percent(estimate: Mapping[str, Any], kind: str) -> str:
-    has, used = estimate["available"][kind], estimate["used"][kind]
-    return f"{used / has:.0%}" if has else f"{used} of 0"
+def search_sentence(estimate: Mapping[str, Any]) -> str:
+    """Return how far the search for the largest target went."""
+    tried = len(estimate["probes"])
+    if estimate["all_faster_tried"]:
+        return f"{tried} foldings tried, among them every one that is faster than this one, at those widths of streams."
+    return f"{tried} foldings tried, not all there are: larger is not always larger in memory, so another one may fit."
 
 
-def _draw_cycles(axes: Axes, estimate: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]) -> None:
-    colours = [SLOWEST if layer["name"] == estimate["slowest"] else CYCLES for layer in layers]
-    axes.barh(range(len(layers)), [layer["cycles"] for layer in layers], height=0.7, color=colours)
-    allowed = 1e9 / estimate["clock_ns"] / estimate["target_fps"]
-    axes.axvline(allowed, color=TARGET, lw=1, ls="--")
-    axes.set_xlim(0, 1.12 * max(estimate["cycles"], allowed))
-    text = f"{estimate['target_fps']:,} frames/s"
-    axes.annotate(text, (allowed, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                  ha="center", fontsize=8, color=INK)  # fmt: skip
-    for y, layer in enumerate(layers):
-        if layer["name"] == estimate["slowest"]:
-            inside = layer["cycles"] > 0.3 * axes.get_xlim()[1]
-            axes.annotate("slowest", (layer["cycles"], y), (-4 if inside else 4, 0), textcoords="offset points",
-                          ha="right" if inside else "left", va="center", fontsize=8,
-                          color="white" if inside else SLOWEST)  # fmt: skip
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _finish(axes, "clock cycles a frame")
+def estimate_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what FINN estimated in all, one row each."""
+    rows = [
+        ("frames a second", f"{estimate['fps']:,.0f} of {estimate['target_fps']:,}"),
+        ("latency", f"{estimate['latency_ns'] / 1e6:,.2f} ms"),
+        ("slowest layer", f"{_slowest_layer(estimate)}: {estimate['cycles']:,} cycles"),
+    ]
+    for kind, has in estimate["available"].items():
+        used = estimate["used"][kind]
+        share = f" ({used / has:.0%})" if has else ""
+        rows.append((kind, f"{used:,} of {has:,}{share}"))
+    return rows
 
 
-def _draw_resources(
-    axes: Axes, estimate: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], kinds: Sequence[str]
-) -> None:
-    height = 0.8 / len(kinds)
-    for i, kind in enumerate(kinds):
-        whole = max(estimate["available"][kind], 1)
-        shares = [100 * layer[_FIELDS[kind]] / whole for layer in layers]
-        places = [y - 0.4 + height * (i + 0.5) for y in range(len(layers))]
-        used, has = estimate["used"][kind], estimate["available"][kind]
-        label = f"{kind}: {used:,} of {has:,} ({_percent(estimate, kind)})" if has else f"{kind}: {used:,} of 0"
-        axes.barh(places, shares, height=height, color=COLOURS[kind], label=label)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.08)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    _finish(axes, f"share of what {estimate['board']} has")
+def fit_sentence(estimate: Mapping[str, Any]) -> str:
+    """Return whether the network fits, by the resource that is used most."""
+    # a share is None where a resource is used that the board has none of
+    shares = {kind: float("inf") if share is None else share for kind, share in estimate["shares"].items()}
+    fullest = max(shares, key=lambda kind: shares[kind])
+    amount = f"{shares[fullest]:.0%}"
+    if not estimate["available"][fullest]:
+        amount = f"{estimate['used'][fullest]} of 0"
+    allowed = ""
+    if estimate["max_utilization"] != 1:
+        allowed = f", {estimate['max_utilization']:.0%} may be used"
+    verb = "Fits" if estimate["fits"] else "Does not fit"
+    return f"{verb} {estimate['board']}: {amount} {fullest}{allowed}."
 
 
-def _finish(axes: Axes, label: str) -> None:
-    axes.set_xlabel(label, fontsize=9, color=INK)
-    axes.grid(True, axis="x", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=FAINT, labelsize=8)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+def print_cost(cost: Mapping[str, Any]) -> None:
+    """Print what a network costs on any hardware.
+
+    Args:
+        cost: the fields of ``qtrain.export.compiler.cost.NetworkCost``.
+    """
+    head = ("layer", "MACs", "BOPs", "weights, bits", "outputs, bits\n(accumulators)")
+    rows = [_cost_row(layer["name"], layer) for layer in cost["layers"]]
+    rows.append(_cost_row("in all", cost))
+    print_table(TableData(head, tuple(rows)), report_console())
+
+
+def _cost_row(name: str, cost: Mapping[str, Any]) -> tuple[str, ...]:
+    return (name, *(f"{cost[field]:,}" for field in _COSTS))
+
+
+def _slowest_layer(estimate: Mapping[str, Any]) -> str:
+    """Return FINN's name of the slowest layer, with the network's behind it where it has one."""
+    layer = next(layer for layer in estimate["layers"] if layer["name"] == estimate["slowest"])
+    if layer["place"]:
+        return f"{layer['name']} ({layer['place']})"
+    return str(layer["name"])
+
+
+def _print_line(text: str, console: Console) -> None:
+    """Print a sentence that is never broken by rich."""
+    console.print(plain_text(text, console), soft_wrap=True)

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from qtrain.report.tables import _console, _text
+from qtrain.report.console import plain_text, report_console
+from qtrain.report.table import print_notes
 
 WARNING = "bold yellow"
 STYLES = {"error": "bold red", "warning": WARNING, "note": "dim"}
@@ -16,7 +17,7 @@ def summary(findings: Sequence[Mapping[str, str]]) -> tuple[str, str]:
         findings: the fields of ``qtrain.export.lint.finding.Finding``.
     """
     count = Counter(finding["severity"] for finding in findings)
-    counted = [f"{n} {kind}{'s' if n > 1 else ''}" for kind in ("error", "warning") if (n := count[kind])]
+    counted = [_counted(count[severity], severity) for severity in ("error", "warning") if count[severity]]
     if count["error"]:
         return f"{' and '.join(counted)}: FINN does not take this network yet.", "bold red"
     if any(finding["rule"] == "frozen-branch" for finding in findings):
@@ -26,18 +27,21 @@ def summary(findings: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     return "No errors, no warnings: FINN takes every part of this network.", "bold green"
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def print_findings(findings: Sequence[Mapping[str, str]]) -> None:
     """Print each finding with its mend, and the verdict.
 
     Args:
         findings: the fields of ``qtrain.export.lint.finding.Finding``.
     """
-    console = _console()
+    console = report_console()
     for finding in findings:
         head = f"{finding['severity']}: {finding['layer']} [{finding['rule']}]"
-        console.print(_text(head, console, STYLES[finding["severity"]]), soft_wrap=True)
-        rows = {"FINN": f"{finding['says']} ({finding['step']})", "mend": finding["mend"]}
-        for name, text in rows.items():  # a pipe gets each as one line
-            console.print(_text(f"  {name}: {text}", console), soft_wrap=not console.is_terminal)
+        console.print(plain_text(head, console, STYLES[finding["severity"]]), soft_wrap=True)
+        lines = [f"  FINN: {finding['says']} ({finding['step']})", f"  mend: {finding['mend']}"]
+        print_notes(dict.fromkeys(lines, ""), console)
     sentence, style = summary(findings)
-    console.print(_text(sentence, console, style), soft_wrap=True)
+    console.print(plain_text(sentence, console, style), soft_wrap=True)

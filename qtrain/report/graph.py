@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,16 @@ class Graph:
     nodes: int
     file_bytes: int
 
+    @property
+    def weights(self) -> int:
+        """How many weights the quantized layers have."""
+        return sum(layer.count for layer in self.layers)
+
+    @property
+    def weight_bits(self) -> int:
+        """Memory of these weights, in bits."""
+        return sum(layer.count * layer.bits for layer in self.layers)
+
 
 def graph_facts(path: Path, sha256: str | None = None) -> Graph:
     """Return weights, bits and size of an exported QONNX graph.
@@ -61,12 +72,35 @@ def graph_facts(path: Path, sha256: str | None = None) -> Graph:
         raise UserError(f"{path} is no ONNX file ({error}); export the run again") from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is not the file that was proven (its SHA-256 differs); export the run again")
-    values = {i.name: i for i in graph.initializer}
-    quantizers = {n.output[0]: n for n in graph.node if n.op_type in ("Quant", "BipolarQuant") and n.input[0] in values}
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    layers = _quantized_layers(graph, values)
+    constants = sum(math.prod(tensor.dims) for tensor in values.values())
+    weights = sum(layer.count for layer in layers)
+    return Graph(tuple(layers), constants - weights, len(graph.node), len(content))
+
+
+def _quantized_layers(graph: onnx.GraphProto, values: Mapping[str, onnx.TensorProto]) -> list[LayerWeights]:
+    """Return the nodes that read a constant through a quantizer, in the graph's order.
+
+    Args:
+        graph: to look through.
+        values: its constants by name.
+    """
+    quantizers = {}
+    for node in graph.node:
+        if node.op_type in ("Quant", "BipolarQuant") and node.input[0] in values:
+            quantizers[node.output[0]] = node
     layers = []
     for node in graph.node:
-        for quantizer in (quantizers[name] for name in node.input if name in quantizers):
-            bits = 1 if quantizer.op_type == "BipolarQuant" else onnx.numpy_helper.to_array(values[quantizer.input[3]])
-            layers.append(LayerWeights(node.name, tuple(values[quantizer.input[0]].dims), int(bits)))
-    others = sum(math.prod(v.dims) for v in values.values()) - sum(layer.count for layer in layers)
-    return Graph(tuple(layers), others, len(graph.node), len(content))
+        for name in node.input:
+            if name in quantizers:
+                quantizer = quantizers[name]
+                shape = tuple(values[quantizer.input[0]].dims)
+                layers.append(LayerWeights(node.name, shape, _bits_of(quantizer, values)))
+    return layers
+
+
+def _bits_of(quantizer: onnx.NodeProto, values: Mapping[str, onnx.TensorProto]) -> int:
+    if quantizer.op_type == "BipolarQuant":
+        return 1
+    return int(onnx.numpy_helper.to_array(values[quantizer.input[3]]))

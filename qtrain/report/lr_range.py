@@ -8,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qtrain.errors import UserError
-from qtrain.report.comparison.figures import FAINT, GRID, INK
+from qtrain.report.style import FAINT, GRID_LINES, INK, open_frame
 
 SUFFIXES = (".png", ".svg", ".pdf")
-CURVE, LOSS, USABLE, CHOSEN = "#0072B2", "#E69F00", "#DDE6EE", "#009E73"
+CURVE = "#0072B2"
+LOSS = "#E69F00"
+USABLE = "#DDE6EE"
+CHOSEN = "#009E73"
 
 
 def range_lines(found: Mapping[str, Any], seconds: float) -> list[str]:
-    """Window, suggestion, cost, and what a person should know of how it ended.
+    """Return window, suggestion, cost, and what a person should know of how the test ended.
 
     Args:
         found: the fields of ``qtrain.schedulers.lr_range.LrRange``.
@@ -43,9 +46,10 @@ def draw_range(found: Mapping[str, Any], title: str) -> Figure:
     """
     figure = Figure(figsize=(8, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    window, rates = found["window"], found["rates"]
+    window = found["window"]
+    rates = found["rates"]
+    label = f"usable: {window['low']:.3g} to {window['high']:.3g}"
     for axes in (above, below):
-        label = f"usable: {window['low']:.3g} to {window['high']:.3g}"
         axes.axvspan(window["low"], window["high"], color=USABLE, lw=0, zorder=0, label=label)
         axes.axvline(found["suggestion"], color=CHOSEN, lw=1.6, label=f"suggestion: {found['suggestion']:g}")
     above.plot(rates, found["accuracies"], "o", ms=3, mew=0, alpha=0.55, color=CURVE, label="held-out images")
@@ -72,9 +76,9 @@ def check_figure(path: Path) -> None:
         raise UserError(f"--out must name a file that ends in {', '.join(SUFFIXES)}, but got {path}")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it with --out")
-    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
-    if blocked is not None:
-        raise UserError(f"{blocked} is a file, so {path} cannot be made; name another --out")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"{parent} is a file, so {path} cannot be made; name another --out")
 
 
 def write_range_figure(found: Mapping[str, Any], title: str, path: Path) -> None:
@@ -84,7 +88,7 @@ def write_range_figure(found: Mapping[str, Any], title: str, path: Path) -> None
 
 
 def _plain(axes: Axes) -> None:
-    axes.grid(True, axis="y", color=GRID, lw=0.8)
+    axes.grid(True, axis="y", color=GRID_LINES, lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=FAINT)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_frame(axes)

@@ -10,35 +10,6 @@ from rich.table import Table
 from qtrain.report.console import ReportConsole
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def short(number: float) -> str:
-    """1,542,848 as 1.54 M."""
-    for size, unit in _UNITS:
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return f"{number:g}"
-
-
-def zoo_rows(zoo: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """The columns of `ZOO_HEAD` for each family."""
-    return [
-        (
-            row["network"],
-            row["about"],
-            row["images"],
-            short(row["parameters"]),
-            short(row["macs"]),
-            short(32 * row["weights"])
-            if row["float_only"]
-            else f"{short(row['weights'])} to {short(8 * row['weights'])}",
-            row["finn"],
-            "; ".join(row["published"]),
-        )
-        for row in zoo
-    ]
-
-
 ZOO_HEAD = (
     "network",
     "structure",
@@ -51,11 +22,44 @@ ZOO_HEAD = (
 )
 
 
+def amount_text(number: float) -> str:
+    """Return 1,542,848 as ``1.54 M``."""
+    for size, unit in _UNITS:
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return f"{number:g}"
+
+
+def zoo_rows(zoo: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the columns of `ZOO_HEAD` for each family."""
+    return [
+        (
+            row["network"],
+            row["about"],
+            row["images"],
+            amount_text(row["parameters"]),
+            amount_text(row["macs"]),
+            _weight_bits_text(row),
+            row["finn"],
+            "; ".join(row["published"]),
+        )
+        for row in zoo
+    ]
+
+
+def _weight_bits_text(row: Mapping[str, Any]) -> str:
+    """Return the memory of a family's weights from 1 to 8 bits a weight; of one that is float alone at 32."""
+    if row["float_only"]:
+        return amount_text(32 * row["weights"])
+    return f"{amount_text(row['weights'])} to {amount_text(8 * row['weights'])}"
+
+
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     console = ReportConsole(width=None if Console().is_terminal else 240)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    numbers = range(left, left + 4)  # columns flush right
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i < left or i > left + 3 else "right", vertical="top", overflow="fold")
+        table.add_column(name, justify="right" if i in numbers else "left", vertical="top", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -80,19 +84,14 @@ def print_layers(network: str, layers: Sequence[Mapping[str, Any]], activations:
         layers: path, weights, weight_bits, macs and output of each.
         activations: bits by path.
     """
-    rows = [
-        (
-            layer["path"],
-            "x".join(map(str, layer["output"])),
-            f"{layer['weights']:,}",
-            str(layer["weight_bits"]),
-            f"{layer['macs']:,}",
-        )
-        for layer in layers
-    ]
+    rows = []
+    for layer in layers:
+        output = "x".join(map(str, layer["output"]))
+        rows.append((layer["path"], output, f"{layer['weights']:,}", str(layer["weight_bits"]), f"{layer['macs']:,}"))
     _print(("layer", "output", "weights", "bits", "MACs"), rows, 2)
     bits = sum(layer["weights"] * layer["weight_bits"] for layer in layers)
     macs = sum(layer["macs"] for layer in layers)
-    print(f"{network}: {short(macs)} MACs an image, {short(bits)} weight bits")
+    print(f"{network}: {amount_text(macs)} MACs an image, {amount_text(bits)} weight bits")
     if activations:
-        print(f"activations: {', '.join(f'{path}={width}' for path, width in activations.items())}")
+        listed = ", ".join(f"{path}={width}" for path, width in activations.items())
+        print(f"activations: {listed}")

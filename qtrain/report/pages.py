@@ -32,7 +32,7 @@ def fill_page(name: str, **values: Any) -> str:
 
 
 def png_of(figure: Figure) -> bytes:
-    """A figure as a PNG file's bytes."""
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()

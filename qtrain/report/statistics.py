@@ -30,17 +30,17 @@ class Difference:
     deviation: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation of a sample, None where there is a single value."""
+    """Return the standard deviation of a sample, None where there is a single value."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-    """Mean of ``ours - theirs`` with the 95 % interval of Student's t distribution (n - 1 degrees of freedom).
+    """Return the mean of ``ours - theirs`` with the 95 % interval of Student's t (n - 1 degrees of freedom).
 
     Args:
         ours: accuracies in percent, one a seed.
@@ -55,8 +55,21 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     return difference_of(statistics.mean(differences), deviation(differences), len(differences))
 
 
+def difference_by_seed(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
+    """Compare accuracies over the seeds that both have, as ``paired_difference``; None where they share none.
+
+    Args:
+        ours: accuracies in percent by seed.
+        theirs: accuracies in percent by seed.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    return paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+
+
 def difference_of(mean: float, spread: float | None, seeds: int) -> Difference:
-    """A difference of this mean and standard deviation over so many seeds, with the interval that they make.
+    """Return the difference of this mean and deviation over so many seeds, with the interval that they make.
 
     Args:
         mean: in points.
@@ -72,7 +85,7 @@ def difference_of(mean: float, spread: float | None, seeds: int) -> Difference:
 
 
 def default_judged(schedulers: Iterable[str], challenger: str, baseline: str) -> tuple[str, ...]:
-    """The schedulers that the challenger has to keep up with where nobody names any.
+    """Return the schedulers that the challenger has to keep up with where nobody names any.
 
     The recipe's own baseline where it takes part; else the other schedules tuned by hand; else all others. So a rival
     that wins fails nothing unless it is named.
@@ -82,26 +95,34 @@ def default_judged(schedulers: Iterable[str], challenger: str, baseline: str) ->
         challenger: the one that is judged.
         baseline: the recipe's.
     """
-    others = [s for s in schedulers if s != challenger]
-    tuned = [s for s in others if row_of(s).family == "schedule"]
-    return (baseline,) if baseline in others else tuple(tuned or others)
+    others = [name for name in schedulers if name != challenger]
+    if baseline in others:
+        return (baseline,)
+    schedules = [name for name in others if row_of(name).family == "schedule"]
+    return tuple(schedules or others)
 
 
 def epochs_to_reach(curve: Sequence[float], target: float) -> int | None:
-    """The first epoch (from 1) whose validation accuracy is at least ``target``; None where none is."""
-    return next((i for i, value in enumerate(curve, 1) if value >= target), None)
+    """Return the first epoch (from 1) whose validation accuracy is at least ``target``; None where none is."""
+    for epoch, value in enumerate(curve, 1):
+        if value >= target:
+            return epoch
+    return None
 
 
 def tuned_numbers(scheduler: str, recipe: Mapping[str, Any]) -> list[str]:
-    """The numbers that a user of the scheduler has to choose, because no value suits every network.
+    """Return the numbers that a user of the scheduler has to choose, because no value suits every network.
 
     Args:
         scheduler: its name; what counts as such a number, its row in ``qtrain.schedulers.catalogue`` says.
         recipe: of the run; milestones count one each, and their factors where they differ.
     """
     row = row_of(scheduler)
+    numbers = list(row.tuned)
     if not row.reads_milestones:
-        return list(row.tuned)
+        return numbers
+    numbers += [f"milestone {milestone:g}" for milestone in recipe["milestones"]]
     gamma = recipe["gamma"]
-    factors = [f"factor {g:g}" for g in gamma] if isinstance(gamma, list | tuple) else ["gamma"]
-    return [*row.tuned, *(f"milestone {m:g}" for m in recipe["milestones"]), *factors]
+    if isinstance(gamma, list | tuple):
+        return numbers + [f"factor {factor:g}" for factor in gamma]
+    return [*numbers, "gamma"]

@@ -94,7 +94,7 @@ def test_no_page_loads_anything_from_the_network(site: Path) -> None:
         ("export", "qtrain.export.pipeline.export_finn"),
         ("experiments", "qtrain.experiments.comparison.compare.compare"),
         ("experiments", "qtrain.experiments.sweep.run.sweep"),
-        ("report", "qtrain.report.tables"),
+        ("report", "qtrain.report.comparison.tables"),
     ],
 )
 def test_the_api_has(site: Path, page: str, name: str) -> None:

@@ -49,30 +49,33 @@ class Comparison(Judged):
     lr_range: Mapping[str, Any] | None = None
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
-        cells = sorted(self.cells, key=lambda cell: cell.seed)
-        return {c.seed: c.test_accuracy for c in cells if c.scheduler == scheduler and c.test_accuracy is not None}
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        found = {}
+        for cell in sorted(self.cells, key=lambda cell: cell.seed):
+            if cell.scheduler == scheduler and cell.test_accuracy is not None:
+                found[cell.seed] = cell.test_accuracy
+        return found
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         return self.schedulers
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         return self.seeds
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         return self.recipe.baseline
 
     @property
     def schedulers(self) -> list[str]:
-        """In the order they were given."""
+        """The schedulers in the order they were given."""
         return list(dict.fromkeys(cell.scheduler for cell in self.cells))
 
     @property
     def seeds(self) -> list[int]:
-        """In the order they ran."""
+        """The seeds in the order they ran."""
         return list(dict.fromkeys(cell.seed for cell in self.cells))
 
     def file(self) -> ComparisonFile:
@@ -93,8 +96,10 @@ class Comparison(Judged):
 
 
 def default_challenger(schedulers: Sequence[str]) -> str:
-    """The scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
-    return DEFAULT if DEFAULT in schedulers or ASLR not in schedulers else ASLR
+    """Return the scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
+    if ASLR in schedulers and DEFAULT not in schedulers:
+        return ASLR
+    return DEFAULT
 
 
 def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequence[str] = ()) -> None:
@@ -107,10 +112,11 @@ def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequen
         raise UserError(
             f"schedulers must be {challenger} and at least one other, each once, but got {list(schedulers)}"
         )
-    if strange := [name for name in against if name not in schedulers or name == challenger]:
-        others = ", ".join(s for s in schedulers if s != challenger)
+    others = [name for name in schedulers if name != challenger]
+    strange = [name for name in against if name not in others]
+    if strange:
         raise UserError(
-            f"against must name schedulers that {challenger} is compared with ({others}), but got {strange}"
+            f"against must name schedulers that {challenger} is compared with ({', '.join(others)}), but got {strange}"
         )
 
 
@@ -207,16 +213,23 @@ def compare(
         for cell in ended:
             found[cell.folder] = cell
             context.say(result_line(cell))
-    cells, held = tuple(found[folder] for _, folder in planned), tuple(against) if against else None
-    judged = challenger or default_challenger(schedulers)
-    comparison = Comparison(recipe, cells, tolerance, judged, held, dict(tuning or {}), lr_range)
+    comparison = Comparison(
+        recipe=recipe,
+        cells=tuple(found[folder] for _, folder in planned),
+        tolerance=tolerance,
+        challenger=challenger or default_challenger(schedulers),
+        against=tuple(against) if against else None,
+        tuning=dict(tuning or {}),
+        lr_range=lr_range,
+    )
     comparison.file().write(out)
     return comparison
 
 
 def result_line(cell: Cell) -> str:
-    """What came of a run, for a person."""
-    return f"{cell.scheduler} seed {cell.seed}: " + ("" if cell.failed else "test accuracy ") + cell.outcome
+    """Return what came of a run, for a person."""
+    outcome = cell.outcome if cell.failed else f"test accuracy {cell.outcome}"
+    return f"{cell.scheduler} seed {cell.seed}: {outcome}"
 
 
 def parse_tuning(text: str) -> dict[str, int]:
@@ -226,8 +239,11 @@ def parse_tuning(text: str) -> dict[str, int]:
         UserError: an entry of another form.
     """
     found = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, _, runs = (part.strip() for part in entry.partition("="))
+    for part in text.split(","):
+        entry = part.strip()
+        if not entry:
+            continue
+        name, _, runs = (word.strip() for word in entry.partition("="))
         if not name or not runs.isdecimal():
             raise UserError(f"tuning must be SCHEDULER=RUNS, comma-separated, as in multistep=9, but got {entry!r}")
         found[name] = int(runs)
@@ -248,17 +264,18 @@ def export_cells(
         ProofError: a graph differs from torch.
     """
     for scheduler in comparison.schedulers:
-        cells = [c for c in comparison.cells if c.scheduler == scheduler and c.failed is None]
-        if not cells:
+        finished = [cell for cell in comparison.cells if cell.scheduler == scheduler and cell.failed is None]
+        if not finished:
             context.say(f"{scheduler}: no run to export, all failed")
             continue
-        out = cells[0].folder / FINN
-        context.say(f"{scheduler} seed {cells[0].seed}: {out}")
+        first = finished[0]
+        out = first.folder / FINN
+        context.say(f"{scheduler} seed {first.seed}: {out}")
         if out.exists():
             verify(out, say=context.say)
         else:
             export_run(
-                cells[0].folder,
+                first.folder,
                 out,
                 board=board,
                 target_fps=target_fps,

@@ -42,9 +42,12 @@ def split_bits(text: str) -> tuple[list[str], str]:
     Raises:
         UserError: an entry that is neither, or a width given twice.
     """
-    entries = [entry for entry in (part.strip() for part in text.split(",")) if entry]
     widths = []
-    for entry in (e for e in entries if "=" not in e):
+    expressions = []
+    for entry in _entries(text):
+        if "=" in entry:
+            expressions.append(entry)
+            continue
         match = _WIDTH.fullmatch(entry)
         if match is None:
             raise UserError(
@@ -54,11 +57,17 @@ def split_bits(text: str) -> tuple[list[str], str]:
         widths.append(f"{both}W{both}A" if both else entry.upper())
     if len(set(widths)) < len(widths):
         raise UserError(f"bits: each width once, but got {', '.join(widths)}")
-    return widths, ",".join(e for e in entries if "=" in e)
+    return widths, ",".join(expressions)
+
+
+def _entries(text: str) -> list[str]:
+    """Return the comma-separated entries that are not blank."""
+    stripped = [part.strip() for part in text.split(",")]
+    return [entry for entry in stripped if entry]
 
 
 def grid_networks(networks: str, widths: Sequence[str]) -> list[str]:
-    """The full names of all networks: ``CNV_1W1A,VGG11_2W2A``, or families with each of the widths.
+    """Return the full names of all networks: ``CNV_1W1A,VGG11_2W2A``, or families with each of the widths.
 
     Args:
         networks: comma-separated.
@@ -67,7 +76,7 @@ def grid_networks(networks: str, widths: Sequence[str]) -> list[str]:
     Raises:
         UserError: an unknown network, one given twice, or one that carries bits beside ``widths``.
     """
-    names = [name for name in (part.strip() for part in networks.split(",")) if name]
+    names = _entries(networks)
     if not names:
         raise UserError("name a network, for instance: qtrain compare CNV --bits 1,2,4,8 --data digits")
     full = []
@@ -79,7 +88,8 @@ def grid_networks(networks: str, widths: Sequence[str]) -> list[str]:
             raise UserError(
                 f"{name} carries its bits already; leave out --bits {','.join(widths)}, or name the family alone"
             )
-        full += [str(check_network(f"{name.replace('-', '_')}_{width}")) for width in widths]
+        family = name.replace("-", "_")
+        full += [str(check_network(f"{family}_{width}")) for width in widths]
     if len(set(full)) < len(full):
         raise UserError(f"each network once, but got {', '.join(full)}")
     return full
@@ -136,10 +146,12 @@ def compare_grid(
     for name, recipe in by_name.items():
         check_comparison(recipe, out / name, **plan)
     cells = []
+    waiting: dict[str, set[Path]] = {}  # folders of the runs that have not ended, by network
     for name, recipe in by_name.items():
         fixed, _ = fixed_rate(recipe, out / name, replace(context, say=_named(name, context.say)))
-        cells += cells_of(fixed, out / name, schedulers, seeds)
-    waiting = {name: {folder for _, folder in cells if folder.parent == out / name} for name in by_name}
+        own = cells_of(fixed, out / name, schedulers, seeds)
+        waiting[name] = {folder for _, folder in own}
+        cells += own
     found: dict[str, Comparison] = {}
     quiet = replace(context, say=lambda _: None)
     with closing(run_cells(cells, out, context, engine=engine, view=view, again=again)) as ended:
@@ -156,16 +168,18 @@ def compare_grid(
 
 
 def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a ``say`` that begins with the network."""
     return lambda text: say(f"{network}, {text}")
 
 
 def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Recipe]) -> None:
-    """Those that are complete, in the order given, of all, with what is known of each and of the grid so far."""
+    """Write the networks that are complete, in the order given, with what is known of each and of the grid so far."""
     planned = [recipe.network for recipe in recipes]
     done = [name for name in planned if name in found]
-    answers = {name: worst(verdict.answer for verdict in found[name].verdicts) for name in done}
-    answer = worst(answers.values(), complete=len(done) == len(planned))
-    verdict = {"answer": str(answer), "networks": {name: str(of) for name, of in answers.items()}}
+    answers = [found[name].answer for name in done]
+    answer = worst(answers, complete=len(done) == len(planned))
+    by_network = {name: str(found[name].answer) for name in done}
+    verdict = {"answer": str(answer), "networks": by_network}
     GridFile(networks=tuple(done), planned=tuple(planned), verdict=verdict).write(out)
 
 
@@ -173,5 +187,6 @@ def _check_free(out: Path, folders: Sequence[Path]) -> None:
     """See that ``out`` is a grid's folder, or free."""
     if ComparisonFile.is_in(out):
         raise UserError(f"{out} holds the comparison of one network; name a new folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in (out / GridFile.FILE, *folders)):
+    ours = (out / GridFile.FILE, *folders)
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

@@ -57,31 +57,46 @@ def no_retuning(
     home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
     lr = home.rate
     context.say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
-    in_order = sorted(plan.recipes, key=lambda r: r.network != plan.home)  # its best point is carried to the others
-    if engine is not in_turn:  # the grids of all widths together; tune reads them
-        grids = [_grid(plan, recipe, out) for recipe in in_order]
-        for _ in run_cells([cell for grid in grids for cell in grid], out, context, engine=engine, view=view):
-            pass
-    tunings: dict[str, Tuning] = {}
-    for recipe in in_order:
-        folder = out / recipe.network / "tune"
-        tunings[recipe.network] = tune(recipe, folder, context, lrs=plan.grid, seeds=plan.tuning_seeds, view=view)
-    rows = {
-        recipe.network: _rows(plan, recipe, lr, {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]})
-        for recipe in plan.recipes
-    }
+    tunings = _tune_all(plan, out, context, engine, view)
+    rows: dict[str, dict[str, Recipe]] = {}
+    for recipe in plan.recipes:
+        baselines = {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]}
+        rows[recipe.network] = _rows(plan, recipe, lr, baselines)
     found = _run_rows(plan, rows, out, context, engine, view)
-    widths = tuple(
-        _width(recipe, rows[recipe.network], found[recipe.network], tunings[recipe.network]) for recipe in plan.recipes
-    )
-    record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], widths)
+    widths = []
+    for recipe in plan.recipes:
+        network = recipe.network
+        widths.append(_width(recipe, rows[network], found[network], tunings[network]))
+    record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], tuple(widths))
     record.write(out)
     return record
 
 
-def _grid(plan: Plan, recipe: Recipe, out: Path) -> list[tuple[Recipe, Path]]:
-    """The runs that tune a width's baseline."""
-    return tune_cells(recipe, out / recipe.network / "tune", plan.grid, None, plan.tuning_seeds)
+def _tune_all(plan: Plan, out: Path, context: RunContext, engine: Engine, view: CellsView | None) -> dict[str, Tuning]:
+    """Tune the baseline at each width, the home width first: its best point is carried to the others."""
+    home_first = sorted(plan.recipes, key=lambda recipe: recipe.network != plan.home)
+    if engine is not in_turn:  # the runs of all widths together; tune reads them
+        cells: list[tuple[Recipe, Path]] = []
+        for recipe in home_first:
+            cells += _tuning_cells(plan, recipe, out)
+        for _ in run_cells(cells, out, context, engine=engine, view=view):
+            pass
+    tunings: dict[str, Tuning] = {}
+    for recipe in home_first:
+        folder = _tuning_folder(out, recipe)
+        tunings[recipe.network] = tune(
+            recipe, folder, context, lrs=plan.tuning_rates, seeds=plan.tuning_seeds, view=view
+        )
+    return tunings
+
+
+def _tuning_cells(plan: Plan, recipe: Recipe, out: Path) -> list[tuple[Recipe, Path]]:
+    """Return the runs that tune a width's baseline."""
+    return tune_cells(recipe, _tuning_folder(out, recipe), plan.tuning_rates, None, plan.tuning_seeds)
+
+
+def _tuning_folder(out: Path, recipe: Recipe) -> Path:
+    return out / recipe.network / "tune"
 
 
 def _run_rows(
@@ -93,12 +108,10 @@ def _run_rows(
     view: CellsView | None,
 ) -> dict[str, dict[str, list[Cell]]]:
     """Run every row of every width with every seed; the cells by network and row, in the order of the seeds."""
-    planned = [
-        (network, name, recipe.replace(seed=seed))
-        for network, of_width in rows.items()
-        for seed in range(plan.at_home.seed, plan.at_home.seed + plan.seeds)  # a seed first: a kill leaves pairs
-        for name, recipe in of_width.items()
-    ]
+    planned = []
+    for network, of_width in rows.items():
+        for seed in plan.all_seeds:  # before the rows: a kill leaves pairs
+            planned += [(network, name, recipe.replace(seed=seed)) for name, recipe in of_width.items()]
     cells = [(recipe, _folder(out, recipe)) for _, _, recipe in planned]
     check_cells(cells)
     titles: dict[Path, list[str]] = {}
@@ -110,14 +123,15 @@ def _run_rows(
             ended[cell.folder] = cell
             for title in titles[cell.folder]:
                 context.say(f"{title}: {cell.outcome}")
-    found: dict[str, dict[str, list[Cell]]] = {network: {name: [] for name in of} for network, of in rows.items()}
+    found: dict[str, dict[str, list[Cell]]] = {}
     for network, name, recipe in planned:
-        found[network][name].append(ended[_folder(out, recipe)])
+        cells_of_row = found.setdefault(network, {}).setdefault(name, [])
+        cells_of_row.append(ended[_folder(out, recipe)])
     return found
 
 
 def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -> dict[str, Recipe]:
-    """The recipe of each of a width's rows; the carried baseline is the tuned one where the width is the home."""
+    """Return the recipe of each of a width's rows; at the home width the carried baseline is the tuned one."""
     rows = {name: recipe.replace(lr=lr, scheduler=name) for name in plan.schedulers}
     for name, tuning in baselines.items():
         best = tuning.best
@@ -126,7 +140,7 @@ def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -
 
 
 def _folder(out: Path, cell: Recipe) -> Path:
-    """Named by what differs between rows, so that two rows of the same recipe share their runs."""
+    """Return a run's folder, named by what differs between rows, so that two rows of one recipe share their runs."""
     return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
 
 
@@ -154,11 +168,13 @@ def _record(
     widths: tuple[Width, ...],
 ) -> NoRetuningFile:
     """Return the whole experiment, with what each row's numbers cost in runs and seconds."""
-    search = Spent(0, float((lr_range or {}).get("seconds", 0.0)))
-    spent = dict.fromkeys(plan.schedulers, search)
-    spent[TUNED] = Spent(sum(width.tuning.runs for width in widths), sum(width.tuning.seconds for width in widths))
+    range_test = Spent(0, float((lr_range or {}).get("seconds", 0.0)))
+    spent = dict.fromkeys(plan.schedulers, range_test)
+    tuning_runs = sum(width.tuning.runs for width in widths)
+    tuning_seconds = sum(width.tuning.seconds for width in widths)
+    spent[TUNED] = Spent(tuning_runs, tuning_seconds)
     spent[CARRIED] = Spent(home.runs, home.seconds)
-    seeds = tuple(range(plan.at_home.seed, plan.at_home.seed + plan.seeds))
+    seeds = plan.all_seeds
     return NoRetuningFile(
         recipes=tuple(recipe.to_dict() for recipe in plan.recipes),
         home=plan.home,
@@ -166,7 +182,7 @@ def _record(
         schedulers=tuple(plan.schedulers),
         lr=lr,
         lr_range=lr_range,
-        grid=tuple(plan.grid),
+        grid=tuple(plan.tuning_rates),
         tuning_seeds=tuple(plan.tuning_seeds),
         seeds=seeds,
         tolerance=tolerance,
@@ -177,17 +193,15 @@ def _record(
 
 
 def _verdict(plan: Plan, widths: Sequence[Width], seeds: Sequence[int], tolerance: float) -> dict[str, Any]:
-    """What is known of each scheduler against the tuned baseline at each width; the worst decides."""
+    """Return what is known of each scheduler against the tuned baseline at each width; the worst decides."""
+    answers = []
     networks = {}
     for width in widths:
         accuracies = {name: row.by_seed for name, row in width.rows.items()}
-        networks[width.network] = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
-    answer = worst(verdict.answer for of_width in networks.values() for verdict in of_width.values())
-    plain = {
-        network: {name: verdict.to_dict() for name, verdict in of_width.items()}
-        for network, of_width in networks.items()
-    }
-    return {"answer": str(answer), "networks": plain}
+        verdicts = judge_each(plan.schedulers, accuracies, TUNED, seeds, tolerance)
+        answers += [verdict.answer for verdict in verdicts.values()]
+        networks[width.network] = {name: verdict.to_dict() for name, verdict in verdicts.items()}
+    return {"answer": str(worst(answers)), "networks": networks}
 
 
 def _check_folder(plan: Plan, out: Path) -> None:
@@ -197,9 +211,9 @@ def _check_folder(plan: Plan, out: Path) -> None:
     if out.is_file() or (entries and not entries & names):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     for recipe in plan.recipes:
-        check_cells(_grid(plan, recipe, out))
-        if recipe.lr != AUTO:
-            aslr = [
-                recipe.replace(scheduler=s, seed=recipe.seed + i) for s in plan.schedulers for i in range(plan.seeds)
-            ]
-            check_cells([(cell, _folder(out, cell)) for cell in aslr])
+        check_cells(_tuning_cells(plan, recipe, out))
+        if recipe.lr == AUTO:
+            continue
+        for scheduler in plan.schedulers:
+            cells = [recipe.replace(scheduler=scheduler, seed=recipe.seed + i) for i in range(plan.seeds)]
+            check_cells([(cell, _folder(out, cell)) for cell in cells])

@@ -10,7 +10,7 @@ from qtrain.models import check_network, parse_name
 from qtrain.recipe import Recipe
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
-GRID = (0.1, 0.03, 0.01, 0.003)
+TUNING_RATES = (0.1, 0.03, 0.01, 0.003)
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Plan:
         recipes: one a bit width, in the order of the table.
         home: the network whose rate and tuning all others are given.
         schedulers: of ASLR's family.
-        grid: rates that the baseline is tuned over at each width.
-        tune_seeds: runs a grid point.
+        tuning_rates: learning rates that the baseline is tuned over at each width.
+        tune_seeds: runs a rate.
         seeds: runs a cell.
     """
 
     recipes: tuple[Recipe, ...]
     home: str
     schedulers: tuple[str, ...] = (DEFAULT,)
-    grid: tuple[float, ...] = GRID
+    tuning_rates: tuple[float, ...] = TUNING_RATES
     tune_seeds: int = 1
     seeds: int = 3
 
@@ -37,11 +37,10 @@ class Plan:
         names = [recipe.network for recipe in self.recipes]
         if self.home not in names:
             raise UserError(f"lr_from must be one of the widths that are compared ({', '.join(names)}): {self.home}")
-        if strange := [name for name in self.schedulers if SCHEDULERS.get(name).family != "aslr"]:
-            ours = [name for name, row in SCHEDULERS.rows().items() if row.family == "aslr"]
-            raise UserError(
-                f"with lr_from, schedulers are {', '.join(ours)} (the baseline is the recipe's), but got {strange}"
-            )
+        strange = [name for name in self.schedulers if not _is_aslr(name)]
+        if strange:
+            ours = ", ".join(name for name in SCHEDULERS.rows() if _is_aslr(name))
+            raise UserError(f"with lr_from, schedulers are {ours} (the baseline is the recipe's), but got {strange}")
         if not self.schedulers or len(set(self.schedulers)) < len(self.schedulers):
             raise UserError(f"schedulers must be one or more, each once, but got {list(self.schedulers)}")
         for name, value in (("seeds", self.seeds), ("tune_seeds", self.tune_seeds)):
@@ -50,6 +49,11 @@ class Plan:
         first = self.recipes[0].seed
         if set(range(first, first + self.seeds)) & set(self.tuning_seeds):
             raise UserError(f"seeds from {FIRST_SEED} on are the tuning's; choose --seed below, or fewer seeds")
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds of the table's cells."""
+        return tuple(range(self.at_home.seed, self.at_home.seed + self.seeds))
 
     @property
     def tuning_seeds(self) -> tuple[int, ...]:
@@ -67,7 +71,11 @@ class Plan:
         return next(recipe for recipe in self.recipes if recipe.network == self.home)
 
 
-def parse_grid(text: str) -> tuple[float, ...]:
+def _is_aslr(scheduler: str) -> bool:
+    return SCHEDULERS.get(scheduler).family == "aslr"
+
+
+def parse_tuning_rates(text: str) -> tuple[float, ...]:
     """Read ``0.1,0.03,0.01``: the rates that the baseline is tuned over.
 
     Raises:
@@ -77,7 +85,8 @@ def parse_grid(text: str) -> tuple[float, ...]:
         rates = tuple(float(part) for part in text.split(","))
     except ValueError:
         rates = ()
-    if not rates or not all(0 < rate < float("inf") for rate in rates) or len(set(rates)) < len(rates):
+    positive = all(0 < rate < float("inf") for rate in rates)
+    if not rates or not positive or len(set(rates)) < len(rates):
         raise UserError(f"grid must be numbers above 0, comma-separated, each once, as in 0.1,0.03, but got {text!r}")
     return rates
 
@@ -85,14 +94,14 @@ def parse_grid(text: str) -> tuple[float, ...]:
 def make_plan(
     recipes: Sequence[Recipe], lr_from: str, *, schedulers: Sequence[str], grid: str, tune_seeds: int, seeds: int
 ) -> Plan:
-    """A plan from what the command line is given.
+    """Plan the experiment from what the command line is given.
 
     Args:
         recipes: one a bit width, of one family; their lr is ASLR's, or auto.
         lr_from: bits of the home width, as in ``8`` or ``1W4A``.
         schedulers: of ASLR's family; the recipe's baseline may be named too, it always runs.
-        grid: rates to tune over, comma-separated.
-        tune_seeds: runs a rate of the grid.
+        grid: rates to tune over, comma-separated, as ``--grid`` has them.
+        tune_seeds: runs a rate.
         seeds: runs a cell.
 
     Raises:
@@ -106,4 +115,4 @@ def make_plan(
         raise UserError(f"lr_from must be one bit width, as in 8 or 1W4A, but got {lr_from!r}")
     home = str(check_network(f"{families[0]}_{widths[0]}"))
     chosen = tuple(name for name in schedulers if name != recipes[0].baseline)
-    return Plan(tuple(recipes), home, chosen, parse_grid(grid), tune_seeds, seeds)
+    return Plan(tuple(recipes), home, chosen, parse_tuning_rates(grid), tune_seeds, seeds)

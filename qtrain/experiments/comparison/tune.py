@@ -40,13 +40,16 @@ class Point:
     @property
     def score(self) -> float:
         """Mean validation accuracy in percent; a point with a run that diverged comes last."""
-        found = [a for a in self.validation_accuracies if a is not None]
-        return mean(found) if len(found) == len(self.validation_accuracies) else -1.0
+        finished = [accuracy for accuracy in self.validation_accuracies if accuracy is not None]
+        if len(finished) < len(self.validation_accuracies):
+            return -1.0
+        return mean(finished)
 
     @property
     def said(self) -> str:
         """Its rate and result, for a person."""
-        return f"{self.lr:g}: " + (f"validation accuracy {self.score:.2f} %" if self.score >= 0 else "diverged")
+        result = f"validation accuracy {self.score:.2f} %" if self.score >= 0 else "diverged"
+        return f"{self.lr:g}: {result}"
 
     def record(self) -> TuningPoint:
         """Return what files hold of it."""
@@ -95,21 +98,22 @@ class Tuning:
 def tune_cells(
     recipe: Recipe, out: Path, lrs: Sequence[float], milestones: Sequence[Sequence[float]] | None, seeds: Sequence[int]
 ) -> list[tuple[Recipe, Path]]:
-    """Recipe and folder of every run of the grid, point by point; a folder's name tells the whole point.
+    """Return recipe and folder of every run of the grid, point by point; a folder's name tells the whole point.
 
     Raises:
         UserError: nothing to try, a point or seed twice, or a protocol without held-out images.
     """
     if recipe.protocol != "holdout":
         raise UserError("protocol paper validates on the test set, so that nothing may be tuned by it; choose holdout")
-    sets = [tuple(m) for m in (milestones or [recipe.milestones])]
+    sets = [tuple(steps) for steps in (milestones or [recipe.milestones])]
     for name, values in (("lrs", tuple(lrs)), ("milestones", sets), ("seeds", tuple(seeds))):
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} of the grid must be one or more, each once, but got {list(values)}")
     cells = []
     for lr, steps in itertools.product(lrs, sets):
         point = recipe.replace(lr=lr, milestones=steps, scheduler=recipe.baseline)
-        name = f"{point.scheduler}-lr{lr:g}-at{'+'.join(f'{m:g}' for m in steps)}"
+        places = "+".join(f"{step:g}" for step in steps)
+        name = f"{point.scheduler}-lr{lr:g}-at{places}"
         cells += [(point.replace(seed=seed), out / f"{name}-seed{seed}") for seed in seeds]
     return cells
 
@@ -144,18 +148,19 @@ def tune(
     """
     cells = tune_cells(recipe, out, lrs, milestones, seeds)
     check_cells(cells)
-    waiting = {folder for _, folder in cells}
+    runs_of = [cells[first : first + len(seeds)] for first in range(0, len(cells), len(seeds))]  # by point
+    finished: set[Path] = set()
     points: dict[int, Point] = {}
     with closing(run_cells(cells, out, context, engine=engine, view=view)) as ended:
         for cell in ended:
-            waiting.discard(cell.folder)
-            for first in range(0, len(cells), len(seeds)):
-                runs = cells[first : first + len(seeds)]
-                if first not in points and not waiting & {folder for _, folder in runs}:
-                    points[first] = _point(runs)
-                    context.say(f"{recipe.network} {recipe.baseline} tuned, lr {points[first].said}")
-    in_order = [points[first] for first in sorted(points)]
-    tuning = Tuning(tuple(sorted(in_order, key=lambda point: -point.score)), tuple(seeds))
+            finished.add(cell.folder)
+            for i, runs in enumerate(runs_of):
+                if i not in points and all(folder in finished for _, folder in runs):
+                    points[i] = _point(runs)
+                    context.say(f"{recipe.network} {recipe.baseline} tuned, lr {points[i].said}")
+    in_order = [points[i] for i in sorted(points)]
+    best_first = sorted(in_order, key=lambda point: -point.score)
+    tuning = Tuning(tuple(best_first), tuple(seeds))
     record = tuning.record()
     TuningFile(recipe.to_dict(), recipe.baseline, record.seeds, record.runs, record.seconds, record.points).write(out)
     return tuning
@@ -163,15 +168,19 @@ def tune(
 
 def _point(runs: Sequence[tuple[Recipe, Path]]) -> Point:
     """Read what came of a point's runs."""
-    found = []
+    accuracies = []
+    seconds = 0.0
     for _, folder in runs:
         result = last_result(folder)
-        found.append(None if result is None else result.validation_accuracy)
-    recipe = runs[0][0]
-    return Point(recipe.rate, recipe.milestones, tuple(found), sum(_seconds(folder) for _, folder in runs))
+        accuracies.append(None if result is None else result.validation_accuracy)
+        seconds += _seconds(folder)
+    recipe, _ = runs[0]
+    return Point(recipe.rate, recipe.milestones, tuple(accuracies), seconds)
 
 
 def _seconds(folder: Path) -> float:
-    """That the run in ``folder`` trained, also where it diverged after some epochs."""
-    records = read_records(folder) if (folder / RECORDS).exists() else []
-    return float(max((record["seconds"] for record in records if "seconds" in record), default=0.0))
+    """Return the seconds that the run in ``folder`` trained, also where it diverged after some epochs."""
+    if not (folder / RECORDS).exists():
+        return 0.0
+    told = [record["seconds"] for record in read_records(folder) if "seconds" in record]
+    return float(max(told, default=0.0))

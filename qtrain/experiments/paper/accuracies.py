@@ -40,7 +40,7 @@ class PaperRow:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, **more: Any) -> Recipe:
-        """The full run's recipe with ``more`` changed; its lr is the hand-tuned baseline's, which ASLR starts from."""
+        """Return the full run's recipe with ``more`` changed; its lr is the tuned baseline's, where ASLR starts."""
         shipped = default_recipe(self.network, self.data)
         recipe = shipped.replace(**{"network": self.network, "epochs": self.epochs, **self.changes, **more})
         return recipe.replace(scheduler=recipe.baseline if self.scheduler == BASELINE else self.scheduler)
@@ -55,15 +55,21 @@ _TABLE1_ACCURACIES = {
 }
 # maltanar/brevitas_cnv_lfc, of the paper's time
 _CNV = {
-    **{"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "milestones": (0.5, 0.6, 0.7, 0.8), "gamma": 0.1},
-    **{"batch_size": 128, "weight_decay": 5e-5, "loss": "cross_entropy"},
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "lr": 0.1,
+    "milestones": (0.5, 0.6, 0.7, 0.8),
+    "gamma": 0.1,
+    "batch_size": 128,
+    "weight_decay": 5e-5,
+    "loss": "cross_entropy",
 }
 
 
 def _pair(
     table: str, label: str, network: str, data: str, accuracies: tuple[float, float], epochs: int, **more: Any
 ) -> tuple[PaperRow, PaperRow]:
-    """ASLR's row and its baseline's; ``accuracies`` are the baseline's and ASLR's, as the paper prints them."""
+    """Return ASLR's row and its baseline's; ``accuracies`` are the baseline's and ASLR's, as the paper prints them."""
     baseline, aslr = accuracies
     return (
         PaperRow(table, label, network, data, "aslr", aslr, epochs, **more),

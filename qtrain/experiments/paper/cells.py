@@ -11,7 +11,10 @@ from qtrain.errors import UserError
 from qtrain.experiments.paper.accuracies import ROWS, TABLES, PaperRow
 from qtrain.recipe import Recipe, difference
 
-DONE, PARTIAL, MISSING, SKIPPED = "done", "partial", "missing", "skipped"
+DONE = "done"
+PARTIAL = "partial"
+MISSING = "missing"
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,21 @@ class Scale:
             raise UserError(f"epochs_scale must be above 0, at most 1, but got {self.epochs}")
 
     def to_dict(self) -> dict[str, float]:
-        """What is smaller; empty for a full run."""
-        found = {"epochs_scale": None if self.epochs == 1 else self.epochs}
-        found |= {"width": self.width, "train_size": self.train_size}
-        return {name: value for name, value in found.items() if value is not None}
+        """Return what is smaller; empty for a full run."""
+        found: dict[str, float] = {}
+        if self.epochs != 1:
+            found["epochs_scale"] = self.epochs
+        if self.width is not None:
+            found["width"] = self.width
+        if self.train_size is not None:
+            found["train_size"] = self.train_size
+        return found
 
     @property
     def name(self) -> str:
-        """Of its folder: ``full`` or ``epochs_scale0.1-width0.25``."""
-        return "-".join(f"{name}{value:g}" for name, value in self.to_dict().items()) or "full"
+        """The name of its folder: ``full`` or ``epochs_scale0.1-width0.25``."""
+        parts = [f"{name}{value:g}" for name, value in self.to_dict().items()]
+        return "-".join(parts) or "full"
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Make a recipe smaller; a batch holds no more than all images."""
@@ -49,7 +58,8 @@ class Scale:
         if self.width is not None:
             changes["width"] = self.width
         if self.train_size is not None:
-            changes |= {"train_size": self.train_size, "batch_size": min(recipe.batch_size, self.train_size)}
+            changes["train_size"] = self.train_size
+            changes["batch_size"] = min(recipe.batch_size, self.train_size)
         return recipe.replace(**changes)
 
 
@@ -67,14 +77,14 @@ class PaperCell:
 
     @property
     def title(self) -> str:
-        """For a person: what, with which schedule and seed."""
+        """What a person calls it: table and network, data, schedule and seed."""
         return f"{self.row.table} {self.row.label} {self.recipe.data} {self.recipe.scheduler} seed {self.recipe.seed}"
 
 
 def plan_cells(
     rows: Sequence[PaperRow], out: Path, *, scale: Scale = FULL, seeds: int = 3, protocol: str = "holdout"
 ) -> list[PaperCell]:
-    """All runs, the most telling first: the first seed of every network, ASLR beside its baseline, then the next seed.
+    """Plan all runs, the most telling first: all networks with one seed, ASLR beside its baseline; then the next.
 
     Args:
         rows: of the paper.
@@ -88,10 +98,10 @@ def plan_cells(
     """
     if seeds < 1:
         raise UserError(f"seeds must be 1 or more, but got {seeds}")
+    more = {"validation_size": None} if protocol == "paper" else {}
     cells = []
     for seed in range(seeds):
         for row in rows:
-            more = {"validation_size": None} if protocol == "paper" else {}
             recipe = scale.apply(row.recipe(seed=seed, protocol=protocol, **more))
             name = f"{recipe.network}-{recipe.data}-batch{recipe.batch_size}-{recipe.scheduler}-seed{seed}"
             cells.append(PaperCell(row, recipe, out / protocol / scale.name / row.table / name, scale))
@@ -99,18 +109,20 @@ def plan_cells(
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The results so far; none where there is no file. Half a last line, which a kill leaves, is no result.
+    """Read the results so far; none where there is no file. Half a last line, which a kill leaves, is no result.
 
     Raises:
         UserError: a line that is no JSON object.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole_lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n") and line.strip()]
     try:
-        found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n") and line.strip()]
+        found = [json.loads(line) for line in whole_lines]
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is damaged ({error}); mend or remove that line") from None
-    if not all(isinstance(result, dict) and isinstance(result.get("table"), str) for result in found):
-        raise UserError(f"{path} holds other things than results of qtrain reproduce; name another with --results")
+    for result in found:
+        if not isinstance(result, dict) or not isinstance(result.get("table"), str):
+            raise UserError(f"{path} holds other things than results of qtrain reproduce; name another with --results")
     return found
 
 
@@ -124,22 +136,26 @@ def append_result(path: Path, result: dict[str, Any]) -> None:
 
 
 def state_of(cell: PaperCell, results: Sequence[dict[str, Any]], data_root: str | Path | None) -> tuple[str, str]:
-    """Whether the run is done, partial, missing or skipped, and for the last why."""
+    """Return whether the run is done, partial, missing or skipped, and for the last why."""
     if any(_is_of(result, cell) for result in results):
         return DONE, ""
-    if cell.recipe.data == "imagenet" and (why := _tree_missing(data_root)):
+    why = _tree_missing(data_root) if cell.recipe.data == "imagenet" else ""
+    if why:
         return SKIPPED, why
-    return (PARTIAL if cell.folder.exists() else MISSING), ""
+    if cell.folder.exists():
+        return PARTIAL, ""
+    return MISSING, ""
 
 
 def _is_of(result: dict[str, Any], cell: PaperCell) -> bool:
-    """By the whole recipe, so that a changed one runs again and another scale's is never taken."""
-    same = (result.get("table"), result.get("label")) == (cell.row.table, cell.row.label)
-    return same and "recipe" in result and not difference(result["recipe"], cell.recipe.to_dict())
+    """Compare the whole recipe, so that a changed one runs again and another scale's is never taken."""
+    if result.get("table") != cell.row.table or result.get("label") != cell.row.label:
+        return False
+    return "recipe" in result and not difference(result["recipe"], cell.recipe.to_dict())
 
 
 def _tree_missing(data_root: str | Path | None) -> str:
-    """Why ImageNet's cells cannot run; nothing where they can."""
+    """Return why ImageNet's cells cannot run; nothing where they can."""
     try:
         class_names("imagenet", data_root)
     except UserError as error:
@@ -148,7 +164,7 @@ def _tree_missing(data_root: str | Path | None) -> str:
 
 
 def chosen_rows(table: str, networks: Sequence[str] = (), rows: Sequence[PaperRow] = ROWS) -> list[PaperRow]:
-    """The rows of a table, or of all, and of some networks alone.
+    """Return the rows of a table, or of all, and of some networks alone.
 
     Args:
         table: table1, table3, table4 or all.
@@ -160,7 +176,8 @@ def chosen_rows(table: str, networks: Sequence[str] = (), rows: Sequence[PaperRo
     """
     found = [row for row in rows if table in (row.table, "all")]
     have = list(dict.fromkeys(row.network for row in found))
-    if strange := [name for name in networks if name not in have]:
+    strange = [name for name in networks if name not in have]
+    if strange:
         where = f"tables {', '.join(TABLES)}" if table == "all" else table
         raise UserError(f"networks must be of {where}: {', '.join(have)}, but got {', '.join(strange)}")
     return [row for row in found if not networks or row.network in networks]

@@ -45,7 +45,8 @@ class Trainee:
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
             yield from self.batches.epoch(self.session.at.epoch)
-            self.session.at.epoch, self.session.at.step = self.session.at.epoch + 1, 0
+            self.session.at.epoch += 1
+            self.session.at.step = 0
 
     def steps(self, count: int, stop: Callable[[], bool]) -> float | None:
         """Take so many steps; return the seconds of one, None where ``stop`` ended it early."""
@@ -63,7 +64,7 @@ class Trainee:
         return (self._clock() - begun) / count
 
     def _clock(self) -> float:
-        """Processor seconds of this process on the CPU, which other processes do not change; else real seconds."""
+        """Read processor seconds of this process on the CPU, which other processes do not change; else real seconds."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             return time.perf_counter()
@@ -109,9 +110,8 @@ def line_search_cost(
             times[name] = seconds
         if number:
             found.append(times)
-            context.say(
-                f"round {number}: " + ", ".join(f"{name} {value:.3f} s a step" for name, value in times.items())
-            )
+            said = ", ".join(f"{name} {seconds:.3f} s a step" for name, seconds in times.items())
+            context.say(f"round {number}: {said}")
     return _record(recipe, found, trainees, steps, where)
 
 
@@ -120,17 +120,27 @@ def _record(
 ) -> dict[str, Any]:
     rows = {}
     for name, trainee in trainees.items():
-        times, ratios = [r[name] for r in found], [r[name] / r[REFERENCE] for r in found]
+        times = [seconds[name] for seconds in found]
+        ratios = [seconds[name] / seconds[REFERENCE] for seconds in found]
         rows[name] = {
-            "step_seconds": {"median": median(times), "min": min(times), "max": max(times)},
+            "step_seconds": _spread(times),
             "epoch_seconds": median(times) * len(trainee.batches),
-            "ratio": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+            "ratio": _spread(ratios),
             "counts": trainee.session.method.counts,
         }
     return {
-        **{"network": recipe.network, "data": recipe.data, "batch_size": recipe.batch_size, "width": recipe.width},
-        **{"train_size": recipe.train_size, "rounds": len(found), "steps_a_round": steps},
+        "network": recipe.network,
+        "data": recipe.data,
+        "batch_size": recipe.batch_size,
+        "width": recipe.width,
+        "train_size": recipe.train_size,
+        "rounds": len(found),
+        "steps_a_round": steps,
         "clock": "real time" if device.type == "cuda" else "process CPU time",
         "schedulers": rows,
         "machine": machine(device),
     }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": median(values), "min": min(values), "max": max(values)}

@@ -83,16 +83,22 @@ def _missing(
     results: Sequence[dict[str, Any]],
     context: RunContext,
 ) -> list[PaperCell]:
-    """The cells to run, with a line for those that are skipped."""
-    states = [(cell, *state_of(cell, results, context.data_root)) for cell in cells]
-    for why in dict.fromkeys(why for _, state, why in states if state == SKIPPED):
-        labels = dict.fromkeys(f"{cell.row.table} {cell.row.label}" for cell, _, reason in states if reason == why)
+    """Return the cells to run, and tell which are skipped and why."""
+    missing = []
+    skipped: dict[str, dict[str, None]] = {}  # what is skipped, each once, by the reason
+    for cell in cells:
+        state, why = state_of(cell, results, context.data_root)
+        if state == SKIPPED:
+            skipped.setdefault(why, {})[f"{cell.row.table} {cell.row.label}"] = None
+        elif state in (PARTIAL, MISSING):
+            missing.append(cell)
+    for why, labels in skipped.items():
         context.say(f"skipped {', '.join(labels)}: {why}")
-    return [cell for cell, state, _ in states if state in (PARTIAL, MISSING)]
+    return missing
 
 
 def deadline(minutes: float | None, clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
-    """A function that says whether ``minutes`` from now have passed; never where they are None.
+    """Return a function that says whether ``minutes`` from now have passed; never where they are None.
 
     Raises:
         UserError: below 0.
@@ -106,23 +112,38 @@ def deadline(minutes: float | None, clock: Callable[[], float] = time.monotonic)
 
 
 def _result(cell: PaperCell) -> dict[str, Any]:
-    """A finished run's line: all that tables and curves are made of, so that folders may be deleted."""
-    row, recipe, result = cell.row, cell.recipe, last_result(cell.folder)
+    """Return a finished run's line: all that tables and curves are made of, so that folders may be deleted."""
+    row = cell.row
+    recipe = cell.recipe
     line: dict[str, Any] = {
-        **{"table": row.table, "label": row.label, "paper_accuracy": row.accuracy, "paper_epochs": row.epochs},
-        **{"role": row.scheduler, "scheduler": recipe.scheduler, "network": recipe.network, "data": recipe.data},
-        **{"batch_size": recipe.batch_size, "seed": recipe.seed, "protocol": recipe.protocol},
-        **{"scale": cell.scale.to_dict(), "epochs": recipe.epochs, "recipe": recipe.to_dict()},
+        "table": row.table,
+        "label": row.label,
+        "paper_accuracy": row.accuracy,
+        "paper_epochs": row.epochs,
+        "role": row.scheduler,
+        "scheduler": recipe.scheduler,
+        "network": recipe.network,
+        "data": recipe.data,
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "protocol": recipe.protocol,
+        "scale": cell.scale.to_dict(),
+        "epochs": recipe.epochs,
+        "recipe": recipe.to_dict(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    result = last_result(cell.folder)
     if result is None:
         return line | {"failed": FailureFile.read(cell.folder).reason}
     records = read_records(cell.folder)
     epochs = [record for record in records if record["type"] == "epoch"]
     final = next(record for record in reversed(records) if record["type"] == "result")
     return line | {
-        **{"test_accuracy": result.test_accuracy, "validation_accuracy": result.validation_accuracy},
-        **{"best_epoch": result.best_epoch, "seconds": result.seconds, "counts": epochs[-1].get("counts", {})},
+        "test_accuracy": result.test_accuracy,
+        "validation_accuracy": result.validation_accuracy,
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+        "counts": epochs[-1].get("counts", {}),
         "curve": {
             "validation_accuracy": [round(record["validation_accuracy"], 3) for record in epochs],
             "lr": [record["lr"] for record in epochs],
@@ -161,11 +182,12 @@ def reproduce_tables(
     """
     check_alone()
     context = replace(context, stop=deadline(minutes, clock))
-    left = 0
     cells = [] if what == TIMES else _planned(what, **plan)  # wrong input ends it before anything runs
+    timed = True
     if what in (TIMES, "all"):
-        left += not reproduce_times(results, scale=_scale(**plan), rounds=rounds, context=context)
-    return left + reproduce(cells, results, plan["out"], context, engine=engine, view=view)
+        timed = reproduce_times(results, scale=_scale(**plan), rounds=rounds, context=context)
+    left = reproduce(cells, results, plan["out"], context, engine=engine, view=view)
+    return left if timed else left + 1
 
 
 def _scale(*, epochs_scale: float = 1.0, width: float | None = None, train_size: int | None = None, **_: Any) -> Scale:
@@ -180,27 +202,37 @@ def _planned(
 
 
 def list_cells(what: str, results: Path, *, data_root: str | Path | None = None, **plan: Any) -> list[str]:
-    """A line a run of a table, or of all, with its state, in the order of running; nothing is run."""
+    """Return a line a run of a table, or of all, with its state, in the order of running; nothing is run."""
     known = read_results(results)
     lines = []
     if what in (TIMES, "all"):
         recipe = times_recipe(_scale(**plan))
-        lines.append(f"{DONE if has_times(known, recipe) else MISSING:8} {TIMES} {recipe.network}")
-    for cell in [] if what == TIMES else _planned(what, **plan):
+        state = DONE if has_times(known, recipe) else MISSING
+        lines.append(f"{state:8} {TIMES} {recipe.network}")
+    cells = [] if what == TIMES else _planned(what, **plan)
+    for cell in cells:
         state, why = state_of(cell, known, data_root)
-        lines.append(f"{state:8} {cell.title}" + (f": {why}" if why else ""))
+        reason = f": {why}" if why else ""
+        lines.append(f"{state:8} {cell.title}{reason}")
     return lines
 
 
 def planned_rows(what: str, networks: Sequence[str], protocol: str) -> list[dict[str, Any]]:
-    """The rows that full runs fill, as a report takes them."""
+    """Return the rows that full runs fill, as a report takes them."""
     rows = [] if what == TIMES else chosen_rows(what, networks)
-    recipes = [(row, row.recipe(protocol=protocol, validation_size=None)) for row in rows]
-    return [
-        {
-            **{"table": row.table, "label": row.label, "paper_accuracy": row.accuracy, "data": recipe.data},
-            **{"batch_size": recipe.batch_size, "scheduler": recipe.scheduler, "epochs": recipe.epochs},
-            "protocol": protocol,
-        }
-        for row, recipe in recipes
-    ]
+    planned = []
+    for row in rows:
+        recipe = row.recipe(protocol=protocol, validation_size=None)
+        planned.append(
+            {
+                "table": row.table,
+                "label": row.label,
+                "paper_accuracy": row.accuracy,
+                "data": recipe.data,
+                "batch_size": recipe.batch_size,
+                "scheduler": recipe.scheduler,
+                "epochs": recipe.epochs,
+                "protocol": protocol,
+            }
+        )
+    return planned

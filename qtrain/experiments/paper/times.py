@@ -1,6 +1,7 @@
 """Table II of the ASLR paper as a line of the results: measured once at each scale."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,17 +45,19 @@ def reproduce_times(
         context.say(f"{TIMES}: no round was finished in the time given; give more --max-minutes")
         return False
     stamp = {"table": TIMES, "label": row.label, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    size = {name: value for name, value in scale.to_dict().items() if name != "epochs_scale"}
+    size = replace(scale, epochs=1.0).to_dict()
     append_result(results, {**stamp, "scale": size, "recipe": recipe.to_dict(), **found})
     return True
 
 
 def times_recipe(scale: Scale, row: PaperRow = ROW) -> Recipe:
-    """What is timed: Table I's first network, epochs left as they are."""
+    """Return the recipe that is timed: Table I's first network, epochs left as they are."""
     return Scale(width=scale.width, train_size=scale.train_size).apply(row.recipe())
 
 
 def has_times(results: Sequence[dict[str, Any]], recipe: Recipe) -> bool:
-    """Whether ``recipe`` was timed already."""
-    found = [result["recipe"] for result in results if result["table"] == TIMES and "recipe" in result]
-    return any(not difference(values, recipe.to_dict()) for values in found)
+    """Return whether ``recipe`` was timed already."""
+    for result in results:
+        if result["table"] == TIMES and "recipe" in result and not difference(result["recipe"], recipe.to_dict()):
+            return True
+    return False

@@ -18,20 +18,25 @@ def parse_widths(flag: str, text: str | None) -> tuple[int, ...]:
     """
     if text is None:
         return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag} must be widths from 1 to 8 bits such as 1,2,4,8, but got {text!r}")
-    return tuple(check_bits(flag, int(part)) for part in parts)
+    widths = []
+    for part in text.split(","):
+        if not part.strip().isdecimal():
+            raise UserError(f"{flag} must be widths from 1 to 8 bits such as 1,2,4,8, but got {text!r}")
+        widths.append(int(part))
+    return tuple(check_bits(flag, bits) for bits in widths)
 
 
 def parse_expressions(text: str) -> tuple[str, ...]:
-    """Read an axis of expressions, ``first=8,last=8;stage2.*=4;none``."""
+    """Read an axis of expressions, ``first=8,last=8;stage2.*=4;none``; an empty text is one empty expression."""
+    if not text.strip():
+        return ("",)
     parts = [part.strip() for part in text.split(";")]
-    return tuple("" if part.lower() == NONE else part for part in parts if part or len(parts) == 1)
+    given = [part for part in parts if part]
+    return tuple("" if part.lower() == NONE else part for part in given)
 
 
 def family_of(network: str) -> str:
-    """The family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
+    """Return the family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
 
     Raises:
         UserError: there is none such.
@@ -48,7 +53,7 @@ def family_of(network: str) -> str:
 def axes_of(
     network: str, weights: tuple[int, ...], acts: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """The family and both axes; of a network that has its bits already these."""
+    """Return the family and both axes; of a network that has its bits already these."""
     family = family_of(network)
     if network.upper().replace("-", "_") == family:
         if not weights:

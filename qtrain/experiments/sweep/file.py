@@ -6,7 +6,7 @@ from pathlib import Path
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import PlannedCell
-from qtrain.experiments.sweep.search_plan import Search
+from qtrain.experiments.sweep.search_plan import SearchPlan
 from qtrain.recipe import AUTO, recipe_from_dict
 from qtrain.records.format import from_json
 from qtrain.records.sweep import SweepFile
@@ -68,6 +68,6 @@ def read_plan(out: Path) -> SweepPlan:
         target_fps=found.target_fps,
         clock_ns=found.clock_ns,
         command=found.command,
-        search=None if found.search is None else from_json(Search, found.search, source, "search"),
+        search=None if found.search is None else from_json(SearchPlan, found.search, source, "search"),
         trials=tuple(from_json(PlannedCell, trial, source, "trials") for trial in found.trials),
     )

@@ -1,15 +1,16 @@
 """What a sweep trains: every weight x activation width, expression and seed, from scratch and from its wider parent."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.axes import axes_of, check_axis
 from qtrain.experiments.sweep.planned_cell import SCRATCH, WARM, PlannedCell, Target, cell_name
-from qtrain.experiments.sweep.search_plan import Search
+from qtrain.experiments.sweep.search_plan import SearchPlan
 from qtrain.export import check_target
 from qtrain.models import check_network, parse_name
 from qtrain.models.bits import check_bits, parse_bits
@@ -49,7 +50,7 @@ class SweepPlan:
     target_fps: int = 1000
     clock_ns: float = 10.0
     command: str = field(default="", compare=False)
-    search: Search | None = None
+    search: SearchPlan | None = None
     trials: tuple[PlannedCell, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,9 +70,13 @@ class SweepPlan:
             check_target(self.board, self.target_fps, self.clock_ns)
         if self.search is not None:
             self._check_search(self.search)
-        names = [cell.name for cell in self.cells()]
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise UserError(f"two expressions of --bits give the same folder {twice[0]}; write one of them otherwise")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        counts = Counter(cell.name for cell in self.cells())
+        for name, count in counts.items():
+            if count > 1:
+                raise UserError(f"two expressions of --bits give the same folder {name}; write one of them otherwise")
 
     def _check_warm(self, start: int) -> None:
         for name, axis in (("weight_bits", self.weight_bits), ("act_bits", self.act_bits)):
@@ -83,7 +88,7 @@ class SweepPlan:
         if self.recipe.init_from is not None:
             raise UserError("from starts cells from their wider parents, init_from all from one run; give one of them")
 
-    def _check_search(self, search: Search) -> None:
+    def _check_search(self, search: SearchPlan) -> None:
         if len(self.pairs) * len(self.expressions) < 2:
             raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
         if search.cost == "lut" and self.board is None:
@@ -91,7 +96,7 @@ class SweepPlan:
 
     @property
     def family(self) -> str:
-        """Of all networks."""
+        """The family of all networks."""
         return parse_name(self.recipe.network).family
 
     @property
@@ -99,12 +104,12 @@ class SweepPlan:
         """Weight and activation bits of all networks."""
         if self.diagonal:
             return [(bits, bits) for bits in self.weight_bits]
-        return [(w, a) for w in self.weight_bits for a in self.act_bits]
+        return list(itertools.product(self.weight_bits, self.act_bits))
 
     @property
     def networks(self) -> list[str]:
-        """Their full names."""
-        return [f"{self.family}_{w}W{a}A" for w, a in self.pairs]
+        """The full names of all networks."""
+        return [f"{self.family}_{weights}W{acts}A" for weights, acts in self.pairs]
 
     @property
     def target(self) -> Target | None:
@@ -112,55 +117,60 @@ class SweepPlan:
         return None if self.board is None else Target(self.board, self.target_fps, self.clock_ns)
 
     def parent(self, pair: tuple[int, int]) -> tuple[int, int] | None:
-        """The next higher width of each axis, where there is one; None for the widest cell."""
-        above = tuple(_above(axis, bits) for axis, bits in zip((self.weight_bits, self.act_bits), pair, strict=True))
-        return None if above == pair else (above[0], above[1])
+        """Return the next higher width of each axis, where there is one; None for the widest cell."""
+        weights, acts = pair
+        above = (_above(self.weight_bits, weights), _above(self.act_bits, acts))
+        return None if above == pair else above
 
     def depth(self, pair: tuple[int, int]) -> int:
-        """How many ancestors a warm cell of these widths has."""
+        """Return how many ancestors a warm cell of these widths has."""
         parent = self.parent(pair)
         return 0 if parent is None else 1 + self.depth(parent)
 
     def cells(self) -> list[PlannedCell]:
-        """All cells: every width and expression of a seed, warm cells beside their twins; then the search's trials."""
-        own = [
-            cell
-            for seed in self.seeds
-            for expression in self.expressions
-            for pair in self.pairs
-            for cell in self._twins(pair, expression, seed)
-        ]
-        return [*own, *self.trials]
+        """Return all cells: each seed's widths and expressions, warm cells beside their twins; then the trials."""
+        cells: list[PlannedCell] = []
+        for seed, expression, pair in itertools.product(self.seeds, self.expressions, self.pairs):
+            cells += self._twins(pair, expression, seed)
+        return [*cells, *self.trials]
 
     def _twins(self, pair: tuple[int, int], bits: str, seed: int) -> list[PlannedCell]:
-        """The cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
+        """Plan the cell from scratch, and with ``warm_from`` the warm one; both have trained as long in the end."""
         parent = self.parent(pair) if self.warm_from is not None else None
         depth = self.depth(pair) if parent is not None else 0
-        each, total = self.recipe.epochs, (depth + 1) * self.recipe.epochs
-        network = f"{self.family}_{pair[0]}W{pair[1]}A"
-        widths: dict[str, Any] = {
-            "network": network,
-            "weight_bits": pair[0],
-            "act_bits": pair[1],
-            "bits": bits,
-            "seed": seed,
-        }
-        start = SCRATCH if self.recipe.init_from is None else WARM
-        name = cell_name(self.family, pair, bits, seed, SCRATCH)
-        found = [PlannedCell(name, **widths, start=start, parent=None, epochs=total, total_epochs=total, depth=0)]
-        if parent is not None:
-            kind = SCRATCH if self.parent(parent) is None else WARM
-            above, name = (
-                cell_name(self.family, parent, bits, seed, kind),
-                cell_name(self.family, pair, bits, seed, WARM),
-            )
-            warm = PlannedCell(name, **widths, start=WARM, parent=above, epochs=each, total_epochs=total, depth=depth)
-            found.append(warm)
-        return found
+        total = (depth + 1) * self.recipe.epochs
+        weights, acts = pair
+        scratch = PlannedCell(
+            name=cell_name(self.family, pair, bits, seed, SCRATCH),
+            network=f"{self.family}_{weights}W{acts}A",
+            weight_bits=weights,
+            act_bits=acts,
+            bits=bits,
+            seed=seed,
+            start=SCRATCH if self.recipe.init_from is None else WARM,
+            parent=None,
+            epochs=total,
+            total_epochs=total,
+            depth=0,
+        )
+        if parent is None:
+            return [scratch]
+        parent_start = SCRATCH if self.parent(parent) is None else WARM
+        warm = replace(
+            scratch,
+            name=cell_name(self.family, pair, bits, seed, WARM),
+            start=WARM,
+            parent=cell_name(self.family, parent, bits, seed, parent_start),
+            epochs=self.recipe.epochs,
+            depth=depth,
+        )
+        return [scratch, warm]
 
     def recipe_of(self, cell: PlannedCell, out: Path) -> Recipe:
-        """The recipe of a cell; a warm one starts from its parent's folder in ``out``."""
-        start = self.recipe.init_from if cell.parent is None else str((out / CELLS / cell.parent).resolve())
+        """Return the recipe of a cell; a warm one starts from its parent's folder in ``out``."""
+        start = self.recipe.init_from
+        if cell.parent is not None:
+            start = str((out / CELLS / cell.parent).resolve())
         return self.recipe.replace(
             network=cell.network, bits=cell.bits, seed=cell.seed, epochs=cell.epochs, init_from=start
         )
@@ -179,7 +189,7 @@ def plan_sweep(
     target_fps: int = 1000,
     clock_ns: float = 10.0,
     command: str = "",
-    search: Search | None = None,
+    search: SearchPlan | None = None,
     **fields: Any,
 ) -> SweepPlan:
     """Plan a sweep.
@@ -226,4 +236,5 @@ def plan_sweep(
 
 
 def _above(axis: Sequence[int], bits: int) -> int:
+    """Return the next higher width of an axis; of the highest itself."""
     return min((wider for wider in axis if wider > bits), default=bits)

@@ -57,11 +57,17 @@ class Target:
 
 
 def cell_name(family: str, pair: tuple[int, int], bits: str, seed: int, start: str) -> str:
-    """A cell's name, which is that of its folder too: ``CNV_1W2A-first8-last8-warm-seed0``."""
-    parts = [f"{family}_{pair[0]}W{pair[1]}A", _slug(bits), WARM if start == WARM else "", f"seed{seed}"]
-    return "-".join(filter(None, parts))
+    """Return a cell's name, which is that of its folder too: ``CNV_1W2A-first8-last8-warm-seed0``."""
+    weights, acts = pair
+    parts = [f"{family}_{weights}W{acts}A"]
+    if bits:
+        parts.append(_slug(bits))
+    if start == WARM:
+        parts.append(WARM)
+    parts.append(f"seed{seed}")
+    return "-".join(parts)
 
 
 def _slug(bits: str) -> str:
-    """An expression as a part of a folder's name: ``first=8,last=8`` is ``first8-last8``."""
+    """Return an expression as a part of a folder's name: ``first=8,last=8`` is ``first8-last8``."""
     return re.sub(r"[^A-Za-z0-9_.]", "-", bits.replace("=", ""))

@@ -123,7 +123,8 @@ def _run(
     cells = plan.cells()
     known = {cell.name: read_row(out / CELLS / cell.name, again=again) for cell in cells}
     rows = Rows(cells, [row for row in known.values() if row is not None])
-    status = CellsStatus(out, {cell.name: cell.epochs for cell in cells}, [ended_cell(row) for row in rows.in_order])
+    epochs = {cell.name: cell.epochs for cell in cells}
+    status = CellsStatus(out, epochs, [ended_cell(row) for row in rows.in_order])
 
     def ended(row: Row) -> None:
         rows.add(row)
@@ -160,7 +161,8 @@ def _tasks(
     by_name = {cell.name: cell for cell in plan.cells()}
     tasks = []
     for cell in cells:
-        recipe, folder = plan.recipe_of(cell, out), (out / CELLS / cell.name).resolve()
+        recipe = plan.recipe_of(cell, out)
+        folder = (out / CELLS / cell.name).resolve()
         command = rebuild_command(plan, cell, by_name)
         tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, context.data_root, context.device))
     return tasks
@@ -189,23 +191,25 @@ def _run_wave(
 
 
 def _split(wave: Sequence[SweepCell], rows: Sequence[Row]) -> tuple[list[Row], list[SweepCell]]:
-    """Rows of the cells whose parents have no weights for them, and the cells that can run.
+    """Return rows of the cells whose parents have no weights for them, and the cells that can run.
 
     A parent that trained and failed later, at lint for instance, has weights.
     """
     broken = {row["cell"]: row for row in rows if row["test_accuracy"] is None}
-    orphans, ready = [], []
+    orphans = []
+    ready = []
     for task in wave:
-        if (parent := broken.get(task.cell.parent or "")) is None:
+        parent = broken.get(task.cell.parent or "")
+        if parent is None:
             ready.append(task)
-            continue
-        reason = f"it starts from {parent['cell']}, which failed: {parent['error']}"
-        orphans.append(failed_row(task.cell, task.command, "train", reason))
+        else:
+            reason = f"it starts from {parent['cell']}, which failed: {parent['error']}"
+            orphans.append(failed_row(task.cell, task.command, "train", reason))
     return orphans, ready
 
 
 def _with_rate(plan: SweepPlan, out: Path, context: RunContext) -> SweepPlan:
-    """The plan with a number for its rate: the range test's at the widest bits, asked once and kept."""
+    """Return the plan with a number for its rate: the range test's at the widest bits, asked once and kept."""
     if plan.recipe.lr != AUTO:
         return plan
     recipe, _ = fixed_rate(plan.recipe, out, context)

@@ -14,7 +14,7 @@ from qtrain.experiments.sweep.file import write_plan
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
 from qtrain.experiments.sweep.row import Rows
-from qtrain.experiments.sweep.search_plan import COSTS, Search
+from qtrain.experiments.sweep.search_plan import COSTS, SearchPlan
 from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
 from qtrain.export.compiler.start import INSTALL, find_compiler
 
@@ -101,7 +101,8 @@ def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count:
     trained = [(known, row) for known, row in ended if row["validation_accuracy"] is not None]
     if not trained:
         return []
-    seen, asked = {space.chosen(known) for known in widths.values()}, list[PlannedCell]()
+    seen = {space.chosen(known) for known in widths.values()}
+    asked: list[PlannedCell] = []
     study = make_study(space, plan.search, ended, _seed(plan))
     for number in range(len(plan.trials) + 1, len(plan.trials) + count + 1):
         params = _new_params(study, space, seen)
@@ -124,8 +125,8 @@ def _new_params(study: "Study", space: SearchSpace, seen: set[tuple[int, ...]]) 
     return None
 
 
-def make_study(space: SearchSpace, wanted: Search, ended: Sequence[tuple[Widths, Row]], seed: int) -> "Study":
-    """A study that knows every cell that has ended; those that failed, or whose cost is not known, as failed.
+def make_study(space: SearchSpace, wanted: SearchPlan, ended: Sequence[tuple[Widths, Row]], seed: int) -> "Study":
+    """Make a study that knows every cell that has ended; those that failed, or whose cost is not known, as failed.
 
     Its objectives are validation accuracy, to be maximised, and the cost, to be minimised.
     """
@@ -134,21 +135,24 @@ def make_study(space: SearchSpace, wanted: Search, ended: Sequence[tuple[Widths,
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    distributions, state = _distributions(space), optuna.trial.TrialState
+    distributions = _distributions(space)
     for widths, row in ended:
         values = [row["validation_accuracy"], cost_of(row, wanted.cost)]
-        told: dict[str, Any] = {"params": {path: widths[path] for path in space.choices}}
-        known = row["state"] == "done" and None not in values
-        told |= {"state": state.COMPLETE, "values": values} if known else {"state": state.FAIL}
-        study.add_trial(optuna.trial.create_trial(distributions=distributions, **told))
+        told: dict[str, Any] = {"state": optuna.trial.TrialState.FAIL}
+        if row["state"] == "done" and None not in values:
+            told = {"state": optuna.trial.TrialState.COMPLETE, "values": values}
+        params = {path: widths[path] for path in space.choices}
+        study.add_trial(optuna.trial.create_trial(distributions=distributions, params=params, **told))
     return study
 
 
 def cost_of(row: Mapping[str, Any], cost: str) -> float | None:
-    """A row's cost; None where it is not known."""
+    """Return a row's cost; None where it is not known."""
     value: Any = row
     for name in COSTS[cost]:
-        value = None if value is None else value[name]
+        if value is None:
+            return None
+        value = value[name]
     return None if value is None else float(value)
 
 
@@ -166,7 +170,7 @@ def _planned(
     cells: Mapping[str, PlannedCell],
     number: int,
 ) -> PlannedCell:
-    """The trial of these bits, from its nearest neighbour."""
+    """Plan the trial of these bits, from its nearest neighbour."""
     assert plan.search is not None
     pair, bits = space.name(params)
     parent = cells[nearest(params, trained)["cell"]]
@@ -186,5 +190,5 @@ def _planned(
 
 
 def _seed(plan: SweepPlan) -> int:
-    """Of a sampler: another after each trial, so that it needs no memory of what it drew before."""
+    """Return a sampler's seed: another after each trial, so that it needs no memory of what it drew before."""
     return int(np.random.SeedSequence([plan.seeds[0], len(plan.trials)]).generate_state(1)[0])

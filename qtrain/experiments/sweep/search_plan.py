@@ -8,7 +8,7 @@ COSTS = {"bops": ("cost", "bops"), "lut": ("estimate", "used", "LUT")}  # where 
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchPlan:
     """A search for per-layer bits, beyond a sweep's own cells.
 
     Attributes:
@@ -29,8 +29,8 @@ class Search:
             raise UserError(f"search_cost must be one of {', '.join(COSTS)}, but got {self.cost!r}")
 
 
-def plan_search(trials: int, recipe_epochs: int, cost: str | None = None, epochs: int | None = None) -> Search:
-    """A search as it is asked for.
+def plan_search(trials: int, recipe_epochs: int, cost: str | None = None, epochs: int | None = None) -> SearchPlan:
+    """Plan a search as it is asked for.
 
     Args:
         trials: cells to train beyond the sweep's own.
@@ -41,4 +41,8 @@ def plan_search(trials: int, recipe_epochs: int, cost: str | None = None, epochs
     Raises:
         UserError: a number below 1, or no such cost.
     """
-    return Search(trials, "bops" if cost is None else cost, max(1, recipe_epochs // 3) if epochs is None else epochs)
+    if cost is None:
+        cost = "bops"
+    if epochs is None:
+        epochs = max(1, recipe_epochs // 3)
+    return SearchPlan(trials, cost, epochs)

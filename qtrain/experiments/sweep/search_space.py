@@ -1,5 +1,6 @@
 """Which bits the layers of a sweep's network can have, how far two choices are apart, and what they are called."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from math import log2
 from pathlib import Path
@@ -37,22 +38,30 @@ class SearchSpace:
     """
 
     def __init__(self, plan: SweepPlan, data_root: str | Path | None = None):
-        self._plan, self._data_root = plan, data_root
+        self._plan = plan
+        self._data_root = data_root
         self._weights: dict[int, Widths] = {}
         self._acts: dict[int, Widths] = {}
         self._count_uniform()
         own = [self.widths(cell) for cell in plan.cells() if cell.start != SEARCH]
-        found = {path: tuple(sorted({widths[path] for widths in own})) for path in own[0]}
-        self.choices = {path: choices for path, choices in found.items() if len(choices) > 1}
+        self.choices: dict[str, tuple[int, ...]] = {}
+        for path in own[0]:
+            bits = {widths[path] for widths in own}
+            if len(bits) > 1:
+                self.choices[path] = tuple(sorted(bits))
         if not self.choices:
             raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
 
     def _count_uniform(self) -> None:
         """Build few networks: weights' bits depend on one axis, activations' on the other."""
-        axes = self._plan.weight_bits, self._plan.act_bits
-        for i in range(max(map(len, axes))):
-            w, a = (axis[min(i, len(axis) - 1)] for axis in axes)
-            self._weights[w], self._acts[a] = _network_bits(self._recipe((w, a), ""), self._data_root)
+        weight_axis = self._plan.weight_bits
+        act_axis = self._plan.act_bits
+        for i in range(max(len(weight_axis), len(act_axis))):
+            weight = weight_axis[min(i, len(weight_axis) - 1)]
+            act = act_axis[min(i, len(act_axis) - 1)]
+            weights, acts = _network_bits(self._recipe((weight, act), ""), self._data_root)
+            self._weights[weight] = weights
+            self._acts[act] = acts
 
     def _recipe(self, pair: Pair, bits: str) -> Recipe:
         return self._plan.recipe.replace(network=f"{self._plan.family}_{pair[0]}W{pair[1]}A", bits=bits)
@@ -61,19 +70,20 @@ class SearchSpace:
         return self._weights[pair[0]] | self._acts[pair[1]]
 
     def widths(self, cell: PlannedCell) -> Widths:
-        """Bits of every quantizer of a cell."""
-        pair = cell.weight_bits, cell.act_bits
+        """Return the bits of every quantizer of a cell."""
+        pair = (cell.weight_bits, cell.act_bits)
         if cell.bits and cell.start != SEARCH:  # a user's expression may name roles and patterns
             weights, acts = _network_bits(self._recipe(pair, cell.bits), self._data_root)
             return weights | acts
-        return self._uniform(pair) | {entry.pattern: entry.weight_bits or 0 for entry in parse_bits(cell.bits)}
+        named = {entry.pattern: entry.weight_bits or 0 for entry in parse_bits(cell.bits)}
+        return self._uniform(pair) | named
 
     def chosen(self, widths: Widths) -> tuple[int, ...]:
-        """What was chosen, in the order of ``choices``; two networks with the same are one network."""
+        """Return what was chosen, in the order of ``choices``; two networks with the same are one network."""
         return tuple(widths[path] for path in self.choices)
 
     def name(self, chosen: Mapping[str, int]) -> tuple[Pair, str]:
-        """The network's weight and activation bits, and the expression for the layers that differ.
+        """Return the network's weight and activation bits, and the expression for the layers that differ.
 
         Of all networks the one is taken that leaves fewest layers to name, then the narrowest.
         """
@@ -82,23 +92,35 @@ class SearchSpace:
             uniform = self._uniform(pair)
             return {path: bits for path, bits in chosen.items() if uniform[path] != bits}
 
-        pairs = [(w, a) for w in sorted(self._plan.weight_bits) for a in sorted(self._plan.act_bits)]
-        nearest = min(pairs, key=lambda pair: len(differing(pair)))
-        return nearest, ",".join(f"{path}={bits}" for path, bits in differing(nearest).items())
+        narrowest_first = itertools.product(sorted(self._plan.weight_bits), sorted(self._plan.act_bits))
+        closest = min(narrowest_first, key=lambda pair: len(differing(pair)))
+        expression = ",".join(f"{path}={bits}" for path, bits in differing(closest).items())
+        return closest, expression
 
 
 def distance(ours: Widths, theirs: Widths) -> float:
-    """How far two choices are apart: by how many doublings of its bits each quantizer differs, in all."""
+    """Return how far two choices are apart: by how many doublings of its bits each quantizer differs, in all."""
     return sum(abs(log2(bits / theirs[path])) for path, bits in ours.items())
 
 
 def nearest(widths: Widths, trained: Sequence[tuple[Widths, dict[str, Any]]]) -> dict[str, Any]:
-    """The row of the trained cell that is the least distance away; of several the most accurate on validation."""
-    return min(trained, key=lambda cell: (distance(widths, cell[0]), -cell[1]["validation_accuracy"]))[1]
+    """Return the row of the trained cell at the least distance; of several the most accurate on validation."""
+
+    def order(cell: tuple[Widths, dict[str, Any]]) -> tuple[float, float]:
+        known, row = cell
+        return distance(widths, known), -row["validation_accuracy"]
+
+    _, row = min(trained, key=order)
+    return row
 
 
 def _network_bits(recipe: Recipe, data_root: str | Path | None) -> tuple[Widths, Widths]:
-    """Bits of a network's weights and of its activations."""
+    """Return bits of a network's weights and of its activations."""
     model = model_of(recipe, data_root)
-    layers = {path: weight_bits(module) for path, module in model.named_modules() if hasattr(module, "weight_quant")}
-    return {path: bits for path, bits in layers.items() if bits != FLOAT}, activation_bits(model)
+    weights = {}
+    for path, module in model.named_modules():
+        if hasattr(module, "weight_quant"):
+            bits = weight_bits(module)
+            if bits != FLOAT:
+                weights[path] = bits
+    return weights, activation_bits(model)

@@ -8,48 +8,50 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from qtrain.report.comparison.read import ASLR, ComparisonData, Epoch, Run
+from qtrain.report.style import GRID_LINES, INK, SIZE, open_frame, padded_layout, write_remark, write_title
 from qtrain.schedulers.catalogue import row_of
 
-INK, FAINT, GRID = "#333333", "#6B7280", "#E4E7EB"
 _SEEDS = "mean ± sd, thin: single seeds"
 # first digits that get a label, by the ratio of the axis' ends
 _LOG_TICKS = ((4, range(1, 10)), (40, (1, 2, 3, 5)), (4000, (1, 2, 5)), (float("inf"), (1,)))
 _MANY = 5  # names side by side; more are written aslant, and legends stand beside the axes
-SIZE, OVERVIEW_SIZE, PAD = (5.8, 3.7), (12.6, 3.7), 0.1  # inches
+_OVERVIEW_WIDTH = 12.6  # inches
+_OVERVIEW_HEIGHT = 3.7
 
 
 def accuracy(data: ComparisonData) -> Figure:
-    """Test accuracy by scheduler: a point a seed, thin lines between the runs of one seed, a bar at the mean."""
+    """Draw test accuracy by scheduler: a point a seed, thin lines between the runs of one seed, a bar at the mean."""
     return _single(data, _draw_accuracy)
 
 
 def learning_rate(data: ComparisonData) -> Figure:
-    """Learning rate of every epoch; for ASLR the centre as steps and each layer's last draw as a faint dot."""
+    """Draw the learning rate of every epoch; for ASLR the centre as steps, each layer's last draw as a faint dot."""
     return _single(data, _draw_learning_rate)
 
 
 def validation_accuracy(data: ComparisonData) -> Figure:
-    """Validation accuracy by epoch: mean, one standard deviation as a band, single seeds faint."""
+    """Draw validation accuracy by epoch: mean, one standard deviation as a band, single seeds faint."""
     return _single(data, _draw_validation)
 
 
 def training_loss(data: ComparisonData) -> Figure:
-    """Training loss by epoch: mean, one standard deviation as a band, single seeds faint."""
+    """Draw training loss by epoch: mean, one standard deviation as a band, single seeds faint."""
     return _single(data, _draw_loss)
 
 
 def overview(data: ComparisonData) -> Figure:
-    """Test accuracy, learning rate and validation accuracy in one row."""
-    width, height = OVERVIEW_SIZE
-    size = (width + 3, height + 0.6) if len(data.schedulers) > _MANY else OVERVIEW_SIZE
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0.03))
-    axes = figure.subplots(1, 3, width_ratios=[0.85, 1, 1])
-    for axis, draw in zip(axes, (_draw_accuracy, _draw_learning_rate, _draw_validation), strict=True):
-        draw(axis, data)
+    """Draw test accuracy, learning rate and validation accuracy in one row."""
+    size = (_OVERVIEW_WIDTH, _OVERVIEW_HEIGHT)
+    if len(data.schedulers) > _MANY:
+        size = (_OVERVIEW_WIDTH + 3, _OVERVIEW_HEIGHT + 0.6)
+    figure = Figure(figsize=size, layout=padded_layout(between=0.03))
+    left, middle, right = figure.subplots(1, 3, width_ratios=[0.85, 1, 1])
+    _draw_accuracy(left, data)
+    _draw_learning_rate(middle, data)
+    _draw_validation(right, data)
     return figure
 
 
@@ -62,28 +64,51 @@ FIGURES: dict[str, Callable[[ComparisonData], Figure]] = {
 
 
 def _single(data: ComparisonData, draw: Callable[[Axes, ComparisonData], None]) -> Figure:
-    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
+    figure = Figure(figsize=SIZE, layout=padded_layout())
     draw(figure.subplots(), data)
     return figure
 
 
 def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
-    names = [s for s in data.schedulers if data.of(s)]
+    names = [scheduler for scheduler in data.schedulers if data.of(scheduler)]
     for seed in data.seeds:
-        found = [(x, data.by_seed(s)[seed]) for x, s in enumerate(names) if seed in data.by_seed(s)]
-        axes.plot([x for x, _ in found], [y for _, y in found], color="#B8BEC6", lw=0.9, zorder=1)
+        _join_seed(axes, data, names, seed)
+    means = []
     for x, scheduler in enumerate(names):
-        values, colour = data.accuracies(scheduler), row_of(scheduler).colour
+        values = data.accuracies(scheduler)
+        colour = row_of(scheduler).colour
         mean = statistics.mean(values)
+        means.append(mean)
         axes.plot([x] * len(values), values, "o", color=colour, ms=7, mec="white", mew=1, zorder=3)
         axes.plot([x - 0.2, x + 0.2], [mean, mean], color=colour, lw=3, solid_capstyle="butt", zorder=2)
-    crowded = len(names) > _MANY
-    join = " " if crowded else "\n"
-    labels = [f"{s}{join}{statistics.mean(data.accuracies(s)):.2f} %" for s in names]
-    axes.set_xticks(range(len(names)), labels, rotation=40 if crowded else 0, ha="right" if crowded else "center")
     axes.set_xlim(-0.5, max(1, len(names)) - 0.5)
     axes.margins(y=0.12)
     _finish(axes, "Test accuracy, %", "dots: seeds, bar: mean")
+    _name_schedulers(axes, names, means)
+
+
+def _join_seed(axes: Axes, data: ComparisonData, names: Sequence[str], seed: int) -> None:
+    """Draw a thin line between the finished runs of one seed."""
+    places = []
+    found = []
+    for x, scheduler in enumerate(names):
+        by_seed = data.by_seed(scheduler)
+        if seed in by_seed:
+            places.append(x)
+            found.append(by_seed[seed])
+    axes.plot(places, found, color="#B8BEC6", lw=0.9, zorder=1)
+
+
+def _name_schedulers(axes: Axes, names: Sequence[str], means: Sequence[float]) -> None:
+    """Write each scheduler's name and mean below the axes, in its colour."""
+    places = range(len(names))
+    means_text = [f"{mean:.2f} %" for mean in means]
+    if len(names) > _MANY:
+        texts = [f"{name} {mean}" for name, mean in zip(names, means_text, strict=True)]
+        axes.set_xticks(places, texts, rotation=40, ha="right")
+    else:
+        texts = [f"{name}\n{mean}" for name, mean in zip(names, means_text, strict=True)]
+        axes.set_xticks(places, texts, rotation=0, ha="center")
     for label, scheduler in zip(axes.get_xticklabels(), names, strict=True):
         label.set(color=row_of(scheduler).colour, fontweight="bold")
 
@@ -91,54 +116,64 @@ def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
 def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
     for scheduler in data.schedulers:
         runs = data.of(scheduler)
-        row = row_of(scheduler)
-        name = f"{scheduler}, centre" if row.family == "aslr" else scheduler
-        # a line search may step by 0 or backwards, which a log axis cannot show
-        rates = (tuple(e.lr if e.lr > 0 else math.nan for e in run.epochs) for run in runs)
-        curves = list(dict.fromkeys(rates))
-        for i, curve in enumerate(curves):
-            first = i == 0
-            axes.stairs(
-                curve,
-                [e + 0.5 for e in range(len(curve) + 1)],
-                baseline=None,
-                color=row.colour,
-                ls=row.dashes,
-                lw=2 if first else 1,
-                alpha=1 if first else 0.45,
-                label=name if first else None,
-                zorder=3,
-            )
+        _draw_rates(axes, scheduler, runs)
         if scheduler == ASLR and runs:
-            _draw_draws(axes, runs[0], row.colour)
+            _draw_draws(axes, runs[0], row_of(scheduler).colour)
     _epochs(axes, data)
     _legend(axes)
     _finish(axes, "Learning rate", log=True)
 
 
+def _draw_rates(axes: Axes, scheduler: str, runs: Sequence[Run]) -> None:
+    """Draw the rates of a scheduler's runs as steps, those that are the same once; the first has a name."""
+    row = row_of(scheduler)
+    name = f"{scheduler}, centre" if row.family == "aslr" else scheduler
+    first: dict[str, Any] = {"lw": 2, "alpha": 1, "label": name}
+    others: dict[str, Any] = {"lw": 1, "alpha": 0.45, "label": None}
+    curves = dict.fromkeys(_rates(run) for run in runs)
+    for i, curve in enumerate(curves):
+        edges = [epoch + 0.5 for epoch in range(len(curve) + 1)]
+        look = others if i else first
+        axes.stairs(curve, edges, baseline=None, color=row.colour, ls=row.dashes, zorder=3, **look)
+
+
+def _rates(run: Run) -> tuple[float, ...]:
+    """Return the rate of each epoch; NaN for a line search's step by 0 or backwards, which a log axis cannot show."""
+    return tuple(epoch.lr if epoch.lr > 0 else math.nan for epoch in run.epochs)
+
+
 def _draw_draws(axes: Axes, run: Run, colour: str) -> None:
-    points = [(e.epoch, rate) for e in run.epochs for rate in e.draws.values() if rate > 0]
-    if points:
-        epochs, rates = zip(*points, strict=True)
+    """Draw each layer's last rate of every epoch as a dot."""
+    epochs = []
+    rates = []
+    for epoch in run.epochs:
+        drawn = [rate for rate in epoch.draws.values() if rate > 0]
+        rates += drawn
+        epochs += [epoch.epoch] * len(drawn)
+    if rates:
         label = f"{ASLR}, a layer's last draw (seed {run.seed})"
         axes.plot(epochs, rates, "o", color=colour, ms=3, mew=0, alpha=0.28, label=label, zorder=2)
 
 
 def _draw_validation(axes: Axes, data: ComparisonData) -> None:
     _draw_curves(axes, data, attrgetter("validation_accuracy"))
-    _finish(axes, "Validation accuracy, %", _SEEDS if len(data.seeds) > 1 else "")
+    _finish(axes, "Validation accuracy, %", _seeds_remark(data))
 
 
 def _draw_loss(axes: Axes, data: ComparisonData) -> None:
     _draw_curves(axes, data, attrgetter("loss"))
     loss = str(data.recipe.get("loss", "")).replace("_", " ")
-    _finish(axes, f"Training loss, {loss}", _SEEDS if len(data.seeds) > 1 else "", log=True)
+    _finish(axes, f"Training loss, {loss}", _seeds_remark(data), log=True)
+
+
+def _seeds_remark(data: ComparisonData) -> str:
+    return _SEEDS if len(data.seeds) > 1 else ""
 
 
 def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], float]) -> None:
     for scheduler in data.schedulers:
         row = row_of(scheduler)
-        seeds = [[value(e) for e in run.epochs] for run in data.of(scheduler)]
+        seeds = [[value(epoch) for epoch in run.epochs] for run in data.of(scheduler)]
         if not seeds:  # all diverged
             continue
         epochs = range(1, len(seeds[0]) + 1)
@@ -146,7 +181,7 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
         if len(seeds) > 1:
             for curve in seeds:
                 axes.plot(epochs, curve, color=row.colour, lw=0.8, alpha=0.3, zorder=2)
-            low, high = _band(seeds, means)
+            low, high = _band(seeds)
             axes.fill_between(epochs, low, high, color=row.colour, alpha=0.13, lw=0, zorder=1)
         marker = "o" if len(means) < 3 else "None"
         axes.plot(epochs, means, marker=marker, color=row.colour, ls=row.dashes, lw=2, label=scheduler, zorder=3)
@@ -154,12 +189,15 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
     _legend(axes)
 
 
-def _band(seeds: Sequence[Sequence[float]], means: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Mean minus and plus one standard deviation, never beyond the range of the seeds (a log axis ends at 0)."""
-    deviations = [statistics.stdev(values) for values in zip(*seeds, strict=True)]
-    lowest, highest = [min(v) for v in zip(*seeds, strict=True)], [max(v) for v in zip(*seeds, strict=True)]
-    low = [max(m - d, least) for m, d, least in zip(means, deviations, lowest, strict=True)]
-    high = [min(m + d, most) for m, d, most in zip(means, deviations, highest, strict=True)]
+def _band(seeds: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Return mean minus and plus one standard deviation, never beyond the range of the seeds (a log axis ends at 0)."""
+    low = []
+    high = []
+    for values in zip(*seeds, strict=True):
+        mean = statistics.mean(values)
+        deviation = statistics.stdev(values)
+        low.append(max(mean - deviation, min(values)))
+        high.append(min(mean + deviation, max(values)))
     return low, high
 
 
@@ -179,18 +217,23 @@ def _legend(axes: Axes) -> None:
         axes.legend(**look, fontsize=9)
 
 
-def _finish(axes: Axes, title: str, note: str = "", log: bool = False) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
-    axes.set_title(note, loc="right", fontsize=8.5, color=FAINT)
-    axes.grid(True, axis="y", color=GRID, lw=0.8)
+def _finish(axes: Axes, title: str, remark: str = "", log: bool = False) -> None:
+    write_title(axes, title)
+    write_remark(axes, remark)
+    axes.grid(True, axis="y", color=GRID_LINES, lw=0.8)
     if log:
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        digits = next(digits for ratio, digits in _LOG_TICKS if high / low < ratio)
-        axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=15))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _log_scale(axes)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, which="both", labelsize=9.5, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_frame(axes)
     axes.spines[["left", "bottom"]].set_color("#9AA1AB")
+
+
+def _log_scale(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with as many labels as its range has room for."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    digits = next(digits for ratio, digits in _LOG_TICKS if high / low < ratio)
+    axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=15))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -2,22 +2,25 @@
 
 import base64
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qtrain.records.files import write_whole
 from qtrain.report.comparison.figures import FIGURES, overview
 from qtrain.report.comparison.read import ComparisonData, Run, read_comparison
-from qtrain.report.comparison.text import accuracy_text, comparison_tables, notes, reference, verdict, words
+from qtrain.report.comparison.tables import comparison_tables
+from qtrain.report.comparison.text import accuracy_text, difference_text, notes, reference, verdict, words
 from qtrain.report.comparison.verdict_words import CLASSES
 from qtrain.report.graph import Graph
 from qtrain.report.pages import fill_page, png_of
+from qtrain.report.proof import proof_rows
 from qtrain.report.statistics import tuned_numbers
-from qtrain.report.tables import proof_rows
 from qtrain.schedulers.catalogue import label_of, row_of
 
-REPORT, PICTURES = "report.html", "report"
+REPORT = "report.html"
+PICTURES = "report"
+_LINE = 88  # characters of a command's line
 _NOT_SHARED = ("scheduler", "seed")  # a comparison's recipe has the first run's, which its table would misstate
 _CAPTIONS = {
     "accuracy": "Test accuracy by scheduler: dots are seeds, thin lines join the runs of one seed, bars are means.",
@@ -46,15 +49,16 @@ def write_report(folder: Path) -> Path:
     data = read_comparison(folder)
     pictures = {name: png_of(draw(data)) for name, draw in FIGURES.items()}
     page = render(data, pictures)
+    pictures["overview"] = png_of(overview(data))
     (folder / PICTURES).mkdir(exist_ok=True)
-    for name, png in {**pictures, "overview": png_of(overview(data))}.items():
+    for name, png in pictures.items():
         write_whole(folder / PICTURES / f"{name}.png", png)
     write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 
 
 def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         data: the comparison.
@@ -62,132 +66,182 @@ def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
     """
     answer, sentence = verdict(data)
     exported = [run for run in data.runs if run.export is not None]
+    place = f"{data.recipe.get('network')} on {data.recipe.get('data')}"
+    against = ", ".join(data.others)
+    recipe = {name: _plain(value) for name, value in data.recipe.items() if name not in _NOT_SHARED}
     return fill_page(
         "comparison/report.html",
-        title=f"{data.recipe.get('network')} on {data.recipe.get('data')}: {label_of(data.challenger)} against "
-        f"{', '.join(data.others)}",
+        title=f"{place}: {label_of(data.challenger)} against {against}",
         state=CLASSES[answer],
         verdict=sentence,
         words=words(data),
         tiles=_tiles(data, exported),
         tables=comparison_tables(data),
-        colours={s: row_of(s).colour for s in data.schedulers},
+        colours={scheduler: row_of(scheduler).colour for scheduler in data.schedulers},
         notes=notes(data),
         figures=[(_CAPTIONS[name], base64.b64encode(png).decode()) for name, png in pictures.items()],
         proofs=[_proof(run) for run in exported],
         networks=_networks(exported),
-        recipe={k: _plain(v) for k, v in data.recipe.items() if k not in _NOT_SHARED},
+        recipe=recipe,
         machine=_machine(data.runs),
         command=rebuild_command(data),
     )
 
 
 def rebuild_command(data: ComparisonData) -> str:
-    """The command line that repeats the comparison: every field of the recipe, so that no default matters."""
-    fields = {k: v for k, v in data.recipe.items() if k not in ("network", *_NOT_SHARED)}
-    options = {**fields, "seed": data.seeds[0], "schedulers": ",".join(data.schedulers), "seeds": len(data.seeds)}
-    options |= {"tolerance": data.tolerance, "challenger": data.challenger, "against": ",".join(data.judged)}
+    """Return the command that repeats the comparison, with every field of the recipe, so that no default matters."""
+    options: dict[str, Any] = {}
+    for name, value in data.recipe.items():
+        if name not in ("network", *_NOT_SHARED):
+            options[name] = value
+    options |= {
+        "seed": data.seeds[0],
+        "schedulers": ",".join(data.schedulers),
+        "seeds": len(data.seeds),
+        "tolerance": data.tolerance,
+        "challenger": data.challenger,
+        "against": ",".join(data.judged),
+    }
     if data.tuning:
         options["tuning"] = ",".join(f"{name}={runs}" for name, runs in data.tuning.items())
-    export = next((run.export for run in data.runs if run.export is not None), None)
-    if export is not None:
-        shown = export.manifest
+    exports = [run.export for run in data.runs if run.export is not None]
+    if exports:
+        shown = exports[0].manifest
         options |= {"board": shown.board, "target_fps": f"{shown.target_fps:g}", "clock_ns": shown.clock_ns}
-    options["device"] = str(data.runs[0].machine.get("device", "auto") if data.runs else "auto").partition(":")[0]
+    options["device"] = _device(data.runs)
     options["out"] = data.name
     words = [f"--{name.replace('_', '-')} {shlex.quote(_plain(value))}" for name, value in options.items()]
-    lines = [f"qtrain compare {shlex.quote(_plain(data.recipe.get('network')))}"]
+    return _wrapped(f"qtrain compare {shlex.quote(_plain(data.recipe.get('network')))}", words)
+
+
+def _device(runs: Sequence[Run]) -> str:
+    """Return the kind of device that the first run was trained on, as ``--device`` takes it."""
+    recorded = runs[0].machine.get("device", "auto") if runs else "auto"
+    return str(recorded).partition(":")[0]
+
+
+def _wrapped(command: str, words: Iterable[str]) -> str:
+    """Return a command with its options, on as many shell lines as it needs."""
+    lines = [command]
     for word in words:
-        if len(lines[-1]) + len(word) > 88:
+        if len(lines[-1]) + len(word) > _LINE:
             lines.append(" ")
         lines[-1] += f" {word}"
     return " \\\n".join(lines)
 
 
 def _tiles(data: ComparisonData, exported: list[Run]) -> list[tuple[str, str]]:
-    """The few numbers to see first."""
-    baseline, ours = reference(data), label_of(data.challenger)
-    tiles = [(f"{s}: test accuracy, %", accuracy_text(data, s)) for s in (data.challenger, baseline)]
-    if found := data.difference(baseline):
-        tiles.append((f"{ours} minus {baseline}, points", f"{found.mean:+.2f}"))
-    counts = [len(tuned_numbers(s, data.recipe)) for s in (data.challenger, baseline)]
-    tiles.append((f"rates to tune, {data.challenger} and {baseline}", f"{counts[0]} and {counts[1]}"))
-    if exported and exported[0].export is not None:
-        proofs = [run.export.manifest.proof for run in exported if run.export]
+    """Return the few numbers to see first."""
+    ours = data.challenger
+    theirs = reference(data)
+    tiles = [(f"{name}: test accuracy, %", accuracy_text(data, name)) for name in (ours, theirs)]
+    difference = data.difference(theirs)
+    if difference is not None:
+        tiles.append((f"{label_of(ours)} minus {theirs}, points", difference_text(difference)))
+    our_numbers = len(tuned_numbers(ours, data.recipe))
+    their_numbers = len(tuned_numbers(theirs, data.recipe))
+    tiles.append((f"rates to tune, {ours} and {theirs}", f"{our_numbers} and {their_numbers}"))
+    exports = [run.export for run in exported if run.export is not None]
+    if exports:
+        proofs = [export.manifest.proof for export in exports]
         equal = sum(proof.equal for proof in proofs)
         images = sum(proof.images for proof in proofs)
         tiles.append(("test images equal in graph and torch", f"{equal} of {images}"))
-        tiles.append(
-            ("weights of all layers", _bits(sum(layer.count * layer.bits for layer in exported[0].export.graph.layers)))
-        )
+        tiles.append(("weights of all layers", _size_text(exports[0].graph.weight_bits)))
     return tiles
 
 
 def _proof(run: Run) -> dict[str, Any]:
+    """Return the proof of a run's export, as the page shows it."""
     assert run.export is not None
-    manifest, graph = run.export.manifest, run.export.graph
+    manifest = run.export.manifest
+    graph = run.export.graph
+    rows = proof_rows(manifest.proof)
+    rows.append(("nodes of the final graph", f"{graph.nodes}"))
+    rows.append(("model.onnx", f"{graph.file_bytes:,} bytes"))
     return {
         "run": f"{run.scheduler}, seed {run.seed}",
-        "rows": [
-            *proof_rows(manifest.proof),
-            ("nodes of the final graph", f"{graph.nodes}"),
-            ("model.onnx", f"{graph.file_bytes:,} bytes"),
-        ],
+        "rows": rows,
         "board": f"{manifest.board}, {manifest.target_fps:g} frames/s, {manifest.clock_ns:g} ns clock",
         "stages": manifest.stages,
     }
 
 
 def _networks(exported: list[Run]) -> list[dict[str, Any]]:
-    """Weights by layer, once for all runs with the same layers."""
-    graphs: dict[Any, tuple[Graph, list[str]]] = {}
+    """Return weights by layer, once for all runs with the same layers."""
+    runs_of: dict[Any, list[str]] = {}
+    graphs: dict[Any, Graph] = {}
     for run in exported:
         assert run.export is not None
         graph = run.export.graph
-        graphs.setdefault((graph.layers, graph.other_values), (graph, []))[1].append(f"{run.scheduler}-seed{run.seed}")
-    return [
-        {
-            "runs": ", ".join(runs),
-            "layers": [
-                (la.name, " x ".join(map(str, la.shape)), f"{la.count:,}", str(la.bits), f"{la.count * la.bits:,}")
-                for la in graph.layers
-            ],
-            "weights": f"{sum(la.count for la in graph.layers):,}",
-            "bits": f"{sum(la.count * la.bits for la in graph.layers):,}",
-            "size": _bits(sum(la.count * la.bits for la in graph.layers)),
-            "others": f"{graph.other_values:,}",
-            "parameters": f"{sum(la.count for la in graph.layers) + graph.other_values:,}",
-        }
-        for graph, runs in graphs.values()
-    ]
+        same = (graph.layers, graph.other_values)
+        graphs.setdefault(same, graph)
+        runs_of.setdefault(same, []).append(f"{run.scheduler}-seed{run.seed}")
+    return [_network(graph, runs_of[same]) for same, graph in graphs.items()]
 
 
-def _bits(bits: int) -> str:
+def _network(graph: Graph, runs: list[str]) -> dict[str, Any]:
+    """Return what the page shows of the network of these runs."""
+    layers = []
+    for layer in graph.layers:
+        shape = " x ".join(map(str, layer.shape))
+        layers.append((layer.name, shape, f"{layer.count:,}", str(layer.bits), f"{layer.count * layer.bits:,}"))
+    return {
+        "runs": ", ".join(runs),
+        "layers": layers,
+        "weights": f"{graph.weights:,}",
+        "bits": f"{graph.weight_bits:,}",
+        "size": _size_text(graph.weight_bits),
+        "others": f"{graph.other_values:,}",
+        "parameters": f"{graph.weights + graph.other_values:,}",
+    }
+
+
+def _size_text(bits: int) -> str:
+    """Return a number of bits in three digits or more, with its unit."""
     for unit, scale in (("Mbit", 1e6), ("kbit", 1e3)):
+        if bits >= 1000 * scale:
+            return f"{bits / scale:.0f} {unit}"
         if bits >= scale:
-            return f"{bits / scale:.3g} {unit}" if bits < 1000 * scale else f"{bits / scale:.0f} {unit}"
+            return f"{bits / scale:.3g} {unit}"
     return f"{bits} bit"
 
 
 def _machine(runs: Iterable[Run]) -> dict[str, str]:
-    """Facts of the machines, versions and code; where runs differ, all values."""
+    """Return facts of the machines, versions and code; where runs differ, all values."""
     facts: dict[str, list[str]] = {}
     for run in runs:
-        flat = {k: v for k, v in run.machine.items() if k != "versions"}
-        for key, value in {**flat, **dict(run.machine.get("versions") or {})}.items():
+        recorded = {name: value for name, value in run.machine.items() if name != "versions"}
+        recorded |= run.machine.get("versions") or {}
+        for name, value in recorded.items():
             text = "not recorded" if value is None else _plain(value)
-            if text not in facts.setdefault(str(key), []):
-                facts[str(key)].append(text)
-    dates = sorted(date.replace("T", " ").replace("+00:00", " UTC") for date in facts.pop("date", []))
-    if dates:
-        facts = {"trained": dates[:1] if len(dates) == 1 else [f"{dates[0]} to {dates[-1]}"], **facts}
-    return {key: ", ".join(values) for key, values in facts.items()}
+            known = facts.setdefault(str(name), [])
+            if text not in known:
+                known.append(text)
+    dates = facts.pop("date", [])
+    shown = {"trained": _period(dates)} if dates else {}
+    for name, values in facts.items():
+        shown[name] = ", ".join(values)
+    return shown
+
+
+def _period(dates: Iterable[str]) -> str:
+    """Return the only date, or the first and the last one."""
+    ordered = sorted(date.replace("T", " ").replace("+00:00", " UTC") for date in dates)
+    if len(ordered) == 1:
+        return ordered[0]
+    return f"{ordered[0]} to {ordered[-1]}"
 
 
 def _plain(value: Any) -> str:
-    """A value as the command line reads it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    """Return a value as the command line reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_plain(entry)}" for name, entry in value.items()) + "}"
-    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
+        entries = ", ".join(f"{name}: {_plain(entry)}" for name, entry in value.items())
+        return f"{{{entries}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_plain, value))}]"
+    return str(value)

@@ -13,7 +13,9 @@ from qtrain.report.comparison.verdict import Judged
 from qtrain.report.graph import Graph, graph_facts
 from qtrain.report.statistics import ASLR
 
-RECORDS, FINN, MODEL = "records.jsonl", "finn", "model.onnx"
+RECORDS = "records.jsonl"
+FINN = "finn"
+MODEL = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -70,30 +72,32 @@ class ComparisonData(Judged):
     lr_range: Mapping[str, Any] | None = None
 
     def of(self, scheduler: str) -> list[Run]:
-        """The finished runs of a scheduler, by seed."""
-        return sorted((r for r in self.runs if r.scheduler == scheduler), key=lambda r: r.seed)
+        """Return the finished runs of a scheduler, in the order of their seeds."""
+        runs = [run for run in self.runs if run.scheduler == scheduler]
+        return sorted(runs, key=lambda run: run.seed)
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
         return {run.seed: run.test_accuracy for run in self.of(scheduler)}
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         return list(self.schedulers)
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         return self.seeds
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         return str(self.recipe.get("baseline"))
 
     @property
     def seeds(self) -> list[int]:
-        """Those of every scheduler."""
+        """The seeds that every scheduler was given, finished or not."""
+        finished = [run.seed for run in self.of(self.challenger)]
         failed = [cell.seed for cell in self.failed if cell.scheduler == self.challenger]
-        return sorted([*failed, *(run.seed for run in self.of(self.challenger))])
+        return sorted(finished + failed)
 
 
 def read_comparison(folder: Path) -> ComparisonData:
@@ -106,6 +110,7 @@ def read_comparison(folder: Path) -> ComparisonData:
         UserError: a file is missing, damaged or of another format, a run is unfinished, or files contradict each other.
     """
     found = ComparisonFile.read(folder)
+    others = tuple(name for name in found.schedulers if name != found.challenger)
     return ComparisonData(
         name=folder.resolve().name,
         recipe=found.recipe,
@@ -114,7 +119,7 @@ def read_comparison(folder: Path) -> ComparisonData:
         runs=tuple(_read_run(folder, cell) for cell in found.cells),
         failed=found.failed,
         challenger=found.challenger,
-        against=found.against or tuple(name for name in found.schedulers if name != found.challenger),
+        against=found.against or others,
         tuning=found.tuning,
         lr_range=found.lr_range,
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from qtrain.report.statistics import Difference, default_judged, difference_of, paired_difference
+from qtrain.report.statistics import Difference, default_judged, difference_by_seed, difference_of
 
 # Points that a challenger may fall short by where nobody says otherwise: more than the ASLR paper's scheduler is behind
 # its tuned baselines anywhere in Tables III and IV (0.3), less than the seed alone moves a baseline (its standard
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def answer(self) -> Answer:
-        """One of the three.
+        """The answer that the seeds give, one of the three.
 
         A challenger that diverged does not keep up, whatever the baseline did. A baseline that diverged shows nothing:
         judged by the seeds that are left it would look better than it is.
@@ -70,13 +70,13 @@ class Verdict:
 
     @property
     def further_seeds(self) -> int | None:
-        """As ``further_seeds`` counts them; None also where it is decided, or undecided since the baseline diverged."""
+        """The further seeds that would decide; None where decided, or undecided since the baseline diverged."""
         if self.answer is not Answer.UNDECIDED or self.baseline_lost or self.difference is None:
             return None
         return further_seeds(self.difference, self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON files; what follows from the numbers is written out too."""
+        """Return plain values for JSON files; what follows from the numbers is written out too."""
         return {"answer": str(self.answer), "further_seeds": self.further_seeds, **asdict(self)}
 
 
@@ -94,40 +94,34 @@ class Judged:
     tolerance: float
 
     def by_seed(self, scheduler: str) -> dict[int, float]:
-        """Test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
+        """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
         raise NotImplementedError
 
     def all_schedulers(self) -> list[str]:
-        """Those that take part, in the order they were given."""
+        """Return the schedulers that take part, in the order they were given."""
         raise NotImplementedError
 
     def all_seeds(self) -> list[int]:
-        """Those that every scheduler was given."""
+        """Return the seeds that every scheduler was given."""
         raise NotImplementedError
 
     def recipe_baseline(self) -> str:
-        """The baseline of the shared recipe."""
+        """Return the baseline of the shared recipe."""
         raise NotImplementedError
 
     def accuracies(self, scheduler: str) -> list[float]:
-        """Test accuracies of a scheduler's finished runs in percent, by seed."""
+        """Return test accuracies of a scheduler's finished runs in percent, one a seed."""
         return list(self.by_seed(scheduler).values())
 
     def differences(self, baseline: str) -> list[float]:
-        """The challenger minus ``baseline`` in points, for each seed with which both finished."""
-        return [ours - theirs for ours, theirs in self._pairs(baseline)]
-
-    def difference(self, baseline: str) -> Difference | None:
-        """Their mean with its interval; None where no seed has both."""
-        pairs = self._pairs(baseline)
-        if not pairs:
-            return None
-        return paired_difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
-
-    def _pairs(self, baseline: str) -> list[tuple[float, float]]:
+        """Return the challenger minus ``baseline`` in points, for each seed with which both finished."""
         ours = self.by_seed(self.challenger)
         theirs = self.by_seed(baseline)
-        return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+    def difference(self, baseline: str) -> Difference | None:
+        """Return the mean of ``differences`` with its interval; None where no seed has both."""
+        return difference_by_seed(self.by_seed(self.challenger), self.by_seed(baseline))
 
     @property
     def others(self) -> list[str]:
@@ -147,7 +141,7 @@ class Judged:
 
     @property
     def answer(self) -> Answer:
-        """Of all verdicts together."""
+        """The answer of all verdicts together: the worst."""
         return worst(verdict.answer for verdict in self.verdicts)
 
 
@@ -215,8 +209,7 @@ def judge(
     for name in judged:
         theirs = accuracies[name]
         baseline_lost = tuple(seed for seed in seeds if seed not in theirs)
-        both = [seed for seed in seeds if seed in ours and seed in theirs]
-        difference = paired_difference([ours[s] for s in both], [theirs[s] for s in both]) if both else None
+        difference = difference_by_seed(ours, theirs)
         verdicts.append(Verdict(challenger, name, tolerance, difference, lost, baseline_lost))
     return tuple(verdicts)
 
@@ -229,7 +222,10 @@ def judge_each(
     tolerance: float,
 ) -> dict[str, Verdict]:
     """Hold each of several challengers against one baseline; arguments as of ``judge``."""
-    return {name: judge(name, accuracies, [baseline], seeds, tolerance)[0] for name in challengers}
+    found = {}
+    for name in challengers:
+        (found[name],) = judge(name, accuracies, [baseline], seeds, tolerance)
+    return found
 
 
 def worst(answers: Iterable[Answer], complete: bool = True) -> Answer:
@@ -239,12 +235,14 @@ def worst(answers: Iterable[Answer], complete: bool = True) -> Answer:
         answers: one or more.
         complete: whether these are all; else undecided is the best that can be said.
     """
-    found = list(answers) if complete else [*answers, Answer.UNDECIDED]
+    found = list(answers)
+    if not complete:
+        found.append(Answer.UNDECIDED)
     return max(found, key=lambda answer: answer.severity)
 
 
 def passes(verdicts: Iterable[Verdict], undecided: OnUndecided | None = None) -> bool:
-    """Whether a command that found these ends with status 0.
+    """Return whether a command that found these verdicts ends with status 0.
 
     Args:
         verdicts: one or more; the worst decides.
@@ -260,6 +258,7 @@ def passes(verdicts: Iterable[Verdict], undecided: OnUndecided | None = None) ->
 
 
 def verdicts_record(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The verdicts of one network as plain values: the answer that decides, and each against its baseline."""
+    """Return the verdicts of one network as plain values: the answer that decides, and each against its baseline."""
     answer = worst(verdict.answer for verdict in verdicts)
-    return {"answer": str(answer), "against": {verdict.baseline: verdict.to_dict() for verdict in verdicts}}
+    against = {verdict.baseline: verdict.to_dict() for verdict in verdicts}
+    return {"answer": str(answer), "against": against}

@@ -14,7 +14,7 @@ _VERBS = {Answer.HOLDS: "holds", Answer.UNDECIDED: "is undecided", Answer.SHORT:
 
 
 def words_line(tolerance: float) -> str:
-    """What the three answers mean, in one line.
+    """Return what the three answers mean, in one line.
 
     Args:
         tolerance: points that the challenger may fall short by.
@@ -26,8 +26,9 @@ def words_line(tolerance: float) -> str:
 
 
 def sentence(verdict: Verdict) -> str:
-    """A verdict with the numbers that it rests on."""
-    name, baseline = label_of(verdict.challenger), verdict.baseline
+    """Return a verdict with the numbers that it rests on."""
+    name = label_of(verdict.challenger)
+    baseline = verdict.baseline
     if verdict.lost:
         return f"{name} falls short of {baseline}: {name} diverged with {_seeds(verdict.lost)}."
     if verdict.baseline_lost or verdict.difference is None:
@@ -41,8 +42,8 @@ def sentence(verdict: Verdict) -> str:
             f"Undecided: one seed gives no interval. With it {name}'s test accuracy is {how_far} {baseline}'s; the "
             f"tolerance is {verdict.tolerance:g} points, and how many further seeds would decide is unknown."
         )
-    low, high, seeds = verdict.difference.low, verdict.difference.high, verdict.difference.seeds
-    found = f"{how_far} (95 % interval {low:+.2f} to {high:+.2f}, {seeds} paired seeds)"
+    interval = f"{verdict.difference.low:+.2f} to {verdict.difference.high:+.2f}"
+    found = f"{how_far} (95 % interval {interval}, {verdict.difference.seeds} paired seeds)"
     allowed = f"the tolerance of {verdict.tolerance:g} points"
     if verdict.answer is Answer.HOLDS:
         return f"{name} holds against {baseline}: {found}; even the interval's lower end is within {allowed}."
@@ -55,12 +56,13 @@ def sentence(verdict: Verdict) -> str:
 
 
 def sentences(verdicts: Sequence[Verdict]) -> str:
-    """All of one network, the worst first."""
-    return " ".join(sentence(verdict) for verdict in sorted(verdicts, key=lambda v: -v.answer.severity))
+    """Return the verdicts of one network with their numbers, the worst first."""
+    worst_first = sorted(verdicts, key=lambda verdict: -verdict.answer.severity)
+    return " ".join(sentence(verdict) for verdict in worst_first)
 
 
 def further_text(verdict: Verdict) -> str:
-    """The further seeds that would decide, ``22`` or ``over 100``; empty where it is decided or that is unknown."""
+    """Return the further seeds that would decide, ``22`` or ``over 100``; empty where decided or unknown."""
     if verdict.further_seeds is not None:
         return str(verdict.further_seeds)
     known = verdict.answer is Answer.UNDECIDED and not verdict.baseline_lost and not verdict.one_seed
@@ -68,7 +70,7 @@ def further_text(verdict: Verdict) -> str:
 
 
 def tally(answers: Mapping[str, Answer], places: str) -> str:
-    """``falls short on 1 of 3 networks (A), holds on 2 (B, C)``, the worst first.
+    """Return ``falls short on 1 of 3 networks (A), holds on 2 (B, C)``, the worst first.
 
     Args:
         answers: by the name of the place.
@@ -78,13 +80,15 @@ def tally(answers: Mapping[str, Answer], places: str) -> str:
     parts: list[str] = []
     for answer in sorted(set(answers.values()), key=lambda answer: -answer.severity):
         names = [name for name, found in answers.items() if found is answer]
-        count = f"{len(names)}" if parts else f"{len(names)} of {len(answers)} {noun}"
+        count = f"{len(names)}"
+        if not parts:  # the first alone says of how many
+            count += f" of {len(answers)} {noun}"
         parts.append(f"{_VERBS[answer]} {preposition} {count} ({', '.join(names)})")
     return ", ".join(parts)
 
 
 def _further_words(verdict: Verdict) -> str:
-    """Of a verdict that is undecided by its interval."""
+    """Return how many further seeds would decide a verdict that is undecided by its interval."""
     if verdict.further_seeds is not None:
         seeds = "1 further seed" if verdict.further_seeds == 1 else f"{verdict.further_seeds} further seeds"
         return f"{seeds} would decide if mean and spread stayed as they are"
@@ -94,9 +98,10 @@ def _further_words(verdict: Verdict) -> str:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    listed = ", ".join(map(str, seeds))
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed}"
+    noun = "seed" if len(seeds) == 1 else "seeds"
+    return f"{noun} {', '.join(map(str, seeds))}"
 
 
 def _points(difference: Difference) -> str:
-    return f"{abs(difference.mean):.2f} points {'below' if difference.mean < 0 else 'above'}"
+    side = "below" if difference.mean < 0 else "above"
+    return f"{abs(difference.mean):.2f} points {side}"

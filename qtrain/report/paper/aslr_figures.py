@@ -16,7 +16,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from qtrain.schedulers.aslr import ASLR, step_size
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
-UP, DOWN, BEST, INK = "#0072B2", "#D55E00", "#009E73", "#444444"
+UP = "#0072B2"
+DOWN = "#D55E00"
+BEST = "#009E73"
+INK = "#444444"
 LAYER_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 IMPROVING_THEN_PLATEAU = (0.40, 0.34, 0.30, *[0.32] * 21, 0.28, 0.29)
 IMPROVING_THEN_WORSE = (0.40, 0.34, 0.36, 0.35, 0.36, 0.33, 0.30, 0.31, 0.32, 0.31)
@@ -71,7 +74,9 @@ def search_data(costs: Sequence[float] = IMPROVING_THEN_PLATEAU, lr: float = 0.1
     legs: list[Leg] = []
     for i, cost in enumerate(costs):
         before = scheduler.search
-        direction, leg_starts, centre = before.direction, before.steps == 0, scheduler.lr
+        direction = before.direction
+        leg_starts = before.steps == 0
+        centre = scheduler.lr
         scheduler.draw()  # the epoch before the validation, in one step
         scheduler.step(cost)
         centres.append(scheduler.lr)
@@ -136,7 +141,7 @@ def figure_3(trace: SearchTrace | None = None) -> Figure:
     _draw_legs(below, trace)
     below.set_xlabel("validation (epoch)")
     below.set_ylabel("centre $c$ of the learning rate")
-    _decimal_grid(below, trace.centres)
+    _decimal_ticks(below, trace.centres)
     _plain(above)
     _plain(below)
     figure.suptitle(
@@ -155,7 +160,9 @@ def figure_4(trace: DrawTrace | None = None) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     epochs = [i / trace.batches_per_epoch for i in range(len(trace.centres) + 1)]
-    low, high, centres = ([*row, row[-1]] for row in (trace.low, trace.high, trace.centres))
+    low = _held(trace.low)
+    high = _held(trace.high)
+    centres = _held(trace.centres)
     axes.fill_between(epochs, low, high, step="post", color="#DDE6EE", lw=0, label="$[c - s/2,\\ c + s/2]$")
     axes.step(epochs, centres, where="post", color=INK, lw=1.4, label="centre $c$")
     for layer, draws in enumerate(zip(*trace.draws, strict=True)):
@@ -171,35 +178,54 @@ def figure_4(trace: DrawTrace | None = None) -> Figure:
     return figure
 
 
+def _held(values: Sequence[float]) -> list[float]:
+    """Return the values with the last one once more, where the last step of a stair ends."""
+    return [*values, values[-1]]
+
+
 def _optimizer(groups: int, lr: float) -> torch.optim.SGD:
-    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(groups)], lr=lr)
+    """Return an optimizer of so many groups with one parameter each."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(groups)]
+    return torch.optim.SGD([{"params": [parameter]} for parameter in parameters], lr=lr)
 
 
 def _draw_legs(axes: Axes, trace: SearchTrace) -> None:
     axes.plot(range(len(trace.centres)), trace.centres, color="#BBBBBB", lw=1, zorder=1)
     for leg in trace.legs:
-        moves = len(leg.centres) - 1
-        colour = UP if leg.direction > 0 else DOWN
-        axes.plot(range(leg.first, leg.first + moves + 1), leg.centres, color=colour, lw=2, zorder=2)
-        axes.plot(range(leg.first + 1, leg.first + moves + 1), leg.centres[1:], "o", color=colour, ms=4.5, zorder=3)
-        axes.annotate(
-            f"{'+' if leg.direction > 0 else '-'}{moves}",
-            (leg.first + moves, leg.centres[-1]),
-            xytext=(0, 9 if leg.direction > 0 else -16),
-            textcoords="offset points",
-            ha="center",
-            color=colour,
-            fontweight="bold",
-        )
+        _draw_leg(axes, leg)
     axes.plot(trace.resets, [trace.centres[i] for i in trace.resets], "o", color=BEST, ms=6, zorder=4)
 
 
-def _decimal_grid(axes: Axes, centres: Sequence[float]) -> None:
+def _draw_leg(axes: Axes, leg: Leg) -> None:
+    """Draw a leg with its moves as dots and their number at its end, above where it goes up, below where down."""
+    moves = len(leg.centres) - 1
+    last = leg.first + moves
+    colour = UP if leg.direction > 0 else DOWN
+    sign = "+" if leg.direction > 0 else "-"
+    away = 9 if leg.direction > 0 else -16
+    axes.plot(range(leg.first, last + 1), leg.centres, color=colour, lw=2, zorder=2)
+    axes.plot(range(leg.first + 1, last + 1), leg.centres[1:], "o", color=colour, ms=4.5, zorder=3)
+    axes.annotate(
+        f"{sign}{moves}",
+        (last, leg.centres[-1]),
+        xytext=(0, away),
+        textcoords="offset points",
+        ha="center",
+        color=colour,
+        fontweight="bold",
+    )
+
+
+def _decimal_ticks(axes: Axes, centres: Sequence[float]) -> None:
+    """Label every number of one digit between the centres, on a logarithmic axis."""
     axes.set_yscale("log")
-    grid = [digit * 10.0**exponent for exponent in range(-12, 4) for digit in range(1, 10)]
-    low, high = min(centres) * 0.8, max(centres) * 1.35
+    low = min(centres) * 0.8
+    high = max(centres) * 1.35
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(FixedLocator([value for value in grid if low <= value <= high]))
+    ticks = []
+    for exponent in range(-12, 4):
+        ticks += [digit * 10.0**exponent for digit in range(1, 10)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 

@@ -11,12 +11,13 @@ from qtrain.errors import UserError
 from qtrain.records.files import write_whole
 from qtrain.report.comparison.page import PICTURES, REPORT
 from qtrain.report.pages import fill_page, png_of
-from qtrain.report.sweep.figures import accuracy_by_cost, grids, heat_map, marks, short
-from qtrain.report.sweep.rows import AXES, STARTS, Row, SweepData, read_sweep
+from qtrain.report.sweep.amounts import short
+from qtrain.report.sweep.figures import accuracy_by_cost, heat_map, heat_map_title, heat_maps, marks
+from qtrain.report.sweep.rows import AXES, STARTS, Point, Row, SweepData, read_sweep
 from qtrain.report.sweep.tables import (
     STAR_NOTE,
     failure_rows,
-    mean_text,
+    point_accuracy,
     points_table,
     print_sweep,
     shown_columns,
@@ -28,6 +29,7 @@ from qtrain.report.sweep.tables import (
 __all__ = ["print_sweep", "render_sweep", "sweep_markdown", "write_sweep_report"]
 
 _STILL = ("bops", "lut")  # axes of the still figures; the page has all
+_ACCURACIES = ("test_accuracy", "validation_accuracy")
 _FACTS = ("test_accuracy", "validation_accuracy", "best_epoch", "state", "stage", "error", "seed", "cell", "parent")
 
 
@@ -47,10 +49,7 @@ def write_sweep_report(folder: Path) -> Path:
     """
     data = read_sweep(folder)
     page = render_sweep(data)
-    pictures = {f"accuracy_{a.key}": png_of(accuracy_by_cost(data, a)) for a in data.axes() if a.key in _STILL}
-    for start, bits in grids(data):
-        name = "_".join(filter(None, ["heat_map", start, "".join(c if c.isalnum() else "-" for c in bits)]))
-        pictures[name] = png_of(heat_map(data, start, bits))
+    pictures = _pictures(data)
     (folder / PICTURES).mkdir(exist_ok=True)
     for name, png in pictures.items():
         write_whole(folder / PICTURES / f"{name}.png", png)
@@ -58,10 +57,26 @@ def write_sweep_report(folder: Path) -> Path:
     return folder / REPORT
 
 
+def _pictures(data: SweepData) -> dict[str, bytes]:
+    """Return the still figures as PNG files by name."""
+    pictures = {}
+    for axis in data.axes():
+        if axis.key in _STILL:
+            pictures[f"accuracy_{axis.key}"] = png_of(accuracy_by_cost(data, axis))
+    for start, bits in heat_maps(data):
+        name = f"heat_map_{start}"
+        if bits:
+            name += "_" + "".join(letter if letter.isalnum() else "-" for letter in bits)
+        pictures[name] = png_of(heat_map(data, start, bits))
+    return pictures
+
+
 def render_sweep(data: SweepData) -> str:
-    """The page."""
+    """Return the page."""
     holds, sentence = sweep_verdict(data)
     plan = data.plan
+    used_starts = {point.start for point in data.points}
+    maps = [(f"{start}|{bits}", heat_map_title(start, bits)) for start, bits in heat_maps(data)]
     return fill_page(
         "sweep/sweep_page.html",
         title=f"{plan['family']} on {plan['data']}: accuracy and cost by bits",
@@ -71,76 +86,119 @@ def render_sweep(data: SweepData) -> str:
         plotly=Markup(_plotly()),
         data=Markup(_script_json(page_data(data))),
         axes=data.axes(),
-        starts={s: name for s, name in STARTS.items() if any(p.start == s for p in data.points)},
-        grids=[(f"{start}|{bits}", f"{STARTS[start]}{f', {bits}' if bits else ''}") for start, bits in grids(data)],
+        starts={start: title for start, title in STARTS.items() if start in used_starts},
+        grids=maps,
         table=shown_columns(points_table(data)),
         star_note=STAR_NOTE,
         warm=warm_table(data),
         failed=failure_rows(data),
         waiting=data.waiting,
-        recipe={k: v for k, v in plan["recipe"].items() if v is not None},
+        recipe={name: value for name, value in plan["recipe"].items() if value is not None},
         command=plan["command"],
-        seeds=max(len(p.by_seed()) for p in data.points) > 1,
+        seeds=max(len(point.by_seed()) for point in data.points) > 1,
     )
 
 
 def page_data(data: SweepData) -> dict[str, Any]:
-    """What the page's script reads: axes, and every point with its cells."""
-    axes = [{"key": a.key, "label": a.label, "more": a.more_is_better} for a in data.axes()]
-    partner = {id(warm): data.points.index(scratch) for warm, scratch in data.pairs()}
+    """Return what the page's script reads: axes, and every point with its cells."""
+    axes = [{"key": axis.key, "label": axis.label, "more": axis.more_is_better} for axis in data.axes()]
+    partners = {id(warm): data.points.index(scratch) for warm, scratch in data.pairs()}
     points = []
-    for i, p in enumerate(data.points):
-        kinds = ("test_accuracy", "validation_accuracy")
-        points.append(
-            {
-                **{"id": i, "name": p.name, "network": p.network, "bits": p.bits, "start": p.start},
-                **{"weightBits": p.weight_bits, "actBits": p.act_bits, "totalEpochs": p.total_epochs},
-                "short": p.network.rpartition("_")[2],
-                "startText": f"{STARTS[p.start]}, {p.total_epochs} epochs in all",
-                "mean": {kind: p.mean(kind) for kind in kinds},
-                "spread": {kind: p.spread(kind) for kind in kinds},
-                "cost": {axis.key: p.cost(axis) for axis in AXES},
-                **{"proof": p.proof, "verdict": p.verdict, "marks": marks(p), "partner": partner.get(id(p))},
-                "cells": [_cell(cell) for cell in p.cells],
-            }
-        )
+    for i, point in enumerate(data.points):
+        points.append({"id": i, **_point(point), "partner": partners.get(id(point)), "cells": _cells(point)})
     return {"axes": axes, "points": points}
 
 
-def _cell(row: Row) -> dict[str, Any]:
-    """One cell for the side panel; layers are left out, a deep network has hundreds."""
-    proof = row["proof"]
+def _point(point: Point) -> dict[str, Any]:
+    """Return what the page's script reads of a point, its cells apart."""
+    _, _, network_bits = point.network.rpartition("_")
     return {
-        **{key: row[key] for key in _FACTS},
+        "name": point.name,
+        "network": point.network,
+        "bits": point.bits,
+        "start": point.start,
+        "weightBits": point.weight_bits,
+        "actBits": point.act_bits,
+        "totalEpochs": point.total_epochs,
+        "short": network_bits,
+        "startText": f"{STARTS[point.start]}, {point.total_epochs} epochs in all",
+        "mean": {kind: point.mean(kind) for kind in _ACCURACIES},
+        "spread": {kind: point.spread(kind) for kind in _ACCURACIES},
+        "cost": {axis.key: point.cost(axis) for axis in AXES},
+        "proof": point.proof,
+        "verdict": point.verdict,
+        "marks": marks(point),
+    }
+
+
+def _cells(point: Point) -> list[dict[str, Any]]:
+    return [_cell(cell) for cell in point.cells]
+
+
+def _cell(row: Row) -> dict[str, Any]:
+    """Return one cell for the side panel; layers are left out, a deep network has hundreds."""
+    facts = {name: row[name] for name in _FACTS}
+    return {
+        **facts,
         "axes": {axis.key: axis.of(row) for axis in AXES},
-        **{"epochs": row["epochs"], "offset": row["total_epochs"] - row["epochs"], "seconds": row["seconds"]},
-        "proof": proof and {key: proof.get(key) for key in ("images", "equal")},
-        **{"proven": row["proven"], "finn": row["finn"], "curve": row["curve"] or {}, "command": row["command"]},
-        "cost": row["cost"] and {key: row["cost"].get(key) for key in ("macs", "bops", "weight_bits")},
+        "epochs": row["epochs"],
+        "offset": row["total_epochs"] - row["epochs"],
+        "seconds": row["seconds"],
+        "proof": _some(row["proof"], ("images", "equal")),
+        "proven": row["proven"],
+        "finn": row["finn"],
+        "curve": row["curve"] or {},
+        "command": row["command"],
+        "cost": _some(row["cost"], ("macs", "bops", "weight_bits")),
         "estimate": row["estimate"],
-        "lint": [f"{f.get('severity')}, {f.get('layer')}: {f.get('says', f.get('message', ''))}" for f in row["lint"]],
+        "lint": [_lint_line(finding) for finding in row["lint"]],
         "folder": f"cells/{row['cell']}",
     }
 
 
+def _some(values: dict[str, Any] | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return some of the values; as they are where there are none."""
+    return values and {name: values.get(name) for name in names}
+
+
+def _lint_line(finding: dict[str, Any]) -> str:
+    said = finding.get("says", finding.get("message", ""))
+    return f"{finding.get('severity')}, {finding.get('layer')}: {said}"
+
+
 def _tiles(data: SweepData) -> list[tuple[str, str]]:
-    """The few numbers to see first."""
-    ranked = sorted((p for p in data.points if p.mean() is not None), key=lambda p: -(p.mean() or 0))
-    if not ranked:
+    """Return the few numbers to see first."""
+    tiles = _accuracy_tiles(data)
+    if not tiles:
         return []
-    best, bops = ranked[0], AXES[0]
-    tiles = [(f"best mean test accuracy, %: {best.name}", mean_text(best))]
-    near = [p for p in ranked if (p.mean() or 0) >= (best.mean() or 0) - 1 and p.cost(bops) is not None]
-    if near:
-        cheap = min(near, key=lambda p: p.cost(bops) or 0)
-        tiles.append((f"BOPs of the cheapest within 1 point of it: {cheap.name}", short(cheap.cost(bops) or 0)))
     tiles.append(("points (seeds together), cells", f"{len(data.points)}, {len(data.rows)}"))
     proofs = [row["proof"] for row in data.rows if row["proof"]]
     if proofs:
-        equal, images = (sum(proof[key] for proof in proofs) for key in ("equal", "images"))
+        equal = sum(proof["equal"] for proof in proofs)
+        images = sum(proof["images"] for proof in proofs)
         tiles.append(("test images equal in graph and torch", f"{equal:,} of {images:,}"))
     if data.plan.get("board"):
         tiles.append((f"board, {data.plan.get('target_fps'):g} frames/s asked", str(data.plan["board"])))
+    return tiles
+
+
+def _accuracy_tiles(data: SweepData) -> list[tuple[str, str]]:
+    """Return the best accuracy and the fewest BOPs within 1 point of it; nothing where no point trained."""
+    means = [(point.mean(), point) for point in data.points]
+    trained = [(mean, point) for mean, point in means if mean is not None]
+    if not trained:
+        return []
+    best_mean, best = max(trained, key=lambda found: found[0])
+    tiles = [(f"best mean test accuracy, %: {best.name}", point_accuracy(best))]
+    bops = AXES[0]
+    near = []
+    for mean, point in sorted(trained, key=lambda found: -found[0]):
+        cost = point.cost(bops)
+        if mean >= best_mean - 1 and cost is not None:
+            near.append((cost, point))
+    if near:
+        cost, cheapest = min(near, key=lambda found: found[0])
+        tiles.append((f"BOPs of the cheapest within 1 point of it: {cheapest.name}", short(cost)))
     return tiles
 
 
@@ -153,13 +211,16 @@ def _plotly() -> str:
 
 
 def _script_json(values: Any) -> str:
-    """JSON that may stand in a script element: no ``<``, so no end of it, and no NaN, which is no JSON."""
+    """Return JSON that may stand in a script element: no ``<``, so no end of it, and no NaN, which is no JSON."""
     return json.dumps(_finite(values), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _finite(value: Any) -> Any:
+    """Return a value with None in the place of every number that is not finite."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -23,11 +23,10 @@ def pareto_front(
         ValueError: not as many costs as accuracies.
     """
     sign = -1 if more_is_better else 1
-    known = [
-        (sign * cost, -accuracy, i)
-        for i, (cost, accuracy) in enumerate(zip(costs, accuracies, strict=True))
-        if cost is not None and accuracy is not None
-    ]
+    known = []
+    for i, (cost, accuracy) in enumerate(zip(costs, accuracies, strict=True)):
+        if cost is not None and accuracy is not None:
+            known.append((sign * cost, -accuracy, i))
     front: list[tuple[float, float, int]] = []
     for point in sorted(known):
         if not front or point[1] < front[-1][1] or point[:2] == front[-1][:2]:

@@ -37,11 +37,15 @@ class Axis:
     more_is_better: bool = False
 
     def of(self, row: Row) -> float | None:
-        """The number of one cell; None where it was not found out."""
+        """Return the number of one cell; None where it was not found out."""
         value: Any = row
         for name in self.path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(name)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+        return None
 
 
 AXES = (
@@ -81,20 +85,23 @@ class Point:
     @property
     def failures(self) -> dict[str, int]:
         """How many cells failed, by stage."""
-        return dict(Counter(str(cell["stage"]) for cell in self.cells if cell["state"] == "failed"))
+        failed = [cell for cell in self.cells if cell["state"] == "failed"]
+        return dict(Counter(str(cell["stage"]) for cell in failed))
 
     def mean(self, kind: str = "test_accuracy") -> float | None:
-        """Mean accuracy over the seeds in percent."""
-        return statistics.mean(values) if (values := self.by_seed(kind).values()) else None
+        """Return the mean accuracy over the seeds in percent."""
+        values = self.by_seed(kind).values()
+        return statistics.mean(values) if values else None
 
     def spread(self, kind: str = "test_accuracy") -> float | None:
-        """Its standard deviation; None for a single seed."""
+        """Return the standard deviation of the accuracy over the seeds in points; None for a single seed."""
         return deviation(list(self.by_seed(kind).values()))
 
     def cost(self, axis: Axis) -> float | None:
-        """The mean over the cells that have the number; seeds may differ in what FINN estimates."""
-        found = [value for cell in self.cells if (value := axis.of(cell)) is not None]
-        return statistics.mean(found) if found else None
+        """Return the mean cost over the cells that have one; seeds may differ in what FINN estimates."""
+        values = [axis.of(cell) for cell in self.cells]
+        known = [value for value in values if value is not None]
+        return statistics.mean(known) if known else None
 
     @property
     def proof(self) -> str:
@@ -103,11 +110,13 @@ class Point:
 
     @property
     def verdict(self) -> str:
-        """FINN's: ``accepted``, ``refused`` (any seed), or nothing where it was not asked."""
-        return _joint([cell["finn"] and cell["finn"].get("accepted") for cell in self.cells], ("accepted", "refused"))
+        """What FINN said: ``accepted``, ``refused`` (any seed), or nothing where it was not asked."""
+        answers = [cell["finn"] and cell["finn"].get("accepted") for cell in self.cells]
+        return _joint(answers, ("accepted", "refused"))
 
 
 def _joint(answers: list[bool | None], words: tuple[str, str]) -> str:
+    """Return the first word where all known answers are yes, the second where any is no; nothing without answers."""
     known = [answer for answer in answers if answer is not None]
     if not known:
         return ""
@@ -130,24 +139,33 @@ class SweepData:
         return [row for row in self.rows if row["state"] == "failed"]
 
     def front(self, axis: Axis) -> list[Point]:
-        """The Pareto front of mean test accuracy against ``axis``, over all starts; not of what failed its proof."""
-        points = [p for p in self.points if p.proof != "failed"]
-        costs, means = [p.cost(axis) for p in points], [p.mean() for p in points]
+        """Return the Pareto front of mean test accuracy against ``axis``, without points that failed their proof."""
+        points = [point for point in self.points if point.proof != "failed"]
+        costs = [point.cost(axis) for point in points]
+        means = [point.mean() for point in points]
         return [points[i] for i in pareto_front(costs, means, axis.more_is_better)]
 
     def axes(self) -> list[Axis]:
-        """The axes that some point has a number for."""
-        return [axis for axis in AXES if any(p.cost(axis) is not None for p in self.points)]
+        """Return the axes that some point has a number for."""
+        return [axis for axis in AXES if any(point.cost(axis) is not None for point in self.points)]
 
     def pairs(self) -> list[tuple[Point, Point]]:
-        """Warm-started points with the one from scratch of the same network and bits; at equal total epochs if any."""
-        scratch = [p for p in self.points if p.start == "scratch"]
+        """Return warm-started points with their twins from scratch, at equal total epochs if there are any."""
         found = []
-        for warm in (p for p in self.points if p.start == "warm"):
-            same = [p for p in scratch if (p.network, p.bits) == (warm.network, warm.bits)]
-            if same:
-                found.append((warm, min(same, key=lambda p: abs(p.total_epochs - warm.total_epochs))))
+        for point in self.points:
+            if point.start == "warm":
+                twin = self._scratch_of(point)
+                if twin is not None:
+                    found.append((point, twin))
         return found
+
+    def _scratch_of(self, warm: Point) -> Point | None:
+        """Return the point from scratch of the same network and bits whose training was closest in length."""
+        same = []
+        for point in self.points:
+            if point.start == "scratch" and point.network == warm.network and point.bits == warm.bits:
+                same.append(point)
+        return min(same, key=lambda point: abs(point.total_epochs - warm.total_epochs), default=None)
 
 
 def read_sweep(folder: Path) -> SweepData:
@@ -166,8 +184,11 @@ def read_sweep(folder: Path) -> SweepData:
 def _points(rows: tuple[Row, ...]) -> tuple[Point, ...]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in _SAME), []).append(row)
-    return tuple(
-        Point(**dict(zip(_SAME, key, strict=True)), cells=tuple(sorted(cells, key=lambda row: row["seed"])))
-        for key, cells in groups.items()
-    )
+        same = tuple(row[name] for name in _SAME)
+        groups.setdefault(same, []).append(row)
+    points = []
+    for cells in groups.values():
+        shared = {name: cells[0][name] for name in _SAME}
+        in_order = sorted(cells, key=lambda row: row["seed"])
+        points.append(Point(**shared, cells=tuple(in_order)))
+    return tuple(points)

@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from qtrain.errors import UserError
 from qtrain.optimizers import L4Adam, L4Mom, SGDArmijo
+from qtrain.optimizers.frozen_statistics import frozen_statistics
 from qtrain.optimizers.options import checked_options, options_of
-from qtrain.optimizers.statistics import frozen_statistics
 from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
 from qtrain.training.methods.method import Method
@@ -18,14 +18,14 @@ from qtrain.training.methods.method import Method
 _KEPT = "kept"
 
 
-class LineSearch(Method):
+class LineSearchMethod(Method):
     """A step size from the loss; a step whose loss is not finite is left out."""
 
     skips_non_finite = True
     finds_rate = True
 
 
-class DecayingLineSearch(LineSearch):
+class DecayingLineSearchMethod(LineSearchMethod):
     """A line search that judges the loss alone, with decoupled weight decay after each step."""
 
     def __init__(self, optimizer: Optimizer, weight_decay: float):
@@ -52,7 +52,7 @@ def make_l4adam(model: nn.Module, recipe: Recipe, steps_per_epoch: int, **option
 
 def _l4(kind: type[L4Mom] | type[L4Adam], model: nn.Module, recipe: Recipe, options: dict[str, Any]) -> Method:
     options = checked_options(recipe.scheduler, options_of(kind, {"weight_decay"}), options)
-    return LineSearch(kind(layer_groups(model), weight_decay=recipe.weight_decay, **options))
+    return LineSearchMethod(kind(layer_groups(model), weight_decay=recipe.weight_decay, **options))
 
 
 def make_armijo(model: nn.Module, recipe: Recipe, steps_per_epoch: int, **options: Any) -> Method:
@@ -77,4 +77,4 @@ def make_armijo(model: nn.Module, recipe: Recipe, steps_per_epoch: int, **option
         )
     context = partial(frozen_statistics, model) if statistics == _KEPT else None
     optimizer = SGDArmijo(layer_groups(model), steps_per_epoch=steps_per_epoch, trial_context=context, **options)
-    return DecayingLineSearch(optimizer, recipe.weight_decay)
+    return DecayingLineSearchMethod(optimizer, recipe.weight_decay)

@@ -9,7 +9,7 @@ import pytest
 
 from qtrain.errors import UserError
 from qtrain.experiments.comparison.no_retuning import no_retuning
-from qtrain.experiments.comparison.no_retuning_plan import make_plan, parse_grid
+from qtrain.experiments.comparison.no_retuning_plan import make_plan, parse_tuning_rates
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.recipe import Recipe
 from qtrain.records.runs import RECORDS
@@ -176,6 +176,6 @@ def test_the_range_test_is_asked_once_and_its_answer_kept(
 
 
 def test_the_grid_is_read_as_numbers() -> None:
-    assert parse_grid("0.1, 3e-2") == (0.1, 0.03)
+    assert parse_tuning_rates("0.1, 3e-2") == (0.1, 0.03)
     with pytest.raises(UserError, match="but got '0'"):
-        parse_grid("0")
+        parse_tuning_rates("0")

@@ -20,7 +20,7 @@ from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell
 from qtrain.experiments.sweep.row import new_row
 from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.experiments.sweep.search import cost_of, make_study, next_trials
-from qtrain.experiments.sweep.search_plan import Search, plan_search
+from qtrain.experiments.sweep.search_plan import SearchPlan, plan_search
 from qtrain.experiments.sweep.search_space import SearchSpace, _network_bits, distance, nearest
 from qtrain.export.compiler.start import INSTALL
 from qtrain.report.sweep.page import write_sweep_report
@@ -39,7 +39,7 @@ CNV_VARIABLES = [
 
 
 def plan(network: str = "TFC", trials: int = 3, **changes: Any) -> SweepPlan:
-    wanted = Search(trials, "bops", changes.pop("search_epochs", 1))
+    wanted = SearchPlan(trials, "bops", changes.pop("search_epochs", 1))
     return plan_sweep(network, **{"weight_bits": [1, 2], **TINY, "search": wanted} | changes)
 
 
@@ -212,12 +212,12 @@ def test_a_failed_trial_stops_no_other_and_is_not_asked_for_again(tmp_path: Path
 
 
 def test_optuna_is_told_accuracies_costs_and_failures() -> None:
-    whole = plan(weight_bits=[1, 2, 4], search=Search(1, "bops", 1))
+    whole = plan(weight_bits=[1, 2, 4], search=SearchPlan(1, "bops", 1))
     first, second, third = whole.cells()
     rows = [trained_row(first, 40.0, 5e6), trained_row(second, 60.0) | {"state": "failed"}]
     rows.append(trained_row(third, 70.0) | {"cost": None})
     space = SearchSpace(whole)
-    study = make_study(space, whole.search or Search(1, "bops", 1), [(space.widths(c), r) for c, r in
+    study = make_study(space, whole.search or SearchPlan(1, "bops", 1), [(space.widths(c), r) for c, r in
                        zip((first, second, third), rows, strict=True)], seed=0)  # fmt: skip
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "FAIL"]
     assert study.trials[0].values == [40.0, 5e6]
@@ -368,7 +368,7 @@ def test_a_wrong_search_is_one_line_and_writes_nothing(
 
 def test_luts_need_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qtrain.experiments.sweep.search.find_compiler", lambda: None)
-    whole = plan(search=Search(1, "lut", 1), board="ZCU104")
+    whole = plan(search=SearchPlan(1, "lut", 1), board="ZCU104")
     with pytest.raises(UserError, match=re.escape(f"no compiler here; {INSTALL}, or take bops")):
         sweep(whole, tmp_path / "out", context=RunContext(device="cpu"))
     assert tree(tmp_path) == {}

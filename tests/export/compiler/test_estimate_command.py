@@ -138,7 +138,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 
 def test_an_estimate_is_printed_by_layer_and_against_the_board(capsys: pytest.CaptureFixture[str]) -> None:
-    from qtrain.report.tables import print_estimate
+    from qtrain.report.estimate import print_estimate
 
     print_estimate(ESTIMATE, ("initial_python",))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -151,7 +151,7 @@ def test_an_estimate_is_printed_by_layer_and_against_the_board(capsys: pytest.Ca
 
 
 def test_what_does_not_fit_is_said_by_the_fullest_resource(capsys: pytest.CaptureFixture[str]) -> None:
-    from qtrain.report.tables import print_estimate
+    from qtrain.report.estimate import print_estimate
 
     full = {"used": {**ESTIMATE["used"], "URAM": 5}, "shares": {**ESTIMATE["shares"], "URAM": None}, "fits": False}
     print_estimate({**ESTIMATE, **full}, ())
@@ -173,7 +173,7 @@ def test_a_missed_target_names_the_width_of_streams_where_it_is_in_the_way(
 
 
 def test_the_figure_says_what_it_is_and_shows_each_layer() -> None:
-    from qtrain.report.estimate import draw_estimate
+    from qtrain.report.estimate_figure import draw_estimate
 
     figure = draw_estimate(ESTIMATE, "CNV")
     assert "FINN's estimate, not synthesis" in figure.get_suptitle()
@@ -187,7 +187,7 @@ def test_the_figure_says_what_it_is_and_shows_each_layer() -> None:
 
 
 def test_a_figure_of_a_deep_network_keeps_the_largest_layers_and_says_so() -> None:
-    from qtrain.report.estimate import draw_estimate, shown_layers
+    from qtrain.report.estimate_figure import draw_estimate, shown_layers
 
     many = [{**ESTIMATE["layers"][0], "name": f"Thresholding_rtl_{i}", "cycles": i} for i in range(100)]
     deep = {**ESTIMATE, "layers": [*many, ESTIMATE["layers"][1]]}

@@ -19,11 +19,10 @@ from qtrain.commands.words import normalised
 from qtrain.recipe import Recipe
 from qtrain.records.format import Source, from_json
 from qtrain.records.manifest import Proof
-from qtrain.report import tables
-from qtrain.report.comparison import figures
-from qtrain.report.comparison import text as comparison
+from qtrain.report.comparison import figures, text
 from qtrain.report.comparison.page import rebuild_command, render, write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
+from qtrain.report.proof import proof_rows
 from qtrain.schedulers.catalogue import SCHEDULERS, row_of
 from qtrain.training.context import RunContext
 from tests.report.comparison.report_data import ACCURACIES, DASH, RATES, RECIPE, Page, edit, fail, write_comparison
@@ -80,7 +79,7 @@ def test_the_page_stands_alone_and_holds_the_recorded_numbers(folder: Path) -> N
     assert ["nodes of the final graph", "6"] in page.rows
     assert ["model.onnx", f"{(folder / 'aslr-seed0/finn/model.onnx').stat().st_size:,} bytes"] in page.rows
     assert ["commit", "not recorded"] in page.rows
-    assert comparison.verdict(read_comparison(folder))[1] in page.text
+    assert text.verdict(read_comparison(folder))[1] in page.text
 
 
 def test_the_report_is_the_same_each_time_and_leaves_nothing_partial(folder: Path) -> None:
@@ -176,7 +175,7 @@ def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> No
         assert row[1] == f"{result['test_accuracy']:.2f}"
     manifest = json.loads((finn / "manifest.json").read_text())
     assert [f"{manifest['proof']['equal']} of {manifest['proof']['images']}"] in [row[1:] for row in page.rows]
-    for name, value in tables.proof_rows(from_json(Proof, manifest["proof"], Source(Path("manifest.json"), ""))):
+    for name, value in proof_rows(from_json(Proof, manifest["proof"], Source(Path("manifest.json"), ""))):
         assert [name, value] in page.rows
     for stage in manifest["stages"]:
         numbers = [str(stage[key]) for key in ("nodes", "images", "tensors")]

@@ -16,8 +16,8 @@ from qtrain.experiments.comparison.tune import tune_cells
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.report.comparison.grid import print_grid, read_grid, summary_table
 from qtrain.report.comparison.no_retuning import no_retuning_table, no_retuning_verdict, read_no_retuning
+from qtrain.report.comparison.tables import print_comparison
 from qtrain.report.comparison.verdict import Answer
-from qtrain.report.tables import print_comparison
 from tests.report.comparison.report_data import DASH, Page, write_cell
 
 ROOT = Path(__file__).parents[3]

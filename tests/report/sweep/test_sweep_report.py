@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtrain.errors import UserError
-from qtrain.report.sweep.figures import accuracy_by_cost, heat_map, short
+from qtrain.report.sweep.amounts import short
+from qtrain.report.sweep.figures import accuracy_by_cost, heat_map
 from qtrain.report.sweep.page import print_sweep, sweep_markdown, write_sweep_report
 from qtrain.report.sweep.pareto import pareto_front
 from qtrain.report.sweep.rows import AXES, Point, SweepData, read_sweep
