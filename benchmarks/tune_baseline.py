@@ -17,6 +17,7 @@ from common import append
 
 from qtrain.experiments.comparison.tune import tune
 from qtrain.recipe import default_recipe
+from qtrain.records.format import to_json
 from qtrain.training.context import RunContext
 
 MILESTONES = ((0.5, 0.75, 0.9), (0.75, 0.9), (0.85,))
@@ -41,7 +42,7 @@ def main() -> None:
             recipe, runs, lrs=options.lrs, milestones=MILESTONES, seeds=options.seeds, context=RunContext(say=print)
         )
     print("best:", found.best)
-    append("tune_baseline", {"recipe": recipe.to_dict(), **found.to_dict()}, options.out)
+    append("tune_baseline", {"recipe": recipe.to_dict(), **to_json(found)}, options.out)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any, ClassVar
 
+from qtrain.errors import UserError
 from qtrain.records.format import JsonFile, from_json
 
 # Rows: the baseline tuned at each width, and at the home width alone.
@@ -29,6 +31,20 @@ class TuningPoint:
     validation_accuracy: tuple[float | None, ...]
     seconds: float
 
+    @property
+    def score(self) -> float:
+        """Mean validation accuracy in percent; a point with a run that diverged comes last."""
+        finished = [accuracy for accuracy in self.validation_accuracy if accuracy is not None]
+        if len(finished) < len(self.validation_accuracy):
+            return -1.0
+        return mean(finished)
+
+    @property
+    def said(self) -> str:
+        """Its rate and result, for a person."""
+        result = f"validation accuracy {self.score:.2f} %" if self.score >= 0 else "diverged"
+        return f"{self.lr:g}: {result}"
+
 
 @dataclass(frozen=True)
 class TuningRecord:
@@ -46,18 +62,26 @@ class TuningRecord:
     seconds: float
     points: tuple[TuningPoint, ...]
 
+    @property
+    def best(self) -> TuningPoint:
+        """The point to take.
 
-@dataclass(frozen=True)
-class TuningFile(JsonFile):
+        Raises:
+            UserError: every point has a run that diverged.
+        """
+        if self.points[0].score < 0:
+            lrs = ", ".join(f"{point.lr:g}" for point in self.points)
+            raise UserError(f"no rate of the grid ({lrs}) trains without diverging; give lower ones")
+        return self.points[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningFile(TuningRecord, JsonFile):
     """``tuning.json`` beside the runs of a grid.
 
     Attributes:
         recipe: whose baseline was tuned.
         scheduler: that baseline.
-        seeds: as of ``TuningRecord``.
-        runs: as of ``TuningRecord``.
-        seconds: as of ``TuningRecord``.
-        points: as of ``TuningRecord``.
     """
 
     FILE: ClassVar[str] = "tuning.json"
@@ -66,10 +90,6 @@ class TuningFile(JsonFile):
 
     recipe: Mapping[str, Any]
     scheduler: str
-    seeds: tuple[int, ...]
-    runs: int
-    seconds: float
-    points: tuple[TuningPoint, ...]
 
 
 @dataclass(frozen=True)

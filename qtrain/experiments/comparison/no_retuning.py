@@ -10,13 +10,13 @@ from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, check_cells
 from qtrain.experiments.comparison.no_retuning_plan import Plan
-from qtrain.experiments.comparison.tune import Tuning, tune, tune_cells
+from qtrain.experiments.comparison.tune import tune, tune_cells
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_alone, run_cells
 from qtrain.experiments.view import CellsView
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import LrRangeFile
-from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, Width
+from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, TuningRecord, Width
 from qtrain.report.comparison.verdict import TOLERANCE, judge_each, worst
 from qtrain.training.context import HERE, RunContext
 
@@ -72,7 +72,9 @@ def no_retuning(
     return record
 
 
-def _tune_all(plan: Plan, out: Path, context: RunContext, engine: Engine, view: CellsView | None) -> dict[str, Tuning]:
+def _tune_all(
+    plan: Plan, out: Path, context: RunContext, engine: Engine, view: CellsView | None
+) -> dict[str, TuningRecord]:
     """Tune the baseline at each width, the home width first: its best point is carried to the others."""
     home_first = sorted(plan.recipes, key=lambda recipe: recipe.network != plan.home)
     if engine is not in_turn:  # the runs of all widths together; tune reads them
@@ -81,7 +83,7 @@ def _tune_all(plan: Plan, out: Path, context: RunContext, engine: Engine, view: 
             cells += _tuning_cells(plan, recipe, out)
         for _ in run_cells(cells, out, context, engine=engine, view=view):
             pass
-    tunings: dict[str, Tuning] = {}
+    tunings: dict[str, TuningRecord] = {}
     for recipe in home_first:
         folder = _tuning_folder(out, recipe)
         tunings[recipe.network] = tune(
@@ -130,7 +132,7 @@ def _run_rows(
     return found
 
 
-def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, Tuning]) -> dict[str, Recipe]:
+def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, TuningRecord]) -> dict[str, Recipe]:
     """Return the recipe of each of a width's rows; at the home width the carried baseline is the tuned one."""
     rows = {name: recipe.replace(lr=lr, scheduler=name) for name in plan.schedulers}
     for name, tuning in baselines.items():
@@ -144,9 +146,9 @@ def _folder(out: Path, cell: Recipe) -> Path:
     return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
 
 
-def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: Tuning) -> Width:
+def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: TuningRecord) -> Width:
     found = {name: _row(recipe.network, row, cells[name]) for name, row in rows.items()}
-    return Width(recipe.network, found, tuning.record())
+    return Width(recipe.network, found, tuning)
 
 
 def _row(network: str, recipe: Recipe, cells: list[Cell]) -> Row:
@@ -164,7 +166,7 @@ def _record(
     lr: float,
     lr_range: dict[str, Any] | None,
     tolerance: float,
-    home: Tuning,
+    home: TuningRecord,
     widths: tuple[Width, ...],
 ) -> NoRetuningFile:
     """Return the whole experiment, with what each row's numbers cost in runs and seconds."""

@@ -3,9 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
@@ -19,80 +17,6 @@ from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import last_result
 
 FIRST_SEED = 100  # comparisons count theirs from the recipe's, usually 0
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of the grid.
-
-    Attributes:
-        lr: learning rate at the start.
-        milestones: fractions of the epochs.
-        validation_accuracies: best of each run in percent, by seed; None where a run diverged.
-        seconds: that its runs trained.
-    """
-
-    lr: float
-    milestones: tuple[float, ...]
-    validation_accuracies: tuple[float | None, ...]
-    seconds: float
-
-    @property
-    def score(self) -> float:
-        """Mean validation accuracy in percent; a point with a run that diverged comes last."""
-        finished = [accuracy for accuracy in self.validation_accuracies if accuracy is not None]
-        if len(finished) < len(self.validation_accuracies):
-            return -1.0
-        return mean(finished)
-
-    @property
-    def said(self) -> str:
-        """Its rate and result, for a person."""
-        result = f"validation accuracy {self.score:.2f} %" if self.score >= 0 else "diverged"
-        return f"{self.lr:g}: {result}"
-
-    def record(self) -> TuningPoint:
-        """Return what files hold of it."""
-        return TuningPoint(self.lr, self.milestones, self.validation_accuracies, self.seconds)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """A finished grid.
-
-    Attributes:
-        points: best first; of equals the one that was given first.
-        seeds: of each point's runs.
-    """
-
-    points: tuple[Point, ...]
-    seeds: tuple[int, ...]
-
-    @property
-    def best(self) -> Point:
-        """The point to take.
-
-        Raises:
-            UserError: every point has a run that diverged.
-        """
-        if self.points[0].score < 0:
-            lrs = ", ".join(f"{point.lr:g}" for point in self.points)
-            raise UserError(f"no rate of the grid ({lrs}) trains without diverging; give lower ones")
-        return self.points[0]
-
-    @property
-    def runs(self) -> int:
-        """Training runs that it took."""
-        return len(self.points) * len(self.seeds)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that they trained."""
-        return sum(point.seconds for point in self.points)
-
-    def record(self) -> TuningRecord:
-        """Return what files hold of it."""
-        return TuningRecord(self.seeds, self.runs, self.seconds, tuple(point.record() for point in self.points))
 
 
 def tune_cells(
@@ -128,7 +52,7 @@ def tune(
     seeds: Sequence[int] = (FIRST_SEED,),
     engine: Engine = in_turn,
     view: CellsView | None = None,
-) -> Tuning:
+) -> TuningRecord:
     """Train the recipe's baseline at every point of a grid, and order the points by validation accuracy.
 
     The test set plays no part. A run that is finished in ``out`` is read, one that was killed continues.
@@ -150,7 +74,7 @@ def tune(
     check_cells(cells)
     runs_of = [cells[first : first + len(seeds)] for first in range(0, len(cells), len(seeds))]  # by point
     finished: set[Path] = set()
-    points: dict[int, Point] = {}
+    points: dict[int, TuningPoint] = {}
     with closing(run_cells(cells, out, context, engine=engine, view=view)) as ended:
         for cell in ended:
             finished.add(cell.folder)
@@ -160,13 +84,17 @@ def tune(
                     context.say(f"{recipe.network} {recipe.baseline} tuned, lr {points[i].said}")
     in_order = [points[i] for i in sorted(points)]
     best_first = sorted(in_order, key=lambda point: -point.score)
-    tuning = Tuning(tuple(best_first), tuple(seeds))
-    record = tuning.record()
-    TuningFile(recipe.to_dict(), recipe.baseline, record.seeds, record.runs, record.seconds, record.points).write(out)
-    return tuning
+    found = TuningRecord(
+        seeds=tuple(seeds),
+        runs=len(cells),
+        seconds=sum(point.seconds for point in in_order),
+        points=tuple(best_first),
+    )
+    TuningFile(**vars(found), recipe=recipe.to_dict(), scheduler=recipe.baseline).write(out)
+    return found
 
 
-def _point(runs: Sequence[tuple[Recipe, Path]]) -> Point:
+def _point(runs: Sequence[tuple[Recipe, Path]]) -> TuningPoint:
     """Read what came of a point's runs."""
     accuracies = []
     seconds = 0.0
@@ -175,7 +103,7 @@ def _point(runs: Sequence[tuple[Recipe, Path]]) -> Point:
         accuracies.append(None if result is None else result.validation_accuracy)
         seconds += _seconds(folder)
     recipe, _ = runs[0]
-    return Point(recipe.rate, recipe.milestones, tuple(accuracies), seconds)
+    return TuningPoint(recipe.rate, recipe.milestones, tuple(accuracies), seconds)
 
 
 def _seconds(folder: Path) -> float:

@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.experiments.comparison.tune import Point, Tuning, tune
+from qtrain.experiments.comparison.tune import tune
 from qtrain.recipe import Recipe
+from qtrain.records.no_retuning import TuningFile, TuningPoint, TuningRecord
 from qtrain.records.runs import RECORDS
 
 LRS = (0.02, 1e-5)
 
 
 def test_the_best_point_is_that_of_the_highest_validation_accuracy() -> None:
-    points = (Point(0.1, (0.5,), (50.0, 70.0), 1.0), Point(0.01, (0.5,), (99.0, None), 1.0))
+    points = (TuningPoint(0.1, (0.5,), (50.0, 70.0), 1.0), TuningPoint(0.01, (0.5,), (99.0, None), 1.0))
     assert points[0].score == 60
     assert points[1].score < 0  # one seed that diverged is no rate to take
-    assert Tuning(points, (100, 101)).best is points[0]
-    assert Tuning(points, (100, 101)).runs == 4
+    assert TuningRecord((100, 101), 4, 2.0, points).best is points[0]
     with pytest.raises(UserError, match="without diverging"):
-        _ = Tuning(points[1:], (100, 101)).best
+        _ = TuningRecord((100, 101), 2, 1.0, points[1:]).best
 
 
 def test_the_grid_trains_the_baseline_and_a_second_call_repeats_nothing(
@@ -35,14 +35,14 @@ def test_the_grid_trains_the_baseline_and_a_second_call_repeats_nothing(
         assert facts[0]["recipe"]["scheduler"] == "cosine"
         assert facts[0]["recipe"]["seed"] == 100
         best = max(r["validation_accuracy"] for r in facts if r["type"] == "epoch")
-        assert next(p for p in found.points if p.lr == facts[0]["recipe"]["lr"]).validation_accuracies == (best,)
+        assert next(p for p in found.points if p.lr == facts[0]["recipe"]["lr"]).validation_accuracy == (best,)
     assert found.points[0].score >= found.points[1].score
     assert found.seconds > 0
     assert tune(tiny(baseline="cosine"), tmp_path, lrs=LRS, seeds=(100,)) == found
     assert {path: path.read_bytes() for path in tmp_path.rglob(RECORDS)} == records
-    written = json.loads((tmp_path / "tuning.json").read_text())
-    assert written["runs"] == 2
-    assert written["points"][0]["lr"] == found.best.lr
+    written = TuningFile.read(tmp_path)
+    assert (written.scheduler, written.runs) == ("cosine", 2)
+    assert written.points == found.points
 
 
 @pytest.mark.parametrize(
