@@ -13,7 +13,6 @@ import torch
 
 import benchmarks.arms as arms
 import qtrain.data.jitter as jitter
-import qtrain.experiments.lr_range as lr_range
 import qtrain.training.loop as loop
 import qtrain.training.setup as setup
 from benchmarks.gpu.check_captured import (
@@ -216,8 +215,8 @@ FAULTS: list[Any] = [  # what plants it, the check, what of it must fail
     (first_batch_decides, resume, ["resumed at the small last batch: captured again"]),
     pytest.param(kept_alive, of(check_kept), ["nothing is kept after train"]),
     (jitter_from_python, of(check_waiting), ["no step waits for the device"]),
-    (tf32_everywhere(loop), of(check_exact_training), ["exact training uses no TF32"]),
-    (tf32_everywhere(lr_range), of(check_range_test), ["the range test uses no TF32"]),
+    (tf32_everywhere(setup), of(check_exact_training), ["exact training uses no TF32"]),
+    (tf32_everywhere(setup), of(check_range_test), ["the range test uses no TF32"]),
     (
         tf32_everywhere(arms),
         of(check_arms, "CNV_1W1A"),

@@ -166,7 +166,7 @@ def test_an_interrupted_command_goes_on_to_the_results_of_an_undisturbed_one(
     assert process.returncode == 130, err
     assert err.count("\n") == 1
     assert err.endswith("continue with the same command\n")
-    assert all(f"saved in {run};" in err for run in runs)
+    assert all(f"saved in {run.resolve()};" in err for run in runs)
     assert "test accuracy" not in shown
     for out in ("cmp", "undisturbed"):
         compare(recipe, Path(out), seeds=1)

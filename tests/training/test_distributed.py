@@ -78,7 +78,8 @@ def bits_of(model: nn.Module) -> list[Tensor]:
 
 
 def trained(recipe: Recipe, out: Path, data: DataSet, model: nn.Module | None = None, **options: Any) -> dict[str, Any]:
-    """Train, and return what this process has seen of it."""
+    """Train, and return what this process has seen of it; ``stop`` is the context's, other options are ``train``'s."""
+    context = RunContext(device="cpu", stop=options.pop("stop", lambda: False))
     model, draws, costs = model or Plain(), [], []
     draw, step = ASLR.draw, ASLR.step
 
@@ -96,7 +97,7 @@ def trained(recipe: Recipe, out: Path, data: DataSet, model: nn.Module | None = 
         accuracy = None
         stopped = False
         try:
-            accuracy = train(model, recipe, out, data=data, context=RunContext(device="cpu"), **options).test_accuracy
+            accuracy = train(model, recipe, out, data=data, context=context, **options).test_accuracy
         except Interrupted:
             stopped = True
     return {"draws": draws, "costs": costs, "model": bits_of(model), "accuracy": accuracy, "stopped": stopped}
