@@ -179,7 +179,7 @@ def compare(
         recipe: shared by all runs; the range test chooses its rate, once for all of them, where that is auto. Its
             scheduler_options are by scheduler, as in {"armijo": {"eta_max": 10}}.
         out: new folder, or that of the same comparison.
-        context: where runs happen; its ``say`` is told of each run's result.
+        context: where runs happen; its ``say`` is told of each run's result where there is no view.
         schedulers: the challenger and others.
         seeds: runs a scheduler.
         tolerance: points that the challenger may fall short by.
@@ -212,7 +212,8 @@ def compare(
     with closing(run_cells(planned, out, context, engine=engine, view=view, again=again)) as ended:
         for cell in ended:
             found[cell.folder] = cell
-            context.say(result_line(cell))
+            if view is None:  # which else has shown it
+                context.say(result_line(cell))
     comparison = Comparison(
         recipe=recipe,
         cells=tuple(found[folder] for _, folder in planned),

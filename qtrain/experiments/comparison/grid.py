@@ -125,7 +125,7 @@ def compare_grid(
     Args:
         recipes: one a network, each network once.
         out: new folder, or that of the same grid.
-        context: where runs happen; its ``say`` is told of each run's result.
+        context: where runs happen; its ``say`` is told of each run's result where there is no view.
         schedulers: the challenger and others.
         seeds: runs a scheduler and network.
         tolerance: points that the challenger may fall short by on each network.
@@ -157,7 +157,8 @@ def compare_grid(
     with closing(run_cells(cells, out, context, engine=engine, view=view, again=again)) as ended:
         for cell in ended:
             name = cell.folder.parent.name
-            _named(name, context.say)(result_line(cell))
+            if view is None:  # which else has shown it
+                _named(name, context.say)(result_line(cell))
             waiting[name].discard(cell.folder)
             if not waiting[name]:
                 found[name] = compare(by_name[name], out / name, quiet, **plan)  # all its runs are read
