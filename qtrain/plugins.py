@@ -49,7 +49,9 @@ class Registry(Generic[Row]):
         naming: tuple[str, str] = (".+", "some text"),
     ):
         self.built_in: Mapping[str, Row] = dict(built_in)
-        self._what, self._group, self._kind = what, group, kind
+        self._what = what
+        self._group = group
+        self._kind = kind
         self._naming = naming
         self._loaded: dict[str, Row] = {}
         self._packages: dict[str, str] = {}

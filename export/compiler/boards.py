@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from qtrain.errors import UserError
 from qtrain.plugins import Registry
 
-ZYNQ, ALVEO = "vivado_zynq", "vitis_alveo"
+ZYNQ = "vivado_zynq"
+ALVEO = "vitis_alveo"
 
 
 @dataclass(frozen=True)

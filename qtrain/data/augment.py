@@ -71,7 +71,8 @@ def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tens
         uint8 [B, C, H, W].
     """
     images = padded.numpy()
-    height, width = images.shape[2] - 2 * pad, images.shape[3] - 2 * pad
+    height = images.shape[2] - 2 * pad
+    width = images.shape[3] - 2 * pad
     crops = np.empty((len(index), images.shape[1], height, width), np.uint8)
     rows = zip(index.tolist(), offsets.tolist(), flips.tolist(), strict=True)
     for crop, (i, (y, x), mirrored) in zip(crops, rows, strict=True):
@@ -82,7 +83,9 @@ def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tens
 
 def crop_flip_gather(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
     """Do what `crop_flip_slices` does in one gather without a loop, on any device."""
-    channels, height, width = padded.shape[1], padded.shape[2] - 2 * pad, padded.shape[3] - 2 * pad
+    channels = padded.shape[1]
+    height = padded.shape[2] - 2 * pad
+    width = padded.shape[3] - 2 * pad
     column = torch.arange(width, device=padded.device)
     y = offsets[:, :1] + torch.arange(height, device=padded.device)
     x = offsets[:, 1:] + torch.where(flips[:, None], column.flip(0), column)
@@ -145,7 +148,8 @@ class Batches:
         self.flip = flip and augment
         self.jitter = jitter if augment else 0.0
         self.drop_last = drop_last
-        self.rank, self.ranks = rank, ranks
+        self.rank = rank
+        self.ranks = ranks
         self._ahead: tuple[int, EpochPlan] | None = None
         self._prepare()
 
@@ -187,7 +191,8 @@ class Batches:
         return self._steps(epoch, start)
 
     def _steps(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        ahead, self._ahead = self._ahead, None
+        ahead = self._ahead
+        self._ahead = None
         plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
         factors = self._factors(epoch)
         for at in self._slices(start):
@@ -204,7 +209,8 @@ class Batches:
     def _slices(self, start: int) -> Iterator[slice]:
         """What each step from ``start`` on shows of the epoch's order, on this rank."""
         for step in range(start, len(self)):
-            first, images = step * self.batch_size, self.images_in(step)
+            first = step * self.batch_size
+            images = self.images_in(step)
             # BatchNorm again: a batch that leaves a rank less than two images is computed whole by all of them.
             part = share(images, self.rank, self.ranks) if images >= 2 * self.ranks else range(images)
             yield slice(first + part.start, first + part.stop)

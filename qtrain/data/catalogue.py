@@ -73,7 +73,8 @@ def _check(name: str, value: object, good: bool, allowed: str) -> None:
         raise UserError(f"{name} must be {allowed}, but got {str(value)[:80]!r}")
 
 
-_CIFAR, _TREE = "qtrain.data.cifar", "qtrain.data.folder_tree"
+_CIFAR = "qtrain.data.cifar"
+_TREE = "qtrain.data.folder_tree"
 _ROWS = {
     "digits": Source("qtrain.data.digits:load_digits", tuple("0123456789"), validation_size=300),
     "cifar10": Source(f"{_CIFAR}:CIFAR10.read", f"{_CIFAR}:CIFAR10.class_names", flip=True, validation_size=5000),

@@ -39,13 +39,16 @@ def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
     for _ in range(_ATTEMPTS):
         area = width * height * rng.uniform(*_AREA)
         aspect = math.exp(rng.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        w = round(math.sqrt(area * aspect))
+        h = round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+            left = int(rng.integers(0, width - w + 1))
+            top = int(rng.integers(0, height - h + 1))
             return left, top, left + w, top + h
     w = max(1, min(width, round(height * _ASPECT[1])))
     h = max(1, min(height, round(width / _ASPECT[0])))
-    left, top = (width - w) // 2, (height - h) // 2
+    left = (width - w) // 2
+    top = (height - h) // 2
     return left, top, left + w, top + h
 
 
@@ -68,7 +71,8 @@ def centre_pixels(path: str) -> Tensor:
     image = _open(path)
     scale = RESIZED / min(image.size)
     image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (image.width - CROP) // 2, (image.height - CROP) // 2
+    left = (image.width - CROP) // 2
+    top = (image.height - CROP) // 2
     return _pixels(image.crop((left, top, left + CROP, top + CROP)))
 
 

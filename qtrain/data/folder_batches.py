@@ -26,7 +26,9 @@ class FolderBatches(Batches):
     split: FolderSplit
 
     def _prepare(self) -> None:
-        self.crop, self.pad = self.pad > 0, 0  # parts instead of padded crops
+        # A part of each image is cut out, instead of a crop of the padded image.
+        self.crop = self.pad > 0
+        self.pad = 0
 
     def _steps(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         plan = draw_epoch(len(self.split), seed=self.seed, epoch=epoch, pad=0, flip=self.flip)

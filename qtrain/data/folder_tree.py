@@ -12,7 +12,8 @@ from qtrain.data.image_folder import FolderSplit, default_workers
 from qtrain.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-TRAIN, TEST = "train", "val"
+TRAIN = "train"
+TEST = "val"
 _TREE = f"a folder with {TRAIN}/CLASS/*.jpg and {TEST}/CLASS/*.jpg"
 
 
@@ -51,7 +52,8 @@ def read_tree(name: str, root: str | Path | None) -> tuple[FolderSplit, FolderSp
     Raises:
         UserError: no such tree, classes that differ between train and val, or a class without images.
     """
-    classes, place = tree_classes(name, root), tree_root(name, root)
+    classes = tree_classes(name, root)
+    place = tree_root(name, root)
     if odd := sorted(set(classes) ^ set(_class_folders(place / TEST))):
         there, lacks = (TRAIN, TEST) if odd[0] in classes else (TEST, TRAIN)
         more = f" ({len(odd)} classes differ)" if len(odd) > 1 else ""

@@ -120,7 +120,8 @@ def _centre(path: str, item: Any) -> Tensor:
 
 class _Files(Dataset[Any]):
     def __init__(self, paths: np.ndarray, decode: Callable[[str, Any], Tensor]) -> None:
-        self.paths, self.decode = paths, decode
+        self.paths = paths
+        self.decode = decode
 
     def __getitem__(self, item: Any) -> Tensor | UserError:
         index = item[0] if isinstance(item, tuple) else item

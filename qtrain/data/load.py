@@ -121,7 +121,8 @@ def _read(name: str, source: Source, classes: int, root: Root, download: bool) -
             raise UserError(f"{origin}: images must be {wanted}, as its row says, but {source.read} returned {shape}")
         if not len(split):
             raise UserError(f"{origin}: {source.read} returned a split without images")
-        low, high = int(split.labels.min()), int(split.labels.max())
+        low = int(split.labels.min())
+        high = int(split.labels.max())
         if low < 0 or high >= classes:
             raise UserError(f"{origin}: labels must be from 0 to {classes - 1}, but {source.read} has {low} to {high}")
     return found

@@ -45,7 +45,8 @@ def family_of(network: str) -> str:
     if family in FAMILIES:
         return family
     if not re.search(r"\d", network):
-        known, hint = ", ".join(FAMILIES.names()), FAMILIES.hint(family)
+        known = ", ".join(FAMILIES.names())
+        hint = FAMILIES.hint(family)
         raise UserError(f"unknown family {network!r}; families are {known}{hint}")
     return check_network(network).family
 

@@ -96,7 +96,8 @@ class SweepCell:
         """Do one stage and write what came of it into the row; return False where it failed."""
         if stage != "train":
             watch.start(stage, 0, 0)  # training tells of itself
-        started, facts = time.perf_counter(), {}
+        started = time.perf_counter()
+        facts = {}
         try:
             facts = self._stage(stage, row, deployment, watch, stop)
         except Exception as error:

@@ -20,7 +20,8 @@ from qtrain.export.folder.contents import read_manifest
 from qtrain.records.estimate import Estimate
 from qtrain.training.context import RunContext
 
-FINN, ESTIMATE = "finn", "estimate"
+FINN = "finn"
+ESTIMATE = "estimate"
 CHANNELS = 3
 
 
