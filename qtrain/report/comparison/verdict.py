@@ -1,5 +1,6 @@
 """The verdict of a comparison: does a challenger keep up with a baseline, as far as the seeds that ran can tell."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -80,7 +81,7 @@ class Verdict:
         return {"answer": str(self.answer), "further_seeds": self.further_seeds, **asdict(self)}
 
 
-class Judged:
+class Judged(ABC):
     """What a comparison's accuracies say of its challenger; whoever has them by seed derives from it.
 
     Attributes:
@@ -93,21 +94,21 @@ class Judged:
     against: tuple[str, ...] | None
     tolerance: float
 
+    @abstractmethod
     def by_seed(self, scheduler: str) -> dict[int, float]:
         """Return test accuracies of a scheduler's finished runs in percent, in the order of their seeds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def all_schedulers(self) -> list[str]:
         """Return the schedulers that take part, in the order they were given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def all_seeds(self) -> list[int]:
         """Return the seeds that every scheduler was given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recipe_baseline(self) -> str:
         """Return the baseline of the shared recipe."""
-        raise NotImplementedError
 
     def accuracies(self, scheduler: str) -> list[float]:
         """Return test accuracies of a scheduler's finished runs in percent, one a seed."""
