@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.records import agree
 from benchmarks.warm_compiler import WarmCompiler
 from qtrain.export.compiler.start import estimate_build
 from qtrain.export.lint.check import lint_module
@@ -49,12 +50,6 @@ def judge(seed: int) -> dict[str, Any]:
         )
         classes = len(np.unique(np.load(folder / "expected_output.npy")))
     return record | {"classes": classes, "accepted": build.accepted, "reason": build.reason}
-
-
-def agree(record: dict[str, Any]) -> bool:
-    """Whether both verdicts are the same; images of one class cannot contradict an error that says "computes wrong"."""
-    untold = record["accepted"] and record.get("classes") == 1
-    return untold or bool(record["lint_errors"]) != record["accepted"]
 
 
 def prepare() -> None:

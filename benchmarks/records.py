@@ -22,3 +22,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def spread(found: dict[str, float], digits: int = 2) -> str:
     """Median with least and largest."""
     return f"{found['median']:,.{digits}f} [{found['min']:,.{digits}f}..{found['max']:,.{digits}f}]"
+
+
+def untold(record: dict[str, Any]) -> bool:
+    """Whether images of one class leave open what lint's "computes wrong" says of a network that FINN takes."""
+    return bool(record["accepted"] and record.get("classes") == 1 and record["lint_errors"])
+
+
+def agree(record: dict[str, Any]) -> bool:
+    """Whether lint and the compiler say the same of a network, as far as its images tell."""
+    return untold(record) or bool(record["lint_errors"]) != record["accepted"]

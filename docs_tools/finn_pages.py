@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import agree, table, untold
 from qtrain.models import FAMILIES
 
 ROOT = Path(__file__).parents[1]
-MATRIX, ORACLE = ROOT / "results" / "finn_matrix.jsonl", ROOT / "results" / "lint_oracle.jsonl"
-PAGE, VERDICTS = ROOT / "docs" / "finn-matrix.md", ROOT / "models" / "finn_verdicts.json"
+MATRIX = ROOT / "results" / "finn_matrix.jsonl"
+ORACLE = ROOT / "results" / "lint_oracle.jsonl"
+PAGE = ROOT / "docs" / "finn-matrix.md"
+VERDICTS = ROOT / "models" / "finn_verdicts.json"
 Record = dict[str, Any]
 
 INTRO = """# Every network at every bit width through the real FINN
@@ -31,19 +34,19 @@ value within their rounding of a quantizer's boundary may fall either way; such 
 
 
 def newest(path: Path) -> list[Record]:
-    """The records of a file; of several for one network and size the last."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return list(
-        {
-            (r.get("network"), r.get("width"), r.get("image_size"), r.get("seed")): r for r in map(json.loads, lines)
-        }.values()
-    )
+    """Read the records of a file; of several for one network and size the last."""
+    found: dict[tuple[Any, ...], Record] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        record = json.loads(line)
+        key = tuple(record.get(name) for name in ("network", "width", "image_size", "seed"))
+        found[key] = record
+    return list(found.values())
 
 
 def _cell(record: Record | None) -> str:
     if record is None:
         return ""
-    if bool(record["lint_errors"]) == record["accepted"]:
+    if not agree(record):
         return f"**?** {record['reason']}"
     if not record["accepted"]:
         return "✗"
@@ -51,94 +54,112 @@ def _cell(record: Record | None) -> str:
 
 
 def matrix(records: list[Record]) -> str:
-    """One row a family, one column a bit width."""
-    bits = sorted({r["bits"] for r in records})
-    by_cell = {(r["family"], r["bits"]): r for r in records}
-    sizes = {r["family"]: f"{r['width']:g}, {r['image_size']}" for r in records}
-    rows = [["network", "width, pixels", *(f"{b}W{b}A" for b in bits)], ["---"] * (len(bits) + 2)]
-    for family in (name for name in FAMILIES.built_in if name in sizes):
-        rows.append([family, sizes[family], *(_cell(by_cell.get((family, b))) for b in bits)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    """Return one row a family, one column a bit width."""
+    bits = sorted({record["bits"] for record in records})
+    by_cell = {(record["family"], record["bits"]): record for record in records}
+    sizes = {record["family"]: f"{record['width']:g}, {record['image_size']}" for record in records}
+    rows = [["network", "width, pixels", *(f"{b}W{b}A" for b in bits)]]
+    for family in FAMILIES.built_in:
+        if family in sizes:
+            rows.append([family, sizes[family], *(_cell(by_cell.get((family, b))) for b in bits)])
+    return table(rows[0], rows[1:])
 
 
 def exceptions(records: list[Record]) -> str:
-    """What is refused, why, and what lint had said."""
+    """Say what is refused, why, and what lint had said."""
     lines = []
     for family in FAMILIES.built_in:
-        refused = [r for r in records if r["family"] == family and not r["accepted"]]
-        if refused:
-            rules = sorted({error.partition(":")[0] for r in refused for error in r["lint_errors"]})
-            bits = ", ".join(str(r["bits"]) for r in sorted(refused, key=lambda r: r["bits"]))
-            reason = refused[0]["reason"].split(" Complete list")[0]
-            lines.append(f"- **{family}** at {bits} bits: {reason} Lint: {', '.join(f'`{r}`' for r in rules)}.")
+        refused = [record for record in records if record["family"] == family and not record["accepted"]]
+        if not refused:
+            continue
+        rules: set[str] = set()
+        for record in refused:
+            rules |= {error.partition(":")[0] for error in record["lint_errors"]}
+        named = ", ".join(f"`{rule}`" for rule in sorted(rules))
+        bits = ", ".join(map(str, sorted(record["bits"] for record in refused)))
+        reason = refused[0]["reason"].split(" Complete list")[0]
+        lines.append(f"- **{family}** at {bits} bits: {reason} Lint: {named}.")
     return "\n".join(lines) or "None."
 
 
 def proofs(records: list[Record]) -> str:
-    """What was compared in all accepted cells together."""
-    proven = [r["proof"] for r in records if r["proof"]]
-    images, equal = sum(p["images"] for p in proven), sum(p["equal"] for p in proven)
-    differs = sum(p["float32_torch_differs"] or 0 for p in proven)
-    accepted = sum(r["accepted"] for r in records)
-    seconds = sorted(r["build_s"] for r in records if "build_s" in r)
-    executed = [len(r["verified"]) for r in records if r["accepted"]]
-    partly = [r["network"] for r in records if r["accepted"] and len(r["verified"]) < max(executed)]
+    """Say what was compared in all accepted cells together."""
+    proven = [record["proof"] for record in records if record["proof"]]
+    images = _sum(proven, "images")
+    equal = _sum(proven, "equal")
+    differs = _sum(proven, "float32_torch_differs")
+    accepted = [record for record in records if record["accepted"]]
+    seconds = sorted(record["build_s"] for record in records if "build_s" in record)
+    executed = [len(record["verified"]) for record in accepted]
+    partly = [record["network"] for record in accepted if len(record["verified"]) < max(executed)]
     some = f"; of {', '.join(partly)} those of two minutes and the folded hardware" if partly else ""
     return (
-        f"{accepted} of {len(records)} cells accepted. {equal:,} of {images:,} test images equal between graph and "
-        f"torch in float64; float32 torch gives another class than float64 on {differs} of them. FINN itself executed "
-        f"the graph after each of its steps{some}: {sum(executed):,} graphs, all equal. A build took "
+        f"{len(accepted)} of {len(records)} cells accepted. {equal:,} of {images:,} test images equal between graph "
+        f"and torch in float64; float32 torch gives another class than float64 on {differs} of them. FINN itself "
+        f"executed the graph after each of its steps{some}: {sum(executed):,} graphs, all equal. A build took "
         f"{seconds[len(seconds) // 2]:.0f} s in the median, {seconds[-1]:.0f} s at most, on two busy CPU cores."
     )
 
 
+def _sum(records: list[Record], name: str) -> int:
+    """Add up a number over records; None counts as 0."""
+    return sum(record[name] or 0 for record in records)
+
+
 def steps(records: list[Record]) -> str:
-    """What the graph after each of the compiler's steps made of the test images, over all cells that have it."""
-    proven = [r for r in records if r.get("stages")]
+    """Say what the graph after each of the compiler's steps made of the test images, over all cells that have it."""
+    proven = [record for record in records if record.get("stages")]
     if not proven:
         return "Not run yet."
-    names = {stage["step"]: None for record in proven for stage in record["stages"]}
-    rows = [["after step", "cells", "equal images", "compared tensors", "cells with a difference"], ["---"] * 5]
+    by_step: dict[str, list[Record]] = {}
+    for record in proven:
+        for stage in record["stages"]:
+            by_step.setdefault(stage["step"], []).append({"network": record["network"], **stage})
+    rows = [["after step", "cells", "equal images", "compared tensors", "cells with a difference"]]
     notes = []
-    for name in names:
-        found = [(r["network"], s) for r in proven for s in r["stages"] if s["step"] == name]
-        images, equal = sum(s["images"] for _, s in found), sum(s["equal"] for _, s in found)
-        tensors, of = sum(s["tensors"] for _, s in found), sum(s["of_tensors"] for _, s in found)
-        off = [(n, s) for n, s in found if s["difference"] or s["equal"] < s["images"]]
-        rows.append([name, str(len(found)), f"{equal:,} of {images:,}", f"{tensors:,} of {of:,}", str(len(off))])
-        notes += [
-            f"- {network}, {name}: {s['difference'] or 'classes only'}{' (rounding of float32)' * s['rounding']}"
-            for network, s in off
-            if not s["unchanged"]
-        ]
-    networks = ", ".join(sorted({r["network"] for r in proven}))
-    lines = [
-        "\n".join(f"| {' | '.join(row)} |" for row in rows),
-        *(["\n".join(notes)] if notes else []),
-        networks + ".",
-    ]
-    return "\n\n".join(lines)
+    for name, stages in by_step.items():
+        off = [stage for stage in stages if stage["difference"] or stage["equal"] < stage["images"]]
+        images = f"{_sum(stages, 'equal'):,} of {_sum(stages, 'images'):,}"
+        tensors = f"{_sum(stages, 'tensors'):,} of {_sum(stages, 'of_tensors'):,}"
+        rows.append([name, str(len(stages)), images, tensors, str(len(off))])
+        notes += [_difference(stage) for stage in off if not stage["unchanged"]]
+    networks = ", ".join(sorted({record["network"] for record in proven}))
+    parts = [table(rows[0], rows[1:]), "\n".join(notes), f"{networks}."]
+    return "\n\n".join(filter(None, parts))
+
+
+def _difference(stage: Record) -> str:
+    """Say in a line where a step's graph differs."""
+    rounding = " (rounding of float32)" if stage["rounding"] else ""
+    return f"- {stage['network']}, {stage['step']}: {stage['difference'] or 'classes only'}{rounding}"
 
 
 def oracle(records: list[Record]) -> str:
-    """How often lint and the compiler agreed on random networks."""
+    """Say how often lint and the compiler agreed on random networks."""
     if not records:
         return "Not run yet."
-    wrong = [r for r in records if bool(r["lint_errors"]) == r["accepted"]]
-    accepted = sum(r["accepted"] for r in records)
-    text = (
+    wrong = [record for record in records if not agree(record)]
+    open_ones = [record for record in records if untold(record)]
+    accepted = _sum(records, "accepted")
+    lines = [
         f"{len(records)} random networks from the zoo's building blocks: {accepted} accepted, {len(records) - accepted}"
-    )
-    text += f" refused; lint and compiler agree on {len(records) - len(wrong)}."
-    return text + "".join(
-        f"\n- seed {r['seed']}: {r['recipe']}. Lint: {r['lint_errors']}, FINN: {r['reason']}" for r in wrong
-    )
+        f" refused; lint and compiler agree on {len(records) - len(wrong) - len(open_ones)}."
+    ]
+    for record in open_ones:
+        lines.append(
+            f"- seed {record['seed']} tells nothing: {record['recipe']}. Lint says that FINN computes it otherwise, "
+            "and all its images have one class."
+        )
+    for record in wrong:
+        said = f"Lint: {record['lint_errors']}, FINN: {record['reason']}"
+        lines.append(f"- seed {record['seed']}: {record['recipe']}. {said}")
+    return "\n".join(lines)
 
 
 def verdicts(records: list[Record]) -> Record:
-    """What `qtrain models` shows."""
+    """Return what `qtrain models` shows."""
     families: Record = {}
-    for record in sorted(records, key=lambda r: r["bits"]):
+    for record in sorted(records, key=lambda record: record["bits"]):
         family = families.setdefault(record["family"], {"accepted": [], "refused": {}})
         if record["accepted"]:
             family["accepted"].append(record["bits"])
@@ -147,16 +168,13 @@ def verdicts(records: list[Record]) -> Record:
     return {"finn_plus": records[0]["finn_plus"] if records else None, "families": families}
 
 
-def _ends(numbers: list[int]) -> tuple[int, int]:
-    return min(numbers), max(numbers)
-
-
 def main() -> None:
     """Write both files."""
     records = newest(MATRIX)
+    images = [record["proof"]["images"] for record in records if record["proof"]]
     head = INTRO.format(
-        steps=next(r["steps"] for r in records if "steps" in r),
-        images=" to ".join(f"{n}" for n in sorted({*_ends([r["proof"]["images"] for r in records if r["proof"]])})),
+        steps=next(record["steps"] for record in records if "steps" in record),
+        images=" to ".join(map(str, sorted({min(images), max(images)}))),
         version=records[0]["finn_plus"],
         board=records[0]["board"],
         fps=records[0]["target_fps"],
