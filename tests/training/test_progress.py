@@ -7,6 +7,8 @@ from pathlib import Path
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20", "--epochs=3"]
 TELL = """
+import logging
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nvcc without a GPU: as the command line has it
 from qtrain.training.progress import tell
 tell("first")
 input()  # the reader has left
