@@ -56,7 +56,8 @@ def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, fr
 
     Args:
         recipe: of the run.
-        folder: new, or that of the same run; whatever else lies there is not looked at.
+        folder: new, or that of the same run, which the caller has checked: what a run that never came to a checkpoint
+            has left there is removed, whatever it is.
         context: where the run happens, and who is told of it.
         from_the_start: train anew also where the run cannot be continued.
 
