@@ -12,6 +12,7 @@ from qtrain.models.bits import FLOAT, BitWidths
 from qtrain.models.factory import Layers
 from qtrain.models.names import NetworkName, parse_name
 from qtrain.models.network import Network
+from qtrain.models.own import find_own
 from qtrain.models.quantizers import Scales, Scaling, check_scaling
 from qtrain.models.zoo import FAMILIES, Family
 from qtrain.recipe import Recipe
@@ -25,10 +26,13 @@ def check_network(name: str) -> NetworkName:
     """Read a network's name and see that there is such a network.
 
     Raises:
-        UserError: not a name, an unknown family, bits outside 1 to 8, a family that has no such form, or one whose
-            package is broken.
+        UserError: not a name, an unknown family, bits outside 1 to 8, a family that has no such form, one whose
+            package is broken, or code of one's own that cannot be imported or asked for these bits.
     """
     parsed = parse_name(name)
+    if parsed.is_own:
+        find_own(parsed)
+        return parsed
     if parsed.family not in FAMILIES:
         known, hint = ", ".join(FAMILIES.names()), FAMILIES.hint(parsed.family)
         raise UserError(f"unknown network {name!r}; families are {known}, for instance CNV_1W1A{hint}")

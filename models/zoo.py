@@ -73,6 +73,11 @@ class Family:
     quantized_only: bool = False
     published: tuple[Published, ...] = ()
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape of one usual image, (channels, height, width)."""
+        return 3, self.image_size, self.image_size
+
 
 def _bnn_pynq(
     build: Callable[..., Network], about: str, *published: Published, image_size: int = 32, smallest: int = 1

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from qtrain.data.catalogue import DATASETS
+from qtrain.data.options import DataOptions, Layout, parse_kinds, parse_range, parse_size
 from qtrain.errors import UserError
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
@@ -23,6 +24,7 @@ Protocol = Literal["holdout", "paper"]
 Scaling = Literal["auto", "constant", "learned", "statistics"]
 Precision = Literal["exact", "fast"]
 AUTO = "auto"
+OWN = "own"  # in place of a data set's name, in the shipped recipe for data of one's own
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _LARGEST = sys.float_info.max
@@ -44,8 +46,8 @@ class Recipe:
     """Everything that decides a run's weights.
 
     Attributes:
-        network: name with its bit widths, e.g. CNV_1W1A or cnv-w1a1.
-        data: data set: digits (embedded), cifar10 or cifar100.
+        network: name with its bit widths, e.g. CNV_1W1A or cnv-w1a1; or a module of your own, my_module:Net_4W4A.
+        data: data set such as digits or cifar10, a folder of images, an .npz file, or my_module:load.
         epochs: passes over the training split.
         batch_size: images a step.
         optimizer: sgd (with momentum), nag (with Nesterov's) or adam.
@@ -63,8 +65,10 @@ class Recipe:
         protocol: holdout validates on a part of the training set; paper on the test set, as the ASLR paper did.
         validation_size: images held out; by default the data set's usual number.
         train_size: use only so many training images; by default all.
-        augment: random crops (padding 4) and, where labels allow it, flips.
+        augment: change the training inputs at random; how, augmentation says.
+        augmentation: none, or some of crop (by up to 4 pixels), flip, noise; by default what is usual for the data.
         jitter: with augment, brightness, contrast and saturation change by up to this share.
+        noise: with augmentation noise, its standard deviation as a share of the range.
         width: multiplies the network's channel counts.
         bits: other bits for single layers, as in first=8,last=8,stage2.*=4.
         input_bits: of the network's first quantizer.
@@ -74,6 +78,11 @@ class Recipe:
         precision: of training's products: exact is Brevitas' float32; fast multiplies integers in few bits.
         compile: train through torch.compile, where that works.
         init_from: run folder or file of weights to start from, read once; by default weights are drawn.
+        net_args: arguments of a network of your own, as in {depth: 3}.
+        image_size: of a folder of images: pixels such as 48, or 32x64 (height x width), that all are brought to.
+        channels: of data of your own: 1 or 3 for a folder of images, what arrays must have.
+        layout: of arrays: NCHW or NHWC (images), NHW (one channel), NCL (signals), NF (rows).
+        value_range: of values that are no bytes, the lowest and highest there may be, as in -1,1.
     """
 
     network: str
@@ -96,7 +105,9 @@ class Recipe:
     validation_size: int | None = None
     train_size: int | None = None
     augment: bool = True
+    augmentation: str | None = None
     jitter: float = 0.0
+    noise: float = 0.02
     width: float = 1.0
     bits: str = ""
     input_bits: int = 8
@@ -106,6 +117,11 @@ class Recipe:
     precision: Precision = "exact"
     compile: bool = False
     init_from: str | None = None
+    net_args: dict[str, Any] = field(default_factory=dict, hash=False)
+    image_size: int | str | None = None
+    channels: int | None = None
+    layout: Layout | None = None
+    value_range: tuple[float, float] | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("network", "data"):
@@ -119,7 +135,7 @@ class Recipe:
         for name in ("validation_size", "train_size"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        for name in ("lr", "momentum", "weight_decay", "jitter", "width"):
+        for name in ("lr", "momentum", "weight_decay", "jitter", "noise", "width"):
             value = getattr(self, name)
             if isinstance(value, Real) and not isinstance(value, int | float):  # a scalar of NumPy's
                 object.__setattr__(self, name, float(value))
@@ -129,6 +145,7 @@ class Recipe:
         self._set("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1")
         self._set("weight_decay", _is_number(self.weight_decay) and 0 <= self.weight_decay <= _LARGEST, "0 or more")
         self._set("jitter", _is_number(self.jitter) and 0 <= self.jitter <= 1, "from 0 to 1")
+        self._set("noise", _is_number(self.noise) and 0 <= self.noise <= 1, "from 0 to 1")
         self._set("width", _is_number(self.width) and 0 < self.width <= MAX_WIDTH, f"above 0, at most {MAX_WIDTH}")
         steps = self.milestones
         good = isinstance(steps, list | tuple) and all(_is_number(m) and 0 < m < 1 for m in steps)
@@ -153,6 +170,22 @@ class Recipe:
             value = getattr(self, name)
             allowed = get_args(kind)
             _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """Check what is said of data and networks of one's own."""
+        arguments = self.net_args
+        named = isinstance(arguments, dict) and all(isinstance(name, str) for name in arguments)
+        _check("net_args", arguments, named, "names with values such as {depth: 3}")
+        _check("augmentation", self.augmentation, isinstance(self.augmentation, str | None), "text such as crop,flip")
+        if self.augmentation is not None:
+            parse_kinds(self.augmentation)
+        parse_size(self.image_size)
+        if self.channels is not None:
+            _whole("channels", self.channels, 1)
+        layouts = get_args(Layout)
+        _check("layout", self.layout, self.layout in (None, *layouts), f"one of {', '.join(layouts)}")
+        object.__setattr__(self, "value_range", parse_range(self.value_range))
 
     def _set_gamma(self) -> None:
         if not isinstance(self.gamma, list | tuple):
@@ -180,14 +213,33 @@ class Recipe:
         return self.lr
 
     @property
+    def kinds(self) -> tuple[str, ...] | None:
+        """The kinds of augmentation that are asked for; None for what is usual for the data."""
+        return None if self.augmentation is None else parse_kinds(self.augmentation)
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How data of one's own are read."""
+        size = parse_size(self.image_size)
+        return DataOptions(size, self.channels, self.layout, parse_range(self.value_range))
+
+    @property
     def splits(self) -> int:
         """The seed of the validation split and of the subset."""
         return self.seed if self.split_seed is None else self.split_seed
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as written to YAML, records and checkpoints."""
-        gamma = list(self.gamma) if isinstance(self.gamma, tuple) else self.gamma
-        return {**dataclasses.asdict(self), "milestones": list(self.milestones), "gamma": gamma}
+        values = dataclasses.asdict(self)
+        for name in ("milestones", "gamma", "value_range"):
+            if isinstance(values[name], tuple):
+                values[name] = list(values[name])
+        return values
+
+    @staticmethod
+    def defaults() -> dict[str, Any]:
+        """Return the value of every field that has a default, as plain values."""
+        return dict(_DEFAULTS)
 
     def replace(self, **changes: Any) -> "Recipe":
         """Return a copy with some fields changed, checked again."""
@@ -278,8 +330,8 @@ def shipped_recipes() -> dict[tuple[str, str], Path]:
 def default_recipe(network: str, data: str) -> Recipe:
     """The shipped recipe of the network's family on the data set, at any bit width; else the data set's own.
 
-    A package's data set brings a recipe in its row; the plain defaults where it brings none, which is warned of once,
-    and where the data set is not known.
+    A package's data set brings a recipe in its row; the plain defaults where it brings none, which is warned of once.
+    Data of one's own have one recipe for all.
 
     Raises:
         UserError: the package's recipe is none, or the package is broken.
@@ -289,9 +341,9 @@ def default_recipe(network: str, data: str) -> Recipe:
     path = shipped.get((family, data)) or shipped.get(("any", data))
     if path is not None:
         return load_recipe(path).replace(network=network)
-    plain = Recipe(network, data)
     if data not in DATASETS:
-        return plain
+        return load_recipe(shipped["any", OWN]).replace(network=network, data=data)
+    plain = Recipe(network, data)
     fields = DATASETS.get(data).recipe
     if not fields:
         DATASETS.warn(

@@ -20,16 +20,18 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 # Package -> what of qtrain it may import besides itself and what lies below it; all may import errors, records, the
 # registry of plugins and the interruption of a run. A room inside a package has its package's row unless it has one of
 # its own.
-EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records", "qtrain.plugins"}
+EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records", "qtrain.plugins", "qtrain.own_code"}
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),
     "qtrain.module_state": set(),
     "qtrain.plugins": set(),
+    "qtrain.own_code": set(),
     "qtrain.schedulers": {"qtrain.module_state"},
     "qtrain.schedulers.catalogue": set(),
     "qtrain.optimizers": {"qtrain.module_state"},
-    "qtrain.data": {"qtrain.data.catalogue"},
+    "qtrain.data": {"qtrain.data.catalogue", "qtrain.data.options"},
+    "qtrain.data.options": set(),
     "qtrain.data.catalogue": set(),
     "qtrain.records": {"qtrain"},  # the version, which every run records
     "qtrain.engines": {"qtrain", "qtrain.training.progress"},  # tasks report as training does
@@ -43,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         *("qtrain.report", "qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers"),
         "qtrain.schedulers.catalogue",
     },
-    "qtrain.recipe": {"qtrain.schedulers.catalogue", "qtrain.data.catalogue"},
+    "qtrain.recipe": {"qtrain.schedulers.catalogue", "qtrain.data.catalogue", "qtrain.data.options"},
     "qtrain.recipes": set(),
     "qtrain.training": {
         "qtrain",

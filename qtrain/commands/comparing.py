@@ -84,13 +84,14 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
     from qtrain.experiments.comparison.grid import compare_grid
     from qtrain.experiments.view import terminal_view
     from qtrain.export import check_target
+    from qtrain.models.names import folder_name
 
     check_engine(options)
     options, recipes, grid = given_recipes(parser, words)
     if options.lr_from is not None:
         return _no_retuning(parser, words, options, recipes)
     stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network
-    out = Path(options.out or f"runs/compare-{stem}-{recipes[0].data}")
+    out = Path(options.out or f"runs/compare-{folder_name(stem)}-{folder_name(recipes[0].data)}")
     target = {name: options[name] for name in ("board", "target_fps", "clock_ns")}
     if options.board is not None:
         check_target(**target)  # before hours of training
@@ -136,6 +137,7 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
     from qtrain.experiments.comparison.no_retuning import no_retuning
     from qtrain.experiments.comparison.no_retuning_plan import make_plan
     from qtrain.experiments.view import terminal_view
+    from qtrain.models.names import folder_name
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
 
     given = parser.given(without_print(words))
@@ -148,7 +150,7 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
         tune_seeds=options.tune_seeds,
         seeds=options.seeds,
     )
-    out = Path(options.out or f"runs/no-retuning-{plan.family}-{recipes[0].data}")
+    out = Path(options.out or f"runs/no-retuning-{folder_name(plan.family)}-{folder_name(recipes[0].data)}")
     engine, connected = engine_of(options)
     with connected:
         no_retuning(plan, out, context_of(options), tolerance=options.tolerance, engine=engine, view=terminal_view())

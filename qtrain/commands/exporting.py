@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from qtrain.commands.options import add_board
+from qtrain.commands.options import add_board, add_data, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
 from qtrain.errors import UserError
@@ -40,8 +40,7 @@ def verify_parser() -> Parser:
     parser.add("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
     parser.add("--images", type=str | None, help="a number or all; default as many as time allows")
     parser.add("--json", action="store_true", help="with --finn: print the proof as JSON")
-    parser.add("--data", type=str | None, help="of a QONNX file: test images to take; default random ones")
-    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    add_data(parser, "of a QONNX file: test images to take; default random ones")
     return parser
 
 
@@ -123,7 +122,8 @@ def _verify_finn(options: Namespace) -> int:
     say = (lambda line: print(line, file=sys.stderr)) if options.json else print
     count: Any = image_count(options.images)
     if Path(options.folder).is_file():
-        pixels = load_data(options.data, root=options.data_root).test.images if options.data else None
+        how = data_options(options)
+        pixels = load_data(options.data, root=options.data_root, options=how).test.images if options.data else None
         proof, failure = verify_graph(options.folder, pixels, images=count, say=say)
     elif options.data:
         raise UserError(f"--data goes with a QONNX file; {options.folder} has its test images inside")

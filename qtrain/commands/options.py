@@ -6,6 +6,8 @@ from typing import Any
 from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
+from qtrain.data.options import DataOptions
+from qtrain.recipe import Recipe
 
 RECIPES = (
     "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
@@ -40,11 +42,34 @@ def add_board(parser: Parser, default: str | None) -> None:
     parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
 
 
+def add_data(parser: Parser, text: str) -> None:
+    """Add a data set or data of one's own, and how these are read, for commands that take no recipe."""
+    parser.add("--data", type=str | None, help=text)
+    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    for name, kind, about in (
+        ("image_size", str, "of a folder of images: pixels such as 48, or 32x64 (height x width)"),
+        ("channels", int, "of data of your own: 1 or 3 for images, what arrays must have"),
+        ("layout", str, "of arrays: NCHW, NHWC, NHW, NCL or NF"),
+        ("value_range", str, "of values that are no bytes, as in -1,1"),
+    ):
+        parser.add(f"--{name}", type=kind | None, help=about)
+
+
+def data_options(options: Namespace) -> DataOptions:
+    """Return how data of one's own are read.
+
+    Raises:
+        UserError: something that does not fit.
+    """
+    names = ("image_size", "channels", "layout", "value_range")
+    return Recipe("", **{name: options[name] for name in names}).data_options
+
+
 def add_network_options(parser: Parser) -> None:
     """What changes a network of the zoo, beside its name."""
     for name, kind, text in (
         ("width", float, "multiplies all channel counts; default 1"),
-        ("bits", str, "other bits for single layers: first=8,stage2.*=4"),
+        ("bits", str, "other bits for single layers: first=8,stage2.*=4; of a network of your own all: 4 or 1W4A"),
         ("input_bits", int, "of the first quantizer; default 8"),
         ("scaling", str, "where quantizers' ranges come from; default the network's own choice"),
         ("power_of_two", bool, "round the scales of 2 bits and more to powers of two"),

@@ -12,10 +12,19 @@ PRINTING = ("train", "compare", "lr-range", "sweep")  # commands that know --pri
 
 def given_recipe(parser: Parser, words: list[str]) -> tuple[Namespace, Recipe]:
     """Parse twice: the network and the data set decide which shipped recipe the other flags change."""
-    from qtrain.models import check_network
+    from qtrain.experiments.comparison.grid import one_network
 
     options = _first_pass(parser, words)
-    return _second_pass(parser, words, str(check_network(options.network)), options)
+    network, expression = one_network(options.network, options.bits)
+    options, recipe = _second_pass(parser, words, network, options)
+    return options, recipe.replace(bits=expression)
+
+
+def names_of(recipe: Recipe) -> str:
+    """Return network and data as the beginning of a folder's name."""
+    from qtrain.models.names import folder_name
+
+    return f"{folder_name(recipe.network)}-{folder_name(recipe.data)}"
 
 
 def given_family_recipe(parser: Parser, words: list[str]) -> tuple[Namespace, Recipe]:

@@ -60,6 +60,7 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
 def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
     from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
     from qtrain.experiments.sweep.plan import plan_sweep
+    from qtrain.models.names import folder_name
 
     if options.again:
         raise UserError("--again goes with --resume")
@@ -81,7 +82,7 @@ def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[Swe
         search=_search(options, recipe),
         command=shlex.join(["qtrain", "sweep", *(dashed(word) for word in without(words, WHERE))]),
     )
-    return plan, Path(options.out or f"runs/sweep-{plan.family}-{recipe.data}")
+    return plan, Path(options.out or f"runs/sweep-{folder_name(plan.family)}-{folder_name(recipe.data)}")
 
 
 def _search(options: Namespace, recipe: Recipe) -> "SearchPlan | None":

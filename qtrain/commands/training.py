@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from qtrain.commands.options import RECIPES, add_machine, add_recipe
 from qtrain.commands.parser import Parser
-from qtrain.commands.recipes import given_recipe
+from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.words import dashed
 from qtrain.errors import UserError
 
@@ -70,13 +70,11 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
         out = Path(options.resume)
     else:
         options, recipe = given_recipe(parser, words)
-        out = Path(options.out or f"runs/{recipe.network}-{recipe.data}-{recipe.scheduler}-seed{recipe.seed}")
+        out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
+    told = replace(context, say=tell) if talks else context
     # torchrun's processes work on the folder together
     with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
-        if options.resume is not None:
-            result = resume_run(out, context)
-        else:
-            result = train_recipe(recipe, out, replace(context, say=tell) if talks else context)
+        result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
     return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
@@ -91,7 +89,7 @@ def lr_range_command(parser: Parser, words: list[str], options: Namespace) -> in
     from qtrain.training.context import RunContext
 
     options, recipe = given_recipe(parser, words)
-    out = Path(options.out or f"runs/lr-range-{recipe.network}-{recipe.data}-{recipe.optimizer}.png")
+    out = Path(options.out or f"runs/lr-range-{names_of(recipe)}-{recipe.optimizer}.png")
     check_figure(out)  # before minutes of training
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}
     search = find_lr(recipe, RunContext(options.data_root, options.device, watch=Terminal()), **numbers)

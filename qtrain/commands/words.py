@@ -7,6 +7,7 @@ from typing import get_type_hints
 from qtrain.recipe import Recipe
 
 _ALIASES = {"--random_seed": "--seed"}  # bnn_pynq's name
+_RANGE = "value_range"
 _SWITCHES = [name for name, kind in get_type_hints(Recipe).items() if kind is bool]
 
 
@@ -23,6 +24,9 @@ def normalised(argv: Sequence[str]) -> list[str]:
     """
     words: list[str] = []
     for i, word in enumerate(argv):
+        if words and i > 0 and _is_range(word) and argv[i - 1] == f"--{_RANGE.replace('_', '-')}":
+            words[-1] += f"={word}"  # -1,1 looks like an option
+            continue
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
@@ -38,6 +42,10 @@ def normalised(argv: Sequence[str]) -> list[str]:
         config += words[at:end]
         del words[at:end]
     return words[:1] + config + words[1:]
+
+
+def _is_range(word: str) -> bool:
+    return re.fullmatch(r"-[\d.][^=]*,.*", word) is not None
 
 
 def without(argv: Sequence[str], names: Collection[str]) -> list[str]:

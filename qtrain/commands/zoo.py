@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.options import add_network_options, network_options
+from qtrain.commands.options import add_data, add_network_options, data_options, network_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import LINT_FAILED
 from qtrain.errors import UserError
@@ -18,8 +19,10 @@ def lint_parser() -> Parser:
         "refuse it or get it wrong."
     )
     parser.add("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
-    parser.add("--input_shape", type=str | None, help="of one image: channels,height,width; default 3,32,32")
+    parser.add("--input_shape", type=str | None, help="of one input: channels,height,width; default 3,32,32")
     add_network_options(parser)
+    parser.add("--net_args", type=dict[str, Any] | None, help="arguments of a network of your own: {depth: 3}")
+    add_data(parser, "data set or data of your own, whose classes and shape the network is to have")
     parser.add("--json", action="store_true", help="print the findings as JSON")
     return parser
 
@@ -39,7 +42,16 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     from qtrain.report.findings import print_findings
 
     shape = None if options.input_shape is None else parse_shape(options.input_shape)
-    findings = [asdict(finding) for finding in lint_target(options.target, shape, **network_options(options))]
+    found = lint_target(
+        options.target,
+        shape,
+        data=options.data,
+        data_root=options.data_root,
+        data_options=data_options(options),
+        net_args=options.net_args,
+        **network_options(options),
+    )
+    findings = [asdict(finding) for finding in found]
     if options.json:
         print(json.dumps(findings, indent=2))
     else:

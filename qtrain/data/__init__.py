@@ -1,20 +1,23 @@
-"""Image classification data, whole as uint8 or decoded from files, and its batched augmentation."""
+"""Data to classify, whole as uint8 or decoded from files, and their batched augmentation."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qtrain.data.catalogue import DATASETS, Source
+from qtrain.data.options import PLAIN, DataOptions
 
 if TYPE_CHECKING:
     from qtrain.data.augment import Batches, EpochPlan, draw_epoch
     from qtrain.data.batches import make_batches, ordered_batches
     from qtrain.data.dataset import DataSet, Split
     from qtrain.data.image_folder import FolderSplit
-    from qtrain.data.load import class_names, image_size, load_data
+    from qtrain.data.load import class_names, image_shape, load_data
 
 __all__ = [
     "DATASETS",
+    "PLAIN",
     "Batches",
+    "DataOptions",
     "DataSet",
     "EpochPlan",
     "FolderSplit",
@@ -22,7 +25,7 @@ __all__ = [
     "Split",
     "class_names",
     "draw_epoch",
-    "image_size",
+    "image_shape",
     "load_data",
     "make_batches",
     "ordered_batches",
@@ -35,7 +38,7 @@ _MODULES = {
     "Split": "dataset",
     "class_names": "load",
     "draw_epoch": "augment",
-    "image_size": "load",
+    "image_shape": "load",
     "load_data": "load",
     "make_batches": "batches",
     "ordered_batches": "batches",

@@ -16,9 +16,13 @@ from torch import Tensor
 
 from qtrain.data.dataset import Split
 from qtrain.data.jitter import colour_jitter, draw_jitter
+from qtrain.data.noise import with_noise
 from qtrain.errors import UserError
 
 _STREAM = 0x41554731  # keeps these draws apart from any other use of the same seed
+PAD = 4
+
+Pads = tuple[int, int]  # pixels added above and below, and left and right
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class EpochPlan:
 
     Attributes:
         order: int64 [N], a permutation of the images.
-        offsets: int64 [N, 2], row and column of the crop in the padded image, 0 to 2 * pad.
+        offsets: int64 [N, 2], row and column of the crop in the padded image, 0 to twice the padding of each side.
         flips: bool [N], whether the crop is mirrored.
     """
 
@@ -40,39 +44,43 @@ class EpochPlan:
         return EpochPlan(self.order.to(device), self.offsets.to(device), self.flips.to(device))
 
 
-def draw_epoch(size: int, *, seed: int, epoch: int, pad: int = 4, flip: bool = True) -> EpochPlan:
+def draw_epoch(size: int, *, seed: int, epoch: int, pad: int | Pads = 4, flip: bool = True) -> EpochPlan:
     """Draw the plan of one epoch from (seed, epoch); the order depends on neither `pad` nor `flip`.
 
     Args:
         size: N, number of images.
         seed: of the run, 0 or more.
         epoch: 0 or more.
-        pad: pixels of padding on each side.
+        pad: pixels of padding on each side; a pair where it differs between rows and columns.
         flip: whether half of the images are mirrored; False mirrors none.
     """
     rng = np.random.default_rng((_STREAM, seed, epoch))
     order = rng.permutation(size)
-    offsets = rng.integers(0, 2 * pad + 1, (size, 2))
+    rows, columns = (pad, pad) if isinstance(pad, int) else pad
+    if rows == columns:  # one bound for both, which draws other numbers than a pair of the same
+        offsets = rng.integers(0, 2 * rows + 1, (size, 2))
+    else:
+        offsets = rng.integers(0, [2 * rows + 1, 2 * columns + 1], (size, 2))
     flips = (rng.random(size) < 0.5) & flip
     return EpochPlan(torch.from_numpy(order), torch.from_numpy(offsets), torch.from_numpy(flips))
 
 
-def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
+def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pads: Pads) -> Tensor:
     """Crop and mirror image by image; the reference, and the fastest way on a CPU.
 
     Args:
-        padded: uint8 [N, C, H + 2 pad, W + 2 pad], on the CPU.
+        padded: uint8 [N, C, H + 2 rows, W + 2 columns], on the CPU.
         index: int64 [B], which images.
         offsets: int64 [B, 2], row and column of each crop.
         flips: bool [B], which crops are mirrored.
-        pad: pixels of padding on each side.
+        pads: pixels of padding: above and below, left and right.
 
     Returns:
         uint8 [B, C, H, W].
     """
     images = padded.numpy()
-    height = images.shape[2] - 2 * pad
-    width = images.shape[3] - 2 * pad
+    height = images.shape[2] - 2 * pads[0]
+    width = images.shape[3] - 2 * pads[1]
     crops = np.empty((len(index), images.shape[1], height, width), np.uint8)
     rows = zip(index.tolist(), offsets.tolist(), flips.tolist(), strict=True)
     for crop, (i, (y, x), mirrored) in zip(crops, rows, strict=True):
@@ -81,11 +89,11 @@ def crop_flip_slices(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tens
     return torch.from_numpy(crops)
 
 
-def crop_flip_gather(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
+def crop_flip_gather(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, pads: Pads) -> Tensor:
     """Do what `crop_flip_slices` does in one gather without a loop, on any device."""
     channels = padded.shape[1]
-    height = padded.shape[2] - 2 * pad
-    width = padded.shape[3] - 2 * pad
+    height = padded.shape[2] - 2 * pads[0]
+    width = padded.shape[3] - 2 * pads[1]
     column = torch.arange(width, device=padded.device)
     y = offsets[:, :1] + torch.arange(height, device=padded.device)
     x = offsets[:, 1:] + torch.where(flips[:, None], column.flip(0), column)
@@ -106,7 +114,8 @@ class Batches:
         augment: crop and flip; False only shuffles.
         flip: whether a mirrored image keeps its label (`DataSet.flip`); without it augmentation only crops.
         jitter: with ``augment``, brightness, contrast and saturation are scaled by up to this share, 0 to 1.
-        pad: zeros added on each side before the crop, in pixels.
+        noise: with ``augment``, the standard deviation of normal noise, as a share of the range, 0 to 1.
+        pad: zeros added on each side before the crop, in pixels; a side of ``pad`` pixels or less is never cropped.
         drop_last: leave the images out that don't fill a batch (others in each epoch).
         rank: which of several processes this is; each yields its `share` of every batch.
         ranks: how many there are.
@@ -125,7 +134,8 @@ class Batches:
         augment: bool,
         flip: bool,
         jitter: float = 0.0,
-        pad: int = 4,
+        noise: float = 0.0,
+        pad: int = PAD,
         drop_last: bool = False,
         rank: int = 0,
         ranks: int = 1,
@@ -139,14 +149,18 @@ class Batches:
             )
         if pad < 0 or seed < 0:
             raise UserError(f"pad {pad} and seed {seed} cannot be negative; choose 0 or more")
-        if not 0 <= jitter <= 1:
-            raise UserError(f"jitter {jitter} is out of range; choose from 0 to 1")
+        for what, share_of in (("jitter", jitter), ("noise", noise)):
+            if not 0 <= share_of <= 1:
+                raise UserError(f"{what} {share_of} is out of range; choose from 0 to 1")
+        if jitter and augment and split.shape[0] != 3:
+            raise UserError(f"jitter is of colours, and these inputs have {split.shape[0]} channels; leave it out")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
-        self.pad = pad if augment else 0
+        self.pads = _pads(split, pad if augment else 0)
         self.flip = flip and augment
         self.jitter = jitter if augment else 0.0
+        self.noise = noise if augment else 0.0
         self.drop_last = drop_last
         self.rank = rank
         self.ranks = ranks
@@ -155,7 +169,8 @@ class Batches:
 
     def _prepare(self) -> None:
         split = self.split
-        self._padded = F.pad(split.images, (self.pad,) * 4) if self.pad else split.images
+        rows, columns = self.pads
+        self._padded = F.pad(split.images, (columns, columns, rows, rows)) if any(self.pads) else split.images
         self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
 
     def __len__(self) -> int:
@@ -170,7 +185,7 @@ class Batches:
 
     def plan(self, epoch: int) -> EpochPlan:
         """Return what is drawn for an epoch, on the split's device."""
-        plan = draw_epoch(len(self.split), seed=self.seed, epoch=epoch, pad=self.pad, flip=self.flip)
+        plan = draw_epoch(len(self.split), seed=self.seed, epoch=epoch, pad=self.pads, flip=self.flip)
         return plan.to(self.split.device)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -195,14 +210,13 @@ class Batches:
         self._ahead = None
         plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
         factors = self._factors(epoch)
-        for at in self._slices(start):
+        for step, at in enumerate(self._slices(start), start):
             index = plan.order[at]
-            if self.pad or self.flip:
-                images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pad)
+            if any(self.pads) or self.flip:
+                images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pads)
             else:
                 images = self._padded[index]
-            unit = to_unit(images)
-            yield unit if factors is None else colour_jitter(unit, factors[at]), self.split.labels[index]
+            yield self._finished(images, factors, epoch, step, at), self.split.labels[index]
         if self.split.device.type != "cpu":  # drawn while the device still works on the steps it was given
             self._ahead = epoch + 1, self.plan(epoch + 1)
 
@@ -215,12 +229,29 @@ class Batches:
             part = share(images, self.rank, self.ranks) if images >= 2 * self.ranks else range(images)
             yield slice(first + part.start, first + part.stop)
 
+    def _finished(self, images: Tensor, factors: Tensor | None, epoch: int, step: int, at: slice) -> Tensor:
+        """Bring a step's images, uint8, to [0, 1], with the colours' jitter and the noise where there are any."""
+        unit = to_unit(images)
+        if factors is not None:
+            unit = colour_jitter(unit, factors[at])
+        if self.noise:
+            unit = with_noise(unit, self.noise, seed=self.seed, epoch=epoch, step=step, images=at)
+        return unit
+
     def _factors(self, epoch: int) -> Tensor | None:
         """The epoch's jitter on the split's device; None without jitter."""
         if not self.jitter:
             return None
         factors = draw_jitter(len(self.split), seed=self.seed, epoch=epoch, strength=self.jitter)
         return factors.to(self.split.device)
+
+
+def _pads(split: Split, pad: int) -> Pads:
+    """Return the padding of rows and columns: a signal [C, L, 1] and a row [F, 1, 1] are not shifted out of view."""
+    if pad == 0:
+        return 0, 0
+    _, height, width = split.shape
+    return (pad if height > pad else 0), (pad if width > pad else 0)
 
 
 def share(count: int, rank: int, ranks: int) -> range:

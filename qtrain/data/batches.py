@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from qtrain.data.augment import Batches, share, to_unit
+from qtrain.data.augment import PAD, Batches, share, to_unit
 from qtrain.data.dataset import Split
 from qtrain.data.folder_batches import FolderBatches
 from qtrain.data.image_folder import FolderSplit, decoded
@@ -21,16 +21,31 @@ def make_batches(
     augment: bool,
     flip: bool,
     jitter: float = 0.0,
+    noise: float = 0.0,
+    crop: bool = True,
     rank: int = 0,
     ranks: int = 1,
 ) -> Batches:
     """Return the mini-batches of a training split; see ``Batches``, and ``FolderBatches`` for images in files.
 
+    Without ``crop`` images keep their place when they are augmented.
+
     Raises:
         UserError: as ``Batches`` does.
     """
     kind = FolderBatches if isinstance(split, FolderSplit) else Batches
-    return kind(split, batch_size, seed=seed, augment=augment, flip=flip, jitter=jitter, rank=rank, ranks=ranks)
+    return kind(
+        split,
+        batch_size,
+        seed=seed,
+        augment=augment,
+        flip=flip,
+        jitter=jitter,
+        noise=noise,
+        pad=PAD if crop else 0,
+        rank=rank,
+        ranks=ranks,
+    )
 
 
 def ordered_batches(split: Split, batch_size: int, *, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:

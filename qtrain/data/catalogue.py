@@ -18,9 +18,10 @@ class Source:
     Attributes:
         read: what reads it, as ``module:name``: called with the folder of the data (or None) and whether to download,
             it returns two ``qtrain.data.Split``: the images to train and validate with, always in the same order, and
-            the test images. Images are uint8 [N, 3, H, W] of one size, labels int64 [N].
+            the test images. Images are uint8 [N, C, H, W] of one size, labels int64 [N].
         class_names: in the order of the labels; or ``module:name`` of these, or of what returns them for the folder.
-        image_size: height and width of the images, in pixels.
+        image_size: height and width of the images, in pixels: one number, or a pair where they differ.
+        channels: of the images.
         flip: whether a horizontal flip keeps the label.
         validation_size: images held out for validation unless told otherwise; by default a fifth, 10,000 at most.
         in_files: whether the splits are ``qtrain.data.FolderSplit``, whose images stay in files until they are needed.
@@ -32,7 +33,8 @@ class Source:
 
     read: str
     class_names: tuple[str, ...] | str
-    image_size: int = 32
+    image_size: int | tuple[int, int] = 32
+    channels: int = 3
     flip: bool = False
     validation_size: int | None = None
     in_files: bool = False
@@ -45,12 +47,21 @@ class Source:
             _check("class_names", names, ":" in names, "a tuple of names, or module:name")
         else:
             check_class_names(names)
-        _check("image_size", self.image_size, _is_whole(self.image_size, 1), "pixels, 1 or more")
+        sides = self.image_size if isinstance(self.image_size, tuple) else (self.image_size, self.image_size)
+        good = len(sides) == 2 and all(_is_whole(side, 1) for side in sides)
+        _check("image_size", self.image_size, good, "pixels, 1 or more, or a pair of height and width")
+        _check("channels", self.channels, _is_whole(self.channels, 1), "a whole number, 1 or more")
         for name in ("flip", "in_files"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
         size = self.validation_size
         _check("validation_size", size, size is None or _is_whole(size, 1), "a whole number, 1 or more")
         _check("recipe", self.recipe, isinstance(self.recipe, Mapping), "a mapping of a recipe's fields")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of an image."""
+        height, width = self.image_size if isinstance(self.image_size, tuple) else (self.image_size, self.image_size)
+        return self.channels, height, width
 
 
 def check_class_names(names: object) -> None:

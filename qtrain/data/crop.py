@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -74,6 +75,32 @@ def centre_pixels(path: str) -> Tensor:
     left = (image.width - CROP) // 2
     top = (image.height - CROP) // 2
     return _pixels(image.crop((left, top, left + CROP, top + CROP)))
+
+
+@dataclass(frozen=True)
+class ImageNetImages:
+    """How ImageNet's files become pixels.
+
+    Attributes:
+        height: of every image, in pixels.
+        width: likewise.
+        channels: always 3.
+    """
+
+    height: int = CROP
+    width: int = CROP
+    channels: int = 3
+
+    def centre(self, path: str) -> Tensor:
+        """Read an image as an evaluation shows it; see ``centre_pixels``."""
+        return centre_pixels(path)
+
+    def part(self, path: str, rng: np.random.Generator) -> Tensor:
+        """Read a random part of an image; see ``training_pixels``."""
+        return training_pixels(path, rng)
+
+
+IMAGENET = ImageNetImages()
 
 
 def _open(path: str) -> Image.Image:

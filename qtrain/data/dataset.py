@@ -1,4 +1,4 @@
-"""What a data set is to the rest of qtrain: three splits of uint8 images with labels."""
+"""What a data set is to the rest of qtrain: three splits of uint8 inputs with labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from qtrain.errors import UserError
+from qtrain.records.data import BYTES, DataFacts
+
+_MOMENTS_OF = 5000  # images at most: 60 MB of CIFAR's size in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,7 @@ class Split:
     """Images with their labels, whole on one device.
 
     Attributes:
-        images: uint8 [N, 3, 32, 32], 0 to 255.
+        images: uint8 [N, C, H, W], 0 to 255; a signal [C, L] is [C, L, 1], a row of F features [F, 1, 1].
         labels: int64 [N], 0 to classes - 1.
     """
 
@@ -38,6 +41,20 @@ class Split:
     def device(self) -> torch.device:
         """Return the device that the images lie on."""
         return self.images.device
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of an image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of each channel, of images in [0, 1]; of many images every n-th counts."""
+        every = -(-len(self) // _MOMENTS_OF)
+        values = self.images[::every].transpose(0, 1).flatten(1).float().div_(255)
+        means = [round(float(mean), 6) for mean in values.mean(1)]
+        deviations = [round(float(deviation), 6) for deviation in values.std(1, correction=0)]
+        return tuple(means), tuple(deviations)
 
     def to(self, device: torch.device | str) -> Split:
         """Return the split on `device`."""
@@ -71,6 +88,11 @@ class DataSet:
         train: what the weights are fitted to.
         validation: what drives the scheduler and picks the checkpoint.
         test: what is read once, at the end; under "paper" the same object as `validation`.
+        layout: of the data where they come from, one of ``options.LAYOUTS``.
+        value_range: what the bytes 0 and 255 stand for.
+        augmentation: the kinds that are usual for it, of ``options.KINDS``; None for crop, and flip where labels allow.
+        digest: of what was read, for data of one's own; empty for the published sets, whose files are known.
+        notes: sentences for the user: what was skipped, what was held out.
     """
 
     name: str
@@ -81,6 +103,37 @@ class DataSet:
     train: Split
     validation: Split
     test: Split
+    layout: str = "NCHW"
+    value_range: tuple[float, float] = BYTES
+    augmentation: tuple[str, ...] | None = None
+    digest: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of an input."""
+        return self.test.shape
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of augmentation that are usual for these data."""
+        if self.augmentation is not None:
+            return self.augmentation
+        return ("crop", "flip") if self.flip else ("crop",)
+
+    def facts(self) -> DataFacts:
+        """Return what a run's record and a FINN folder say of the data; inputs in files are not all read for it."""
+        mean, deviation = self.train.moments()
+        return DataFacts(
+            name=self.name,
+            class_names=self.class_names,
+            shape=self.shape,
+            layout=self.layout,
+            value_range=self.value_range,
+            mean=mean,
+            deviation=deviation,
+            digest=self.digest,
+        )
 
     def to(self, device: torch.device | str) -> DataSet:
         """Return the data set with all its splits on `device`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from qtrain.data.crop import centre_pixels
+from qtrain.data.crop import IMAGENET, ImageNetImages
 from qtrain.data.dataset import Split
+from qtrain.data.own_images import OwnImages
 from qtrain.errors import UserError
 
 WORKERS = "QTRAIN_WORKERS"
 _MOST_WORKERS = 8
 _SMALL = 1000  # starting workers costs more than they save
+
+ImageReader = ImageNetImages | OwnImages
 
 
 class FolderSplit(Split):
@@ -29,19 +33,21 @@ class FolderSplit(Split):
             copied into each worker as it counts references.
         labels: int64 [N], on the device that the batches are to come on.
         workers: processes that decode; 0 decodes in this one. No batch depends on it.
+        reader: how a file becomes pixels.
     """
 
     paths: np.ndarray
     workers: int
+    reader: ImageReader
 
-    def __init__(self, paths: np.ndarray, labels: Tensor, workers: int = 0) -> None:
+    def __init__(self, paths: np.ndarray, labels: Tensor, workers: int = 0, reader: ImageReader = IMAGENET) -> None:
         if len(paths) != len(labels):
             raise ValueError(f"{len(paths)} files, but {len(labels)} labels")
-        vars(self).update(paths=paths, labels=labels, workers=workers)  # Split is frozen
+        vars(self).update(paths=paths, labels=labels, workers=workers, reader=reader)  # Split is frozen
 
     @property
     def images(self) -> Tensor:
-        """Decode all, as an evaluation shows them: uint8 [N, 3, 224, 224]. For a few images."""
+        """Decode all, as an evaluation shows them: uint8 [N, C, H, W]. For a few images."""
         return next(decoded(self, [list(range(len(self)))]))
 
     @property
@@ -49,9 +55,18 @@ class FolderSplit(Split):
         """Return the device that batches come to."""
         return self.labels.device
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of an image, as the reader makes it."""
+        return self.reader.channels, self.reader.height, self.reader.width
+
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return nothing: it would take a pass over all files."""
+        return (), ()
+
     def to(self, device: torch.device | str) -> FolderSplit:
         """Return the split with its batches on ``device``."""
-        return FolderSplit(self.paths, self.labels.to(device), self.workers)
+        return FolderSplit(self.paths, self.labels.to(device), self.workers, self.reader)
 
     def take(self, count: int) -> FolderSplit:
         """Return the first ``count`` images.
@@ -65,7 +80,7 @@ class FolderSplit(Split):
 
     def select(self, indices: Tensor) -> FolderSplit:
         """Return the images at ``indices`` (int64 [M]), in that order."""
-        return FolderSplit(self.paths[indices.cpu().numpy()], self.labels[indices], self.workers)
+        return FolderSplit(self.paths[indices.cpu().numpy()], self.labels[indices], self.workers, self.reader)
 
 
 def default_workers(images: int) -> int:
@@ -91,16 +106,16 @@ def decoded(
     Args:
         split: where the files are.
         batches: each batch's items; an item is an image's number in the split, or a tuple that begins with it.
-        decode: from a file's name and the item to uint8 [3, H, W]; by default ``centre_pixels``.
+        decode: from a file's name and the item to uint8 [C, H, W]; by default the reader's centre.
 
     Yields:
-        uint8 [B, 3, H, W], on the split's device.
+        uint8 [B, C, H, W], on the split's device.
 
     Raises:
         UserError: a file is not an image, or damaged.
     """
     loader = DataLoader(
-        _Files(split.paths, decode or _centre),
+        _Files(split.paths, decode or partial(_centre, reader=split.reader)),
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists does
         num_workers=min(split.workers, len(batches)),
         collate_fn=_stack,
@@ -114,8 +129,8 @@ def decoded(
         yield images.to(split.device, non_blocking=True)
 
 
-def _centre(path: str, item: Any) -> Tensor:
-    return centre_pixels(path)
+def _centre(path: str, item: Any, *, reader: ImageReader) -> Tensor:
+    return reader.centre(path)
 
 
 class _Files(Dataset[Any]):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from qtrain.data import FolderSplit, Split, load_data
+from qtrain.experiments.own_source import changed_code
 from qtrain.experiments.run import load_run
 from qtrain.export import LintedNetwork, Proof, ProofError, check_target, export_finn, verify
 from qtrain.export.folder.contents import check_destination, read_manifest
@@ -16,6 +17,7 @@ from qtrain.models import parse_name
 from qtrain.recipe import Recipe
 from qtrain.records.runs import read_records
 from qtrain.training.context import HERE, RunContext
+from qtrain.training.folder import check_data, folder_recipe
 
 FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
 
@@ -38,8 +40,10 @@ def export_run(
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
+    for line in changed_code(folder, folder_recipe(folder)):
+        context.say(line)
     recipe, model = load_run(folder, context.data_root)
-    test = _test_split(recipe, context.data_root)
+    test = _test_split(recipe, folder, context.data_root)
     return export_finn(
         model,
         out,
@@ -78,12 +82,14 @@ def verify_run(
     manifest = read_manifest(finn)
     recipe, model = load_run(folder, context.data_root)
     said = {"network": manifest.get("network"), **_said_of_source(manifest)}
+    if isinstance(said.get("recipe"), dict):
+        said["recipe"] = {**recipe.defaults(), **said["recipe"]}  # a field that it lacks is newer than the folder
     ours = {"network": str(parse_name(recipe.network)), **_source_facts(recipe, folder)}
     for name, value in json.loads(json.dumps(ours)).items():
         if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
     proof = verify(finn, model=model, trust=trust, say=context.say)
-    test = _test_split(recipe, context.data_root)
+    test = _test_split(recipe, folder, context.data_root)
     if manifest["data"] != data_facts(test.images, test.labels):
         raise ProofError(f"{finn} is proven on other images or labels than the test split of {recipe.data}")
     context.say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
@@ -110,9 +116,15 @@ def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
 
 
-def _test_split(recipe: Recipe, data_root: str | Path | None) -> Split:
-    """Return the images that a run's network is proven on; of those that lie in files, some of each class."""
-    test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
+def _test_split(recipe: Recipe, folder: Path, data_root: str | Path | None) -> Split:
+    """Return the images that a run's network is proven on; of those that lie in files, some of each class.
+
+    Raises:
+        UserError: data of one's own have changed since the run was trained.
+    """
+    data = load_data(recipe.data, root=data_root, seed=recipe.seed, options=recipe.data_options)
+    check_data(folder, data)
+    test = data.test
     if isinstance(test, FolderSplit):
         count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes
         test = test.select(torch.linspace(0, len(test) - 1, count).long())

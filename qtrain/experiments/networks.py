@@ -5,11 +5,11 @@ from importlib import resources
 from typing import Any
 
 import torch
+from torch import nn
 
 from qtrain.errors import UserError
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.count import NetworkCount, count
-from qtrain.models.network import Network
 
 CHANNELS = 3
 
@@ -98,7 +98,7 @@ def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, in
     return str(parsed), sizes, activation_bits(model)
 
 
-def activation_bits(model: Network) -> dict[str, int]:
+def activation_bits(model: nn.Module) -> dict[str, int]:
     """Return bits of each activation quantizer, in order of registration."""
     found = {}
     for path, module in model.named_modules():

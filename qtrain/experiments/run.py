@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from qtrain.errors import UserError
 from qtrain.experiments.lr_range import resolve_lr
 from qtrain.experiments.model import initial_model, model_of
-from qtrain.models import Network
+from qtrain.experiments.own_source import CODE, changed_code, code_of
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
@@ -32,7 +34,10 @@ def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Resul
         extra = {"lr_range": found}
         context.say(f"lr {recipe.lr:g} from the range test ({found['steps']} steps, {found['seconds']:.1f} s)")
     model, start = initial_model(recipe, context.data_root)
-    return train(model, recipe, out, context, extra=extra, built=True, start=start)
+    code, copies = code_of(recipe)
+    if code:
+        extra[CODE] = code
+    return train(model, recipe, out, context, extra=extra, built=True, start=start, files=copies)
 
 
 def resume_run(folder: Path, context: RunContext = HERE) -> Result:
@@ -42,6 +47,8 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
         UserError: the folder is not a run's, or damaged.
     """
     recipe = folder_recipe(folder)
+    for line in changed_code(folder, recipe):
+        context.say(line)
     if recipe.init_from is not None and not has_begun(folder):  # killed before its first checkpoint: starts again
         model, start = initial_model(recipe, context.data_root)
         _check_same_start(folder, start)
@@ -84,7 +91,7 @@ def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:
         raise UserError(f"{start['path']} has changed since {folder} began; put the old weights there, or train anew")
 
 
-def load_run(folder: Path, data_root: str | Path | None = None) -> tuple[Recipe, Network]:
+def load_run(folder: Path, data_root: str | Path | None = None) -> tuple[Recipe, nn.Module]:
     """Return recipe and trained network (best validation accuracy, evaluation mode, on the CPU) of a run folder.
 
     Raises:

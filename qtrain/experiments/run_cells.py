@@ -95,7 +95,7 @@ def _run(
 
     if engine is not in_turn:
         for name in {task.recipe.data for task in tasks}:
-            if not DATASETS.get(name).in_files:
+            if name in DATASETS and not DATASETS.get(name).in_files:
                 load_data(name, root=context.data_root)  # what must be downloaded is so once
     found: Any = engine(tasks, stop=context.stop, told=told)
     with closing(found) as ended:

@@ -118,6 +118,8 @@ def check_same(model: nn.Module, recipe: Recipe, data: DataSet) -> None:
 
 def is_zoo_name(network: str) -> bool:
     """Whether a recipe's network is one of the zoo's, at any bits."""
+    if ":" in network:
+        return False
     try:
         return parse_name(network).family in FAMILIES
     except UserError:

@@ -1,12 +1,13 @@
 """The run folder: made for a new run, checked before one goes on, cleared after one that never began."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
 from qtrain.records.files import write_whole
@@ -54,6 +55,21 @@ def check_run(out: Path, recipe: Recipe, otherwise: str = f"resume it with its o
         raise UserError(f"{out} is a run of another recipe ({other}); {otherwise}")
 
 
+def check_data(out: Path, data: DataSet) -> None:
+    """See that data of one's own are still those that the run in ``out`` began with.
+
+    Raises:
+        UserError: they have changed since.
+    """
+    records = read_records(out) if (out / RECORDS).exists() else []
+    facts = [record["data"] for record in records if record["type"] == "run" and isinstance(record.get("data"), dict)]
+    if facts and facts[-1].get("digest") != data.digest:
+        raise UserError(
+            f"{data.name} has changed since {out} was trained on it; put the old data back, or train anew in another "
+            "folder"
+        )
+
+
 def has_begun(out: Path) -> bool:
     """Whether there is a checkpoint to continue from; a run that was killed in its first epoch starts again.
 
@@ -88,8 +104,14 @@ def load_best(model: nn.Module, recipe: Recipe, out: Path, device: torch.device 
 
 
 @contextmanager
-def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
+def run_folder(out: Path, recipe: Recipe, resume: bool, files: Mapping[str, bytes]) -> Iterator[None]:
     """Make a new run's folder, or go on in one; a run that fails before its first checkpoint leaves nothing.
+
+    Args:
+        out: the folder.
+        recipe: of the run.
+        resume: go on in it.
+        files: what else a new folder gets, by name.
 
     Raises:
         UserError: the folder holds other things, or cannot be made.
@@ -103,6 +125,8 @@ def run_folder(out: Path, recipe: Recipe, resume: bool) -> Iterator[None]:
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_whole(out / RECIPE, dump_recipe(recipe).encode())
+            for name, content in files.items():
+                write_whole(out / name, content)
         except OSError as error:
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         yield

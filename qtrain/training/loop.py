@@ -21,7 +21,7 @@ from qtrain.training.check_model import check_labels, check_model, check_same, c
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
 from qtrain.training.evaluate import Evaluation, evaluate
-from qtrain.training.folder import check_free, check_run, has_begun, last_result, load_best, run_folder
+from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
@@ -42,6 +42,7 @@ def train(
     start: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     built: bool = False,
+    files: Mapping[str, bytes] | None = None,
 ) -> Result:
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
@@ -63,6 +64,7 @@ def train(
         start: where the model's weights come from, for the run's record.
         extra: more entries for the run's record.
         built: ``model`` was built from ``recipe`` a moment ago, so that this need not be looked at again.
+        files: more files for the folder of a new run, by name.
 
     Raises:
         UserError: data, device or folder are not as needed, the model is not the recipe's or gives no logits of the
@@ -77,6 +79,11 @@ def train(
     _check_folder(out, recipe, resume, start)
     data = load_splits(recipe, context.data_root) if data is None else thinned(data, recipe)
     check_labels(data)
+    if resume:
+        check_data(out, data)
+    elif ranks.is_first:
+        for note in data.notes:
+            context.say(note)
     data = data.to(where)
     session = _ready(model, recipe, data, where, ranks, built)
     if resume and (ended := last_result(out)):
@@ -85,7 +92,7 @@ def train(
     if resume and has_begun(out):
         session.restore(out / checkpoint.LAST, recipe, where)
     ranks.wait()  # all have looked at the folder
-    folder = run_folder(out, recipe, resume or not ranks.is_first)
+    folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
     with folder, ranks.shared_norms(model), fast_path(model, recipe) as left, stop_on_interrupt() as interrupted:
         shown = context.watch if ranks.is_first else Silent()
         run = _Run(recipe, data, session, out, where, shown, lambda: ranks.any(context.stop() or interrupted()))
@@ -282,6 +289,7 @@ def _first_record(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **machine(run.where, run.session.ranks.size),
         "recipe": run.recipe.to_dict(),
+        "data": to_json(run.data.facts()),
         "forward": {"precision": run.recipe.precision, "brevitas": left},
         **({"start": dict(start)} if start else {}),
         **(extra or {}),

@@ -53,13 +53,16 @@ def batches_of(recipe: Recipe, data: DataSet, ranks: Ranks = ALONE) -> Batches:
         data: on the device to train on.
         ranks: the processes of the run; each gets its share of every batch.
     """
+    kinds = data.kinds if recipe.kinds is None else recipe.kinds
     return make_batches(
         data.train,
         recipe.batch_size,
         seed=recipe.seed,
         augment=recipe.augment,
-        flip=data.flip,
+        crop="crop" in kinds,
+        flip="flip" in kinds,
         jitter=recipe.jitter,
+        noise=recipe.noise if "noise" in kinds else 0.0,
         rank=ranks.rank,
         ranks=ranks.size,
     )

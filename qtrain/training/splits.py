@@ -18,6 +18,7 @@ def load_splits(recipe: Recipe, data_root: str | Path | None = None) -> DataSet:
         seed=recipe.splits,
         validation_size=recipe.validation_size,
         protocol=recipe.protocol,
+        options=recipe.data_options,
     )
     return thinned(data, recipe)
 

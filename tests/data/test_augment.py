@@ -42,7 +42,7 @@ def test_the_gather_and_the_slices_agree_in_every_byte(count: int, pad: int, see
     split = numbered(count, size=8)
     padded = torch.nn.functional.pad(split.images, (pad,) * 4)
     plan = draw_epoch(count, seed=seed, epoch=0, pad=pad)
-    arguments = (padded, plan.order, plan.offsets, plan.flips, pad)
+    arguments = (padded, plan.order, plan.offsets, plan.flips, (pad, pad))
     assert torch.equal(crop_flip_gather(*arguments), crop_flip_slices(*arguments))
 
 
@@ -63,7 +63,7 @@ def test_crops_reach_every_corner_and_pad_with_zeros() -> None:
     plan = draw_epoch(20_000, seed=0, epoch=0)
     assert len(set(map(tuple, plan.offsets.tolist()))) == 81
     index, corner = torch.tensor([0, 0]), torch.tensor([[0, 0], [8, 8]])
-    crops = crop_flip_slices(padded, index, corner, torch.tensor([False, False]), 4)
+    crops = crop_flip_slices(padded, index, corner, torch.tensor([False, False]), (4, 4))
     assert int(crops[0, :, :4].max()) == int(crops[0, :, :, :4].max()) == 0
     assert int(crops[1, :, -4:].max()) == int(crops[1, :, :, -4:].max()) == 0
     assert torch.equal(crops[0, :, 4:, 4:], split.images[0, :, :28, :28])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qtrain.data import DATASETS, class_names, image_size, load_data
+from qtrain.data import DATASETS, class_names, image_shape, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.export import export_run, verify_run
 from qtrain.experiments.run import train_recipe
@@ -52,7 +52,7 @@ def test_a_packages_data_set_is_read_and_split_as_ours_are(site_packages: Site) 
     site_packages.add("qtrain.data", "noise", GOOD + "ROW = Source('qtrain_noise:read', ('odd', 'even'))")
     assert "noise" in DATASETS.names()
     assert "qtrain_noise" not in sys.modules
-    assert (class_names("noise"), image_size("noise")) == (("odd", "even"), 32)
+    assert (class_names("noise"), image_shape("noise")) == (("odd", "even"), (3, 32, 32))
     data = load_data("noise", seed=3)
     assert [len(split) for split in (data.train, data.validation, data.test)] == [72, 18, 30]
     assert (data.name, data.classes, data.flip) == ("noise", 2, False)
@@ -74,7 +74,7 @@ def test_classes_of_a_package_may_depend_on_the_folder(site_packages: Site, tmp_
 def test_a_close_name_is_suggested(site_packages: Site) -> None:
     site_packages.add("qtrain.data", "noise", GOOD + "ROW = Source('qtrain_noise:read', ('odd', 'even'))")
     says = r"^unknown data set 'Noises'; choose one of digits, .*, noise; did you mean noise\?$"
-    for ask in (load_data, class_names, image_size):
+    for ask in (load_data, class_names, image_shape):
         with pytest.raises(UserError, match=says):
             ask("Noises")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qtrain.data import FolderSplit, class_names, image_size, load_data, make_batches, ordered_batches
+from qtrain.data import FolderSplit, class_names, image_shape, load_data, make_batches, ordered_batches
 from qtrain.data.crop import centre_pixels, random_box, training_pixels
 from qtrain.data.image_folder import default_workers
 from qtrain.errors import UserError
@@ -49,7 +49,7 @@ def names(split: object) -> list[str]:
 def test_a_tree_has_its_folders_as_classes_its_val_as_test_set_and_a_stratified_validation_split(tree: Path) -> None:
     data = load_data("imagenet", root=tree, validation_size=6)
     assert data.class_names == class_names("imagenet", tree) == CLASSES
-    assert (data.classes, data.flip, image_size("imagenet")) == (3, True, 224)
+    assert (data.classes, data.flip, image_shape("imagenet")) == (3, True, (3, 224, 224))
     assert names(data.test) == [f"val/{name}/{i}.jpg" for name in CLASSES for i in range(3)]
     assert data.test.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert data.validation.labels.bincount().tolist() == [2, 2, 2]

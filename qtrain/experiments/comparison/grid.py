@@ -20,7 +20,8 @@ from qtrain.experiments.comparison.compare import (
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_alone, run_cells
 from qtrain.experiments.view import CellsView
-from qtrain.models import NetworkName, check_network, parse_name
+from qtrain.models import check_network, parse_name
+from qtrain.models.names import OWN_BITS, folder_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
@@ -88,16 +89,35 @@ def grid_networks(networks: str, widths: Sequence[str]) -> list[str]:
             raise UserError(
                 f"{name} carries its bits already; leave out --bits {','.join(widths)}, or name the family alone"
             )
-        family = name.replace("-", "_")
+        family = name if ":" in name else name.replace("-", "_")
         full += [str(check_network(f"{family}_{width}")) for width in widths]
     if len(set(full)) < len(full):
         raise UserError(f"each network once, but got {', '.join(full)}")
     return full
 
 
+def one_network(network: str, bits: str) -> tuple[str, str]:
+    """Return the full name of the network to train, and the expression for single layers.
+
+    A network of one's own takes its bits from ``--bits``, as in ``4`` or ``1W4A``; one of the zoo from its name.
+
+    Raises:
+        UserError: an unknown network, or bits that it cannot have.
+    """
+    if ":" not in network or not bits:
+        return str(check_network(network)), bits
+    widths, expression = split_bits(bits)
+    if len(widths) > 1:
+        raise UserError(
+            f"bits of one network are one width, such as 4 or 1W4A, but got {bits!r}; compare takes several"
+        )
+    names = grid_networks(network, widths)
+    return names[0], expression
+
+
 def _carries_bits(name: str) -> bool:
     try:
-        return isinstance(parse_name(name), NetworkName)
+        return parse_name(name).weight_bits != OWN_BITS
     except UserError:
         return False
 
@@ -140,7 +160,7 @@ def compare_grid(
         Interrupted: as ``compare`` does.
     """
     check_alone()
-    by_name = {recipe.network: recipe for recipe in recipes}
+    by_name = {folder_name(recipe.network): recipe for recipe in recipes}
     _check_free(out, [out / name for name in by_name])
     plan: dict[str, Any] = {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance, **judged}
     for name, recipe in by_name.items():
@@ -175,7 +195,7 @@ def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
 
 def _write_list(out: Path, found: Mapping[str, Comparison], recipes: Sequence[Recipe]) -> None:
     """Write the networks that are complete, in the order given, with what is known of each and of the grid so far."""
-    planned = [recipe.network for recipe in recipes]
+    planned = [folder_name(recipe.network) for recipe in recipes]
     done = [name for name in planned if name in found]
     answers = [found[name].answer for name in done]
     answer = worst(answers, complete=len(done) == len(planned))

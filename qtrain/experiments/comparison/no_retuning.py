@@ -14,6 +14,7 @@ from qtrain.experiments.comparison.tune import tune, tune_cells
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import check_alone, run_cells
 from qtrain.experiments.view import CellsView
+from qtrain.models.names import folder_name
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import LrRangeFile
 from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, TuningRecord, Width
@@ -98,7 +99,7 @@ def _tuning_cells(plan: Plan, recipe: Recipe, out: Path) -> list[tuple[Recipe, P
 
 
 def _tuning_folder(out: Path, recipe: Recipe) -> Path:
-    return out / recipe.network / "tune"
+    return out / folder_name(recipe.network) / "tune"
 
 
 def _run_rows(
@@ -143,7 +144,7 @@ def _rows(plan: Plan, recipe: Recipe, lr: float, baselines: dict[str, TuningReco
 
 def _folder(out: Path, cell: Recipe) -> Path:
     """Return a run's folder, named by what differs between rows, so that two rows of one recipe share their runs."""
-    return out / cell.network / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
+    return out / folder_name(cell.network) / f"{cell.scheduler}-lr{cell.rate:g}-seed{cell.seed}"
 
 
 def _width(recipe: Recipe, rows: dict[str, Recipe], cells: dict[str, list[Cell]], tuning: TuningRecord) -> Width:
@@ -208,7 +209,7 @@ def _verdict(plan: Plan, widths: Sequence[Width], seeds: Sequence[int], toleranc
 
 def _check_folder(plan: Plan, out: Path) -> None:
     """See that ``out`` is free or this experiment's, before hours are spent."""
-    names = {recipe.network for recipe in plan.recipes} | {NoRetuningFile.FILE, LrRangeFile.FILE}
+    names = {folder_name(recipe.network) for recipe in plan.recipes} | {NoRetuningFile.FILE, LrRangeFile.FILE}
     entries = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if out.is_file() or (entries and not entries & names):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

@@ -36,11 +36,13 @@ def parse_expressions(text: str) -> tuple[str, ...]:
 
 
 def family_of(network: str) -> str:
-    """Return the family of ``CNV``, ``cnv`` or ``CNV_1W2A``.
+    """Return the family of ``CNV``, ``cnv``, ``CNV_1W2A`` or ``my_module:Net``.
 
     Raises:
         UserError: there is none such.
     """
+    if ":" in network:
+        return check_network(network).family
     family = network.upper().replace("-", "_")
     if family in FAMILIES:
         return family
@@ -56,7 +58,7 @@ def axes_of(
 ) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     """Return the family and both axes; of a network that has its bits already these."""
     family = family_of(network)
-    if network.upper().replace("-", "_") == family:
+    if family in (network, network.upper().replace("-", "_")):
         if not weights:
             example = f"qtrain sweep {family} --weight-bits 1,2,4,8 --act-bits 1,2,4,8"
             raise UserError(f"give the widths of the weights, for instance: {example}")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qtrain.data import image_size
+from qtrain.data import image_shape
 from qtrain.errors import UserError
 from qtrain.experiments.export import export_run
 from qtrain.experiments.run import load_run
@@ -22,7 +22,6 @@ from qtrain.training.context import RunContext
 
 FINN = "finn"
 ESTIMATE = "estimate"
-CHANNELS = 3
 
 
 class Refused(UserError):
@@ -53,8 +52,7 @@ class Deployment:
     def _linted(self) -> LintedNetwork:
         """The run's network, linted the first time that it is asked for."""
         recipe, model = load_run(self.folder, self._data_root)
-        size = image_size(recipe.data)
-        return lint_network(model, (CHANNELS, size, size))
+        return lint_network(model, image_shape(recipe.data, self._data_root, recipe.data_options))
 
     def lint(self) -> dict[str, Any]:
         """Check the run's network against what FINN takes; of an exported one, read what was found then.

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from qtrain.models.names import folder_name
 from qtrain.records.sweep import Start
 
 SCRATCH: Start = "scratch"
@@ -59,7 +60,7 @@ class Target:
 def cell_name(family: str, pair: tuple[int, int], bits: str, seed: int, start: str) -> str:
     """Return a cell's name, which is that of its folder too: ``CNV_1W2A-first8-last8-warm-seed0``."""
     weights, acts = pair
-    parts = [f"{family}_{weights}W{acts}A"]
+    parts = [folder_name(f"{family}_{weights}W{acts}A")]
     if bits:
         parts.append(_slug(bits))
     if start == WARM:
