@@ -60,10 +60,8 @@ def lint_target(target: str, shape: Shape | None = None, **options: Any) -> tupl
         family = FAMILIES.get(check_network(target).family)
     except UserError as error:
         raise UserError(f"{error}. What can be linted: {FORMS}") from None
-    channels, height, width = shape or (3, family.image_size, family.image_size)
-    if height != width:
-        raise UserError(f"{target} takes square images, but got --input-shape {channels},{height},{width}")
-    model = build_model(target, in_channels=channels, image_size=height, **options)
+    channels, height, width = shape or family.shape
+    model = build_model(target, in_channels=channels, image_size=(height, width), **options)
     return lint_module(model, (channels, height, width))
 
 
