@@ -75,7 +75,7 @@ finn-base: .venv-finn-base/.done
 
 #: make finn-matrix  every network at every bit width through export, proof and the compiler; resumable (hours)
 finn-matrix: .venv/.base finn
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/finn_matrix.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.finn_matrix $(ARGS)
 	$(BIN)/python -W ignore -m docs_tools.finn_pages
 
 #: make lint-oracle  lint against the compiler on random networks; ARGS="--cases 20 --max-minutes 10"

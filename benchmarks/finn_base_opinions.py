@@ -3,7 +3,7 @@
 The networks are those of `finn_matrix.py`: narrow, a few training steps on the embedded digits. Exit status 1 where
 finn-base differs on more images than float32's rounding explains.
 
-Usage: python benchmarks/finn_base_opinions.py [--networks CNV,VGG11] [--bits 2] (after `make finn-base`)
+Usage: python -m benchmarks.finn_base_opinions [--networks CNV,VGG11] [--bits 2] (after `make finn-base`)
 """
 
 import argparse
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finn_matrix import Cell, cells, images_of, trained
-from records import RESULTS
 
+from benchmarks.finn_matrix import Cell, cells, trained
+from benchmarks.matrix_images import images_of
+from benchmarks.records import RESULTS
 from qtrain.errors import UserError
 from qtrain.export import export_finn
 from qtrain.export.proof.finn_base import second_opinion
@@ -29,7 +30,7 @@ IMAGES = 64  # proven at the export; finn-base executes as many of them as fit i
 
 def opinion(cell: Cell) -> dict[str, Any]:
     """The record of one network; where finn-base does not take the graph, its reason."""
-    train_images, train_labels, pixels, labels = images_of(cell.image_size, IMAGES)
+    train_images, train_labels, pixels, labels = images_of(cell.shape, cell.num_classes, IMAGES)
     record: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "network": cell.network}
     record |= {"width": cell.width, "image_size": cell.image_size}
     with tempfile.TemporaryDirectory() as scratch:

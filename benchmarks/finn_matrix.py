@@ -1,11 +1,12 @@
 """Every network of the zoo at every bit width through export, proof and the real FINN compiler: `make finn-matrix`.
 
-Usage: finn_matrix.py [--networks CNV,VGG11] [--bits 1,2,4] [--jobs 2] [--max-minutes 60] [--again]
+Usage: python -m benchmarks.finn_matrix [--networks CNV,VGG11] [--bits 1,2,4] [--jobs 2] [--max-minutes 60] [--again]
 
 One line a cell goes to results/finn_matrix.jsonl, and a cell that stands there is not run again, so the command can be
-stopped and repeated. A cell is a narrow network, trained for a few steps on the embedded digits so that norms and
-ranges have moved, exported, proven on test images, and built up to FINN's estimates with FINN's own executions of the
-graph. Exit status 1 where a cell is refused that `qtrain lint` did not announce, or accepted against lint's word.
+stopped and repeated. A cell is a narrow network, trained for a few steps on the embedded digits (signals for
+VGG10_RADIOML) so that norms and ranges have moved, exported, proven on test images, and built up to FINN's estimates
+with FINN's own executions of the graph. Exit status 1 where a cell is refused that `qtrain lint` did not announce, or
+accepted against lint's word.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -25,12 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qtrain.data import load_data
+from benchmarks.matrix_images import images_of
 from qtrain.export import ProofError, export_finn, lint_network
 from qtrain.export.compiler.result import BuildResult
 from qtrain.export.compiler.start import estimate_build
 from qtrain.export.proof.inside_finn import verify_finn
 from qtrain.models import FAMILIES, build_model
+from qtrain.models.shapes import Size, height_and_width
 
 RESULTS = Path(__file__).parents[1] / "results" / "finn_matrix.jsonl"
 BITS = (1, 2, 3, 4, 6, 8)
@@ -43,17 +45,35 @@ CHAIN, DEEP, DEEPEST = (None, 2), (None, 1), (64, 1)
 IMAGENET_SIZE = 64  # instead of 224: same layers, a fiftieth of the time
 WIDTHS = {"TFC": 1.0, "SFC": 1.0, "LFC": 0.25, "CNV": 0.25, "WRN20": 1.0, "WRN20_PAPER": 1.0}
 WIDTHS |= {"RESNET20": 1.0, "RESNET56": 0.5}
+WIDTHS |= {"VGG10_RADIOML": 1.0, "MLP": 1.0, "MLP_KWS": 1.0}
 NARROW = 0.125
+TEN = 10  # classes
+# CNV for traffic signs (GTSRB), and with larger images than CIFAR's; MobileNetV1 as it is for CIFAR.
+FURTHER: dict[str, tuple[dict[str, Any], ...]] = {
+    "CNV": ({"num_classes": 43}, {"image_size": 48}),
+    "MOBILENETV1": ({"image_size": 32},),
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is built."""
+    """What is built.
+
+    Attributes:
+        family: of the network.
+        bits: of weights and activations.
+        width: multiplies the network's channels.
+        image_size: height and width, one number where they are equal.
+        in_channels: of its images.
+        num_classes: logits an image.
+    """
 
     family: str
     bits: int
     width: float
-    image_size: int
+    image_size: Size
+    in_channels: int = 3
+    num_classes: int = 10
 
     @property
     def network(self) -> str:
@@ -61,34 +81,43 @@ class Cell:
         return f"{self.family}_{self.bits}W{self.bits}A"
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image, (channels, height, width)."""
+        return (self.in_channels, *height_and_width(self.image_size))
+
+    @property
     def images(self) -> tuple[int | None, int]:
         """Images of the proof, and of FINN's own executions."""
         if self.family in ("RESNET34", "RESNET50", "RESNET56"):
             return DEEPEST
-        return DEEP if self.family.startswith(("RESNET", "WRN")) else CHAIN
+        return DEEP if self.family.startswith(("RESNET", "WRN", "MOBILENET", "VGG10")) else CHAIN
 
 
 def cells(families: list[str], bits: list[int]) -> list[Cell]:
-    """All of them, every family at one bit width before the next."""
-    sizes = {name: min(FAMILIES.get(name).image_size, IMAGENET_SIZE) for name in families}
-    return [Cell(name, b, WIDTHS.get(name, NARROW), sizes[name]) for b in bits for name in families]
+    """All of them, every family at one bit width before the next; behind a family's usual cell its further ones."""
+    found = []
+    for width in bits:
+        for name in families:
+            found.append(_usual(name, width))
+            found += [replace(found[-1], **changes) for changes in FURTHER.get(name, ())]
+    return found
 
 
-def images_of(size: int, count: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Digits as uint8 [N, 3, size, size] with labels, to train with and (``count`` or all) to test with."""
-    data = load_data("digits")
-
-    def scaled(images: Tensor) -> Tensor:
-        return F.interpolate(images.float(), size=(size, size), mode="bilinear").round().to(torch.uint8)
-
-    test = data.test.take(count or len(data.test))
-    return scaled(data.train.images), data.train.labels, scaled(test.images), test.labels
+def _usual(name: str, bits: int) -> Cell:
+    """Return a family's cell: its usual images, ImageNet's smaller, with ten classes unless it says how many."""
+    family = FAMILIES.get(name)
+    size = family.image_size
+    if isinstance(size, int):
+        size = min(size, IMAGENET_SIZE)
+    width = WIDTHS.get(name, NARROW)
+    return Cell(name, bits, width, size, family.in_channels, family.num_classes or TEN)
 
 
 def trained(cell: Cell, images: Tensor, labels: Tensor) -> nn.Module:
     """The network after a few steps."""
     torch.manual_seed(cell.bits)
-    model = build_model(cell.network, width=cell.width, image_size=cell.image_size)
+    shape = {"in_channels": cell.in_channels, "image_size": cell.image_size, "num_classes": cell.num_classes}
+    model = build_model(cell.network, width=cell.width, **shape)
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for step in range(STEPS):
         at = slice(BATCH * step, BATCH * (step + 1))
@@ -102,9 +131,9 @@ def trained(cell: Cell, images: Tensor, labels: Tensor) -> nn.Module:
 
 def run(cell: Cell) -> dict[str, Any]:
     """Train, lint, export, prove, build; return the record."""
-    train_images, train_labels, pixels, labels = images_of(cell.image_size, cell.images[0])
+    train_images, train_labels, pixels, labels = images_of(cell.shape, cell.num_classes, cell.images[0])
     model = trained(cell, train_images, train_labels)
-    linted = lint_network(model, (3, cell.image_size, cell.image_size))
+    linted = lint_network(model, cell.shape)
     announced = sorted({f"{error.rule}: {error.layer}" for error in linted.errors})
     record: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,7 +186,15 @@ def attempt(cell: Cell, end: float) -> dict[str, Any] | None:
 def known() -> dict[tuple[Any, ...], dict[str, Any]]:
     """The newest record of each cell."""
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return {(r["network"], r["width"], r["image_size"]): r for r in map(json.loads, lines)}
+    return {record_key(r): r for r in map(json.loads, lines)}
+
+
+def record_key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a cell from all others; older records, all of ten classes, do not say how many."""
+    size = record["image_size"]
+    if isinstance(size, list):
+        size = tuple(size)
+    return record["network"], record["width"], size, record.get("num_classes", TEN)
 
 
 def surprises(records: list[dict[str, Any]]) -> list[str]:
@@ -184,7 +221,7 @@ def main() -> None:
     done = known()
 
     def key(cell: Cell) -> tuple[Any, ...]:
-        return cell.network, cell.width, cell.image_size
+        return cell.network, cell.width, cell.image_size, cell.num_classes
 
     todo = [cell for cell in wanted if options.again or key(cell) not in done]
     # Processes: Brevitas exports one network at a time in each.

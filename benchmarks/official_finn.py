@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.finn_matrix import BOARD, IMAGENET_SIZE, TARGET_FPS, Cell, cells, images_of, trained
+from benchmarks.finn_matrix import BOARD, TARGET_FPS, Cell, cells, trained
+from benchmarks.matrix_images import images_of
 from qtrain.export import export_finn, get_board
 from qtrain.export.compiler.child import run_group
 from qtrain.export.compiler.result import figures
@@ -105,12 +106,12 @@ def cell_of(name: str) -> Cell:
         cell = cells([family], [int(bits)])[0]
     except (KeyError, ValueError):
         raise SystemExit(f"official_finn: {name} is no network; one is FAMILY_BITS, such as CNV_2") from None
-    return replace(cell, width=WIDTHS.get(family, cell.width), image_size=min(cell.image_size, IMAGENET_SIZE))
+    return replace(cell, width=WIDTHS.get(family, cell.width))
 
 
 def export(cell: Cell, folder: Path) -> None:
     """Train the network for a few steps on the digits and export it with ``IMAGES`` test images."""
-    train_images, train_labels, pixels, labels = images_of(cell.image_size, IMAGES)
+    train_images, train_labels, pixels, labels = images_of(cell.shape, cell.num_classes, IMAGES)
     model = trained(cell, train_images, train_labels)
     target = {"board": BOARD, "target_fps": TARGET_FPS, "network": cell.network}
     export_finn(model, folder, pixels=pixels, labels=labels, refused_too=True, **target)

@@ -125,7 +125,12 @@ def _empty() -> tuple[Finding, ...]:
     return lint_graph(ModelWrapper(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))))
 
 
+def _without_flatten() -> tuple[Finding, ...]:
+    return lint_module(net({"flatten": None}), SHAPE)
+
+
 EXAMPLES: dict[str, Example] = {
+    "flat-input": Example(_without_flatten, 'net({"flatten": None})'),
     "frozen-branch": _module(LooksAtTheImage),
     "random": _module(Drops),
     "moving-state": _module(Counts),

@@ -12,16 +12,19 @@ MATRIX = ROOT / "results" / "finn_matrix.jsonl"
 ORACLE = ROOT / "results" / "lint_oracle.jsonl"
 PAGE = ROOT / "docs" / "finn-matrix.md"
 VERDICTS = ROOT / "models" / "finn_verdicts.json"
+TEN = 10  # classes
+COLOURS = 3  # channels of images
 Record = dict[str, Any]
 
 INTRO = """# Every network at every bit width through the real FINN
 
 Rendered by `make results` from `results/finn_matrix.jsonl`, which `make finn-matrix` writes and continues. A cell is a
-narrow network after {steps} training steps on the embedded digits, exported, compared with torch in float64 on
-{images} test images (the digits' whole test set; fewer of some deep ones) at the last stage and on 16 at every other,
-then built by finn-plus {version} up to its estimates, with its own executions of the graphs. Numbers are frames/s and
-LUT of that **narrow** network on a {board}, {fps} frames/s asked: estimates, good for saying that the build went
-through, not for sizing a board.
+narrow network after {steps} training steps on the embedded digits (as rows of their pixels where it reads rows; for
+VGG10_RADIOML on modulated signals that `benchmarks/matrix_images.py` makes), exported, compared with torch in float64
+on {images} test images (the digits' whole test set; fewer of some deep ones) at the last stage and on 16 at every
+other, then built by finn-plus {version} up to its estimates, with its own executions of the graphs. Numbers are
+frames/s and LUT of that **narrow** network on a {board}, {fps} frames/s asked: estimates, good for saying that the
+build went through, not for sizing a board.
 
 - ✓ the whole network is one dataflow partition, all classes equal, every execution of the graph by FINN equal
 - ✗ refused, as `qtrain lint` announces it
@@ -38,9 +41,35 @@ def newest(path: Path) -> list[Record]:
     found: dict[tuple[Any, ...], Record] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         record = json.loads(line)
-        key = tuple(record.get(name) for name in ("network", "width", "image_size", "seed"))
-        found[key] = record
+        found[_key(record)] = record
     return list(found.values())
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    """Return what tells a record from all others; older ones, all of ten classes, do not say how many."""
+    size = record.get("image_size")
+    if isinstance(size, list):
+        size = tuple(size)
+    classes = record.get("num_classes", TEN)
+    return record.get("network"), record.get("width"), size, classes, record.get("seed")
+
+
+def _pixels(record: Record) -> str:
+    """Return the size of a record's images as the page shows it, with the channels in front where they are not 3."""
+    size = record["image_size"]
+    channels = record.get("in_channels", COLOURS)
+    if channels == COLOURS and not isinstance(size, list):
+        return str(size)
+    sides = size if isinstance(size, list) else [size, size]
+    return "x".join(map(str, [channels, *sides]))
+
+
+def _place(record: Record) -> tuple[str, str]:
+    """Return the two cells that start a record's row: what is built, and of which size."""
+    classes = record.get("num_classes", TEN)
+    usual = FAMILIES.built_in[record["family"]].num_classes or TEN
+    name = record["family"] if classes == usual else f"{record['family']}, {classes} classes"
+    return name, f"{record['width']:g}, {_pixels(record)}"
 
 
 def _cell(record: Record | None) -> str:
@@ -54,15 +83,17 @@ def _cell(record: Record | None) -> str:
 
 
 def matrix(records: list[Record]) -> str:
-    """Return one row a family, one column a bit width."""
+    """Return one row a family, and size where there are several; one column a bit width."""
     bits = sorted({record["bits"] for record in records})
-    by_cell = {(record["family"], record["bits"]): record for record in records}
-    sizes = {record["family"]: f"{record['width']:g}, {record['image_size']}" for record in records}
-    rows = [["network", "width, pixels", *(f"{b}W{b}A" for b in bits)]]
+    by_cell: dict[str, dict[tuple[str, str], dict[int, Record]]] = {}
+    for record in records:
+        rows = by_cell.setdefault(record["family"], {})
+        rows.setdefault(_place(record), {})[record["bits"]] = record
+    lines = []
     for family in FAMILIES.built_in:
-        if family in sizes:
-            rows.append([family, sizes[family], *(_cell(by_cell.get((family, b))) for b in bits)])
-    return table(rows[0], rows[1:])
+        for place, cells in by_cell.get(family, {}).items():
+            lines.append([*place, *(_cell(cells.get(b)) for b in bits)])
+    return table(["network", "width, pixels", *(f"{b}W{b}A" for b in bits)], lines)
 
 
 def exceptions(records: list[Record]) -> str:
@@ -161,10 +192,12 @@ def verdicts(records: list[Record]) -> Record:
     families: Record = {}
     for record in sorted(records, key=lambda record: record["bits"]):
         family = families.setdefault(record["family"], {"accepted": [], "refused": {}})
-        if record["accepted"]:
-            family["accepted"].append(record["bits"])
-        else:
+        if not record["accepted"]:
             family["refused"][str(record["bits"])] = ", ".join(record["lint_errors"]) or record["reason"]
+        elif record["bits"] not in family["accepted"]:
+            family["accepted"].append(record["bits"])
+    for family in families.values():  # of several sizes one that is refused counts
+        family["accepted"] = [bits for bits in family["accepted"] if str(bits) not in family["refused"]]
     return {"finn_plus": records[0]["finn_plus"] if records else None, "families": families}
 
 

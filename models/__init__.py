@@ -14,6 +14,7 @@ from qtrain.models.names import NetworkName, parse_name
 from qtrain.models.network import Network
 from qtrain.models.own import find_own
 from qtrain.models.quantizers import Scales, Scaling, check_scaling
+from qtrain.models.shapes import Size, check_size
 from qtrain.models.zoo import FAMILIES, Family
 from qtrain.recipe import Recipe
 
@@ -48,8 +49,8 @@ def build_model(
     network: str | Recipe,
     *,
     num_classes: int | None = None,
-    in_channels: int = 3,
-    image_size: int | None = None,
+    in_channels: int | None = None,
+    image_size: Size | None = None,
     width: float = 1.0,
     bits: str = "",
     input_bits: int = 8,
@@ -66,9 +67,9 @@ def build_model(
         network: a ``Recipe``, or a name: ``CNV_1W2A`` (Brevitas' style), ``cnv-w1a2`` (FINN's), or ``CNV_FLOAT`` for
             the unquantized twin.
         num_classes: logits an image; by default 10, or the classes of the recipe's data set.
-        in_channels: image channels.
-        image_size: height and width of the images; by default the family's usual ones, or those of the recipe's data
-            set.
+        in_channels: image channels; by default the family's usual ones, or those of the recipe's data set.
+        image_size: height and width of the images, one number where they are equal; by default the family's usual
+            ones, or those of the recipe's data set. Families that are not rectangular take square images only.
         width: multiplies all channel counts (0.25 for small machines, 10 for WRN-20-10). This and what follows is the
             recipe's to say, where there is one.
         bits: other bits for single layers, ``"first=8,last=8,stage2.*=4"``; see `qtrain.models.bits.parse_bits`.
@@ -88,10 +89,10 @@ def build_model(
         return _build(network, classes, in_channels, image_size, **options)
     _check_described(network, options)
     own = {name: getattr(network, name) for name in options}
-    classes, size = _shape(network, num_classes, image_size)
+    classes, channels, size = _shape(network, num_classes, in_channels, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(network.seed)
-        return _build(network.network, classes, in_channels, size, **own)
+        return _build(network.network, classes, channels, size, **own)
 
 
 def _check_described(recipe: Recipe, options: Mapping[str, object]) -> None:
@@ -107,19 +108,25 @@ def _check_described(recipe: Recipe, options: Mapping[str, object]) -> None:
         )
 
 
-def _shape(recipe: Recipe, num_classes: int | None, image_size: int | None) -> tuple[int, int]:
-    """Classes and size of the images: what is given, else those of the recipe's data set."""
+def _shape(
+    recipe: Recipe, num_classes: int | None, in_channels: int | None, image_size: Size | None
+) -> tuple[int, int, Size]:
+    """Classes, channels and size of the images: what is given, else those of the recipe's data set."""
     from qtrain import data  # its readers take time to import, and a name needs none of them
 
-    classes = len(data.class_names(recipe.data)) if num_classes is None else num_classes
-    return classes, data.image_size(recipe.data) if image_size is None else image_size
+    options = recipe.data_options
+    classes = len(data.class_names(recipe.data, options=options)) if num_classes is None else num_classes
+    if in_channels is not None and image_size is not None:
+        return classes, in_channels, image_size
+    channels, *size = data.image_shape(recipe.data, options=options)
+    return classes, in_channels or channels, image_size or (size[0], size[1])
 
 
 def _build(
     name: str,
     num_classes: int,
-    in_channels: int,
-    image_size: int | None,
+    in_channels: int | None,
+    image_size: Size | None,
     *,
     width: float,
     bits: str,
@@ -129,9 +136,16 @@ def _build(
     per_channel: bool,
 ) -> Network:
     parsed = check_network(name)
+    if parsed.is_own:
+        raise UserError(
+            f"build_model makes qtrain's networks, and {parsed} is your own; take qtrain.experiments.model.model_of(recipe)"
+        )
     family = FAMILIES.get(parsed.family)
-    size = family.image_size if image_size is None else image_size
-    _check_sizes(parsed, {"num_classes": num_classes, "in_channels": in_channels, "image_size": size})
+    channels = family.in_channels if in_channels is None else in_channels
+    _check_count(f"num_classes of {parsed}", num_classes)
+    _check_count(f"in_channels of {parsed}", channels)
+    given = family.image_size if image_size is None else image_size
+    size = check_size(str(parsed), given, family.smallest_image, rectangular=family.rectangular)
     _check_number("width", width)
     if not isinstance(bits, str):
         raise UserError(f"bits must be text such as 'first=8,stage2.*=4', but got {bits!r}")
@@ -149,7 +163,7 @@ def _build(
         weights=family.weights,
         float_activation=family.float_activation,
     )
-    shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": size, "width": float(width)}
+    shape = {"num_classes": num_classes, "in_channels": channels, "image_size": size, "width": float(width)}
     with FAMILIES.blaming(parsed.family):
         model = family.build(layers, **shape)
     if not isinstance(model, Network):
@@ -160,12 +174,9 @@ def _build(
     return model
 
 
-def _check_sizes(name: NetworkName, sizes: Mapping[str, object]) -> None:
-    for what, value in sizes.items():
-        least = FAMILIES.get(name.family).smallest_image if what == "image_size" else 1
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            unit = " pixels" if what == "image_size" else ""
-            raise UserError(f"{what} of {name} must be a whole number, {least}{unit} or more, but got {value!r}")
+def _check_count(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f"{what} must be a whole number, 1 or more, but got {value!r}")
 
 
 def _check_number(what: str, value: object) -> None:

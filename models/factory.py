@@ -6,7 +6,7 @@ A network's file then says only its structure; each layer is made with the path 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import sqrt
+from math import prod, sqrt
 from typing import Literal
 
 from brevitas.nn import QuantConv2d, QuantLinear
@@ -17,6 +17,7 @@ from qtrain.models.layers import ScalarNorm
 from qtrain.models.names import NetworkName
 from qtrain.models.network import Network
 from qtrain.models.quantizers import Scales, fixed_point_input, gaussian_range
+from qtrain.models.shapes import Size, height_and_width
 
 Role = Literal["first", "inner", "last"]
 
@@ -98,18 +99,20 @@ class Layers:
         path: str,
         inputs: int,
         outputs: int,
-        kernel: int,
+        kernel: Size,
         *,
         stride: int = 1,
-        padding: int = 0,
+        padding: Size = 0,
+        groups: int = 1,
         role: Role = "inner",
     ) -> nn.Module:
-        """A convolution without bias: a norm follows it."""
-        shape = {"kernel_size": kernel, "stride": stride, "padding": padding, "bias": False}
+        """A convolution without bias: a norm follows it. FINN takes 1 group, or as many as inputs and outputs."""
+        shape = {"kernel_size": kernel, "stride": stride, "padding": padding, "groups": groups, "bias": False}
         if self.name.weight_bits == FLOAT:
             layer: nn.Module = nn.Conv2d(inputs, outputs, **shape)  # type: ignore[arg-type]
         else:
-            options = self._weights(path, inputs * kernel**2, role, channels=outputs)
+            fan_in = inputs // groups * prod(height_and_width(kernel))
+            options = self._weights(path, fan_in, role, channels=outputs)
             layer = QuantConv2d(inputs, outputs, **shape, **options)
         self._made.append(layer)
         return layer

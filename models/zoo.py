@@ -13,19 +13,38 @@ from qtrain.models.cnv import CNV
 from qtrain.models.densenet import DenseNet
 from qtrain.models.factory import Kaiming, Uniform
 from qtrain.models.fully_connected import HIDDEN, FullyConnected
+from qtrain.models.mlp import (
+    KWS_DROPOUT,
+    KWS_FEATURES,
+    KWS_HIDDEN,
+    MLP,
+    UNSW_DROPOUT,
+    UNSW_FEATURES,
+    UNSW_HIDDEN,
+)
+from qtrain.models.mobilenet_v1 import MobileNetV1
 from qtrain.models.network import Network
 from qtrain.models.quantizers import Scaling
 from qtrain.models.resnet import ResNet
 from qtrain.models.resnet_pynq import PynqResNet
+from qtrain.models.shapes import Size, height_and_width
 from qtrain.models.vgg import IMAGENET_HIDDEN, VGG, VGG11_STAGES, VGG_SMALL_STAGES
+from qtrain.models.vgg10_radioml import VGG10RadioML
 from qtrain.models.wide_resnet import PaperWideResNet, WideResNet
 from qtrain.plugins import Registry
 
 KAIMING = Kaiming()
+SMALL_IMAGE = 64  # pixels
+CIFAR_CLASSES = 10
+IMAGENET_CLASSES = 1000
 BNN_PYNQ = "brevitas_examples.bnn_pynq"
 MCDONNELL = "arXiv 1802.08530"
 IMGCLSMOB = "osmr/imgclsmob"
 HUANG = "arXiv 1608.06993"
+BREVITAS_IMAGENET = "brevitas_examples.imagenet_classification"
+RADIOML = "Xilinx/brevitas-radioml-challenge-21"
+CYBERSECURITY = "Xilinx/finn, notebooks/end2end_example/cybersecurity"
+KWS = "Xilinx/finn-examples, build/kws"
 
 
 @dataclass(frozen=True)
@@ -54,29 +73,43 @@ class Family:
         about: one line: what it is.
         weights: how its weights start.
         scaling: where its quantizers' ranges come from, unless told otherwise.
-        image_size: height and width of its usual images.
-        smallest_image: height and width that its pools leave one pixel of.
+        image_size: height and width of its usual images; one number where they are equal.
+        smallest_image: height and width that its pools leave one pixel of; one number where they are equal.
         float_activation: hidden activations of the float twin.
         float_only: whether it exists in float only.
         quantized_only: whether it has no float twin.
         published: accuracies to compare with.
+        in_channels: of its usual images.
+        rectangular: whether height and width may differ; ``build`` then gets ``image_size`` as (height, width), and
+            as one number otherwise.
+        num_classes: of its usual data; None stands for ImageNet's 1000 above 64 pixels, for 10 below.
     """
 
     build: Callable[..., Network]
     about: str
     weights: Uniform | Kaiming = KAIMING
     scaling: Scaling = "statistics"
-    image_size: int = 32
-    smallest_image: int = 1
+    image_size: Size = 32
+    smallest_image: Size = 1
     float_activation: Callable[[], nn.Module] = nn.ReLU
     float_only: bool = False
     quantized_only: bool = False
     published: tuple[Published, ...] = ()
+    in_channels: int = 3
+    rectangular: bool = False
+    num_classes: int | None = None
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes of its usual data."""
+        if self.num_classes is not None:
+            return self.num_classes
+        return IMAGENET_CLASSES if max(height_and_width(self.image_size)) > SMALL_IMAGE else CIFAR_CLASSES
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the shape of one usual image, (channels, height, width)."""
-        return 3, self.image_size, self.image_size
+        return (self.in_channels, *height_and_width(self.image_size))
 
 
 def _bnn_pynq(
@@ -98,6 +131,20 @@ def _resnet(blocks: tuple[int, ...], about: str, *published: Published, small: b
 def _imagenet(blocks: tuple[int, ...], about: str, *published: Published, bottleneck: bool = False) -> Family:
     build = partial(ResNet, blocks=blocks, channels=(64, 128, 256, 512), stem="imagenet", bottleneck=bottleneck)
     return Family(build, about, image_size=224, published=published)
+
+
+def _mlp(
+    hidden: tuple[int, ...], dropout: float, about: str, published: Published, *, features: int, classes: int
+) -> Family:
+    return Family(
+        partial(MLP, hidden=hidden, dropout=dropout),
+        about,
+        image_size=1,
+        published=(published,),
+        in_channels=features,
+        rectangular=True,
+        num_classes=classes,
+    )
 
 
 _ROWS = {
@@ -149,6 +196,41 @@ _ROWS = {
         image_size=224,
         smallest_image=32,
         published=(Published("FLOAT", "ImageNet", 70.10, IMGCLSMOB),),
+    ),
+    "MOBILENETV1": Family(
+        MobileNetV1,
+        "depthwise separable convolutions",
+        image_size=224,
+        published=(
+            Published("4W4A", "ImageNet, first layer 8 bits", 71.14, BREVITAS_IMAGENET),
+            Published("FLOAT", "ImageNet", 73.39, IMGCLSMOB),
+        ),
+    ),
+    "VGG10_RADIOML": Family(
+        VGG10RadioML,
+        "seven convolutions over time, for modulated signals",
+        image_size=(1024, 1),
+        smallest_image=(128, 1),
+        published=(Published("8W8A", "RadioML 2018.01A, all noise levels", 59.47, RADIOML),),
+        in_channels=2,
+        rectangular=True,
+        num_classes=24,
+    ),
+    "MLP": _mlp(
+        UNSW_HIDDEN,
+        UNSW_DROPOUT,
+        "fully connected, 3 x 64 hidden, for rows; FINN's network for UNSW-NB15",
+        Published("2W2A", "UNSW-NB15", 80.88, CYBERSECURITY),
+        features=UNSW_FEATURES,
+        classes=2,
+    ),
+    "MLP_KWS": _mlp(
+        KWS_HIDDEN,
+        KWS_DROPOUT,
+        "fully connected, 3 x 256 hidden, for rows; FINN's network for spoken words",
+        Published("3W3A", "Speech Commands v2", 89.78, KWS),
+        features=KWS_FEATURES,
+        classes=12,
     ),
 }
 

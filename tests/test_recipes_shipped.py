@@ -13,6 +13,7 @@ from qtrain.records.runs import read_records
 from qtrain.schedulers.schedules import cosine, multistep
 from qtrain.training import train
 from qtrain.training.methods.make import make_method
+from tests.fitting import fitting, shape_for
 
 NARROW = 0.0625
 RECIPES = pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)
@@ -21,6 +22,9 @@ IMGCLSMOB = {"optimizer": "nag", "momentum": 0.9, "lr": 0.1, "baseline": "cosine
 IMGCLSMOB |= {"weight_decay": 1e-4, "jitter": 0.4, "augment": True, "loss": "cross_entropy"}
 KERAS = {"optimizer": "adam", "lr": 1e-3, "baseline": "multistep", "epochs": 200, "batch_size": 32, "jitter": 0.0}
 KERAS |= {"weight_decay": 2e-4, "loss": "cross_entropy"}
+KUANGLIU = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "baseline": "cosine", "epochs": 200, "batch_size": 128}
+KUANGLIU |= {"weight_decay": 5e-4, "augment": True, "jitter": 0.0, "loss": "cross_entropy"}
+ADAM = {"optimizer": "adam", "weight_decay": 0.0, "augment": False, "loss": "cross_entropy"}
 PAPER: dict[tuple[str, str], dict[str, Any]] = {
     ("resnet20", "cifar10"): KERAS,
     ("resnet56", "cifar10"): KERAS,
@@ -34,13 +38,20 @@ PAPER: dict[tuple[str, str], dict[str, Any]] = {
     ("resnet10", "imagenet"): IMGCLSMOB,
     ("resnet50", "imagenet"): IMGCLSMOB,
     ("vgg11_imagenet", "imagenet"): IMGCLSMOB,
+    ("mobilenetv1", "imagenet"): IMGCLSMOB,
+    ("mobilenetv1", "cifar10"): KUANGLIU,
+    ("vgg10_radioml", "radioml2018"): {**ADAM, "lr": 0.01, "epochs": 20, "batch_size": 1024, "baseline": "cosine"},
+    ("mlp", "unsw_nb15"): {**ADAM, "lr": 0.001, "epochs": 15, "batch_size": 1000, "milestones": []},
+    ("mlp_kws", "speech_commands"): {**ADAM, "lr": 5e-4, "epochs": 1000, "batch_size": 512, "baseline": "cosine"},
+    ("cnv", "gtsrb"): {"optimizer": "adam", "lr": 0.02, "loss": "squared_hinge", "batch_size": 100, "augment": False},
 }
 
 
 def narrow(recipe: Recipe) -> Network:
     """Return the recipe's network for digits, too narrow to be good."""
     torch.manual_seed(recipe.seed)
-    return build_model(recipe.network, num_classes=10, image_size=32, width=NARROW)
+    channels, *size = shape_for(recipe.network)
+    return build_model(recipe.network, num_classes=10, in_channels=channels, image_size=size, width=NARROW)
 
 
 @RECIPES
@@ -48,7 +59,7 @@ def narrow(recipe: Recipe) -> Network:
 def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: Path, few_digits: DataSet) -> None:
     recipe = load_recipe(path).replace(width=NARROW, epochs=1 if which == "aslr" else 2)
     recipe = recipe.replace(scheduler="aslr" if which == "aslr" else recipe.baseline)
-    train(narrow(recipe), recipe, tmp_path / "run", data=few_digits)
+    train(narrow(recipe), recipe, tmp_path / "run", data=fitting(few_digits, recipe.network))
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
     run, *epochs, result = read_records(tmp_path / "run")
     assert run["recipe"] == recipe.to_dict()
@@ -68,8 +79,9 @@ def test_aslr_on_a_shipped_recipe_changes_the_schedule_and_nothing_else(path: Pa
         assert all(map(torch.equal, a["params"], b["params"]))
         assert settings(a) == settings(b)
     assert [method.rate() for method in methods] == [shipped.lr, shipped.lr]
+    digits = fitting(few_digits, shipped.network)
     batches = [
-        make_batches(few_digits.train, r.batch_size, seed=r.seed, augment=r.augment, flip=True, jitter=r.jitter)
+        make_batches(digits.train, r.batch_size, seed=r.seed, augment=r.augment, flip=True, jitter=r.jitter)
         for r in (ours, theirs)
     ]
     for (images, labels), (other_images, other_labels) in zip(*(b.epoch(0) for b in batches), strict=True):
@@ -82,7 +94,7 @@ def settings(group: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("family", "data"), PAPER, ids="-".join)
-def test_the_baselines_of_the_papers_tables_are_their_sources(family: str, data: str) -> None:
+def test_a_recipe_s_numbers_are_its_source_s(family: str, data: str) -> None:
     recipe = load_recipe(shipped_recipes()[family, data])
     values, expected = recipe.to_dict(), PAPER[family, data]
     assert {name: values[name] for name in expected} == expected

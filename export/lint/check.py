@@ -31,8 +31,9 @@ def lint_module(module: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> Find
     """Check a torch network, trained or not, against what FINN takes; the module is left as it is.
 
     Args:
-        module: takes float images [N, C, H, W] in [0, 1] and returns logits [N, classes].
-        shape: of one image, (C, H, W).
+        module: takes float images [N, C, H, W] in [0, 1] and returns logits [N, classes]; what takes signals [N, C, L]
+            or rows [N, F] gets a finding that says how to take images.
+        shape: of one image, (C, H, W): (C, L, 1) of a signal, (F, 1, 1) of a row.
 
     Raises:
         UserError: the network cannot run on such images, or BREVITAS_JIT is set.
@@ -50,6 +51,8 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
     with torch.random.fork_rng(devices=[]):  # a network may draw random numbers; the user's stay as they are
         network = bare_copy(module)
         trial = Trial(network, shape)
+        if unfit := ask_run(trial, "axes", "flat-input"):
+            return in_order(unfit), ()
         if causes := _causes(trial):
             return in_order(causes), ()
         frozen = ask_run(trial, "frozen-branch")

@@ -55,6 +55,14 @@ class Trial:
         return _value(output)
 
     @cached_property
+    def fails(self) -> bool:
+        """Whether the network cannot run on such images."""
+        try:
+            return self.answer is None
+        except UserError:
+            return True
+
+    @cached_property
     def _twin(self) -> nn.Module:
         """A copy, so that states that move do so in it."""
         return copy.deepcopy(self.network)

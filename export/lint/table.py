@@ -20,6 +20,7 @@ from qtrain.export.lint import (
     pools,
     quantizers,
     running,
+    signals,
 )
 from qtrain.export.lint.finding import EXPORT, LOWERING, PARTITION, TO_FINN, TORCH, TRAINING
 from qtrain.export.lint.rule import Rule
@@ -56,6 +57,15 @@ RULES: tuple[Rule, ...] = (
         mend="take the Transpose out and let the input be [1, channels, height, width]; hardware streams channels "
         "last all the same",
         graph=layout.turned_images,
+    ),
+    Rule(
+        "flat-input",
+        IMAGES,
+        "error",
+        "A linear layer that gets an image or a row [N, F, 1, 1] that nobody has flattened",
+        step=TORCH,
+        mend="put nn.Flatten() at the start of the network, which then takes [N, F, 1, 1] too",
+        run=signals.flat_inputs,
     ),
     Rule(
         "open-size",
@@ -259,8 +269,9 @@ RULES: tuple[Rule, ...] = (
         "error",
         "Convolutions and pools of another number of axes than two",
         step=LOWERING,
-        mend="give a sequence as an image of one row: QuantConv2d(..., (1, k), padding=(0, k // 2)), nn.MaxPool2d((1, "
-        "k))",
+        mend="give a signal as an image [N, C, L, 1]: QuantConv2d(..., (k, 1), padding=(k // 2, 0)), nn.BatchNorm2d, "
+        "nn.MaxPool2d((k, 1)), nn.AdaptiveAvgPool2d(1)",
+        run=signals.signals,
         graph=convolutions.other_axes,
     ),
     Rule(

@@ -34,8 +34,7 @@ def model_of(recipe: Recipe, data_root: str | Path | None = None) -> nn.Module:
             raise UserError(f"net_args are for a network of your own, and {name} is qtrain's; leave them out")
         channels, height, width = shape
         described = recipe.replace(init_from=None)
-        size = height if height == width else (height, width)
-        return build_model(described, num_classes=classes, in_channels=channels, image_size=size)
+        return build_model(described, num_classes=classes, in_channels=channels, image_size=(height, width))
     if recipe.bits:
         raise UserError(f"bits {recipe.bits!r} are for layers of a network of qtrain's, and {name} is your own")
     own = find_own(name)

@@ -10,6 +10,7 @@ from torch import nn
 from qtrain.errors import UserError
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.count import NetworkCount, count
+from qtrain.models.shapes import height_and_width
 
 CHANNELS = 3
 
@@ -38,15 +39,14 @@ def verdict_of(family: str) -> str:
 
 
 def zoo() -> list[dict[str, Any]]:
-    """Return one row a family: sizes at width 1 for its usual images with 10 classes (1000 for ImageNet).
+    """Return one row a family: sizes at width 1 for its usual images and number of classes.
 
     A package's family that cannot be built is left out and warned of.
     """
     rows = []
     for name, family in FAMILIES.rows().items():
-        classes = 1000 if family.image_size > 64 else 10
         try:
-            sizes = _sizes(name, classes)
+            sizes = _sizes(name, family.classes)
         except UserError as error:
             FAMILIES.warn(str(error))
             continue
@@ -54,7 +54,7 @@ def zoo() -> list[dict[str, Any]]:
             {
                 "network": name,
                 "about": family.about,
-                "images": f"{family.image_size}x{family.image_size}",
+                "images": _images(family.shape),
                 "parameters": sizes.parameters,
                 "macs": sizes.macs,
                 "weights": sum(layer.weights for layer in sizes.layers),
@@ -77,7 +77,13 @@ def _sizes(name: str, classes: int) -> NetworkCount:
     with torch.device(device):
         model = build_model(f"{name}_{bits}", num_classes=classes)
     with FAMILIES.blaming(name):
-        return count(model, (CHANNELS, family.image_size, family.image_size))
+        return count(model, family.shape)
+
+
+def _images(shape: tuple[int, int, int]) -> str:
+    """Return a shape as ``32x32``, with the channels in front where they are not those of a colour image."""
+    shown = shape[1:] if shape[0] == CHANNELS else shape
+    return "x".join(map(str, shown))
 
 
 def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, int]]:
@@ -92,9 +98,11 @@ def describe(name: str, **options: Any) -> tuple[str, NetworkCount, dict[str, in
     """
     parsed = check_network(name)
     model = build_model(name, **options)
-    size = options.get("image_size") or FAMILIES.get(parsed.family).image_size
+    family = FAMILIES.get(parsed.family)
+    channels = options.get("in_channels") or family.in_channels
+    size = options.get("image_size") or family.image_size
     with FAMILIES.blaming(parsed.family):
-        sizes = count(model, (CHANNELS, size, size))
+        sizes = count(model, (channels, *height_and_width(size)))
     return str(parsed), sizes, activation_bits(model)
 
 

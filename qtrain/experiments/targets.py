@@ -71,13 +71,13 @@ def lint_target(
         return _lint_path(path, shape, data_root)
     if shape is not None and data is not None:
         raise UserError("the data say the shape of an input; leave out --input-shape, or --data")
-    classes = DEFAULT_CLASSES
+    classes = None
     if data is not None:
         classes = len(class_names(data, data_root, data_options))
         shape = image_shape(data, data_root, data_options)
     if is_own:
         shape = shape or DEFAULT_SHAPE
-        return lint_module(_own(target, classes, shape, net_args or {}, options), shape)
+        return lint_module(_own(target, classes or DEFAULT_CLASSES, shape, net_args or {}, options), shape)
     if net_args:
         raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
     try:
@@ -85,8 +85,7 @@ def lint_target(
     except UserError as error:
         raise UserError(f"{error}. What can be linted: {FORMS}") from None
     channels, height, width = shape or family.shape
-    size = height if height == width else (height, width)
-    model = build_model(target, num_classes=classes, in_channels=channels, image_size=size, **options)  # type: ignore[arg-type]
+    model = build_model(target, num_classes=classes, in_channels=channels, image_size=(height, width), **options)  # type: ignore[arg-type]
     return lint_module(model, (channels, height, width))
 
 

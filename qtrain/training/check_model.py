@@ -106,9 +106,9 @@ def check_same(model: nn.Module, recipe: Recipe, data: DataSet) -> None:
     """
     if not is_zoo_name(recipe.network):
         return
-    _, channels, _, size = _some_images(data).shape
+    _, channels, height, columns = _some_images(data).shape
     described = recipe.replace(init_from=None)
-    wanted = build_model(described, num_classes=data.classes, in_channels=channels, image_size=size)
+    wanted = build_model(described, num_classes=data.classes, in_channels=channels, image_size=(height, columns))
     if (other := first_difference(model, wanted)) is not None:
         raise UserError(
             f"the model is not the recipe's {recipe.network} at width {recipe.width:g}: {other}; make it with "

@@ -10,12 +10,12 @@ from torch import nn
 
 from qtrain.data import DataSet
 from qtrain.errors import UserError
-from qtrain.experiments.model import model_of
 from qtrain.models import FAMILIES, build_model, parse_name
 from qtrain.models.count import count
 from qtrain.models.layers import ScalarNorm
 from qtrain.recipe import default_recipe
 from qtrain.training import train
+from tests.fitting import fitting, shape_for, takes_digits
 
 
 @pytest.mark.parametrize("text", ["CNV_1W2A", "cnv-w1a2", "cnv_1w2a", "CNV-W1A2"])
@@ -105,14 +105,59 @@ PARAMETERS = {
     "DENSENET40": 1_019_722,  # Huang et al. 1.0 M
     "RESNET10": 5_418_792,  # osmr/imgclsmob
     "RESNET50": 25_557_032,  # torchvision
+    "MOBILENETV1": 4_231_976,  # osmr/imgclsmob and the paper's authors, of width 1.0 and 224 pixels
+    "VGG10_RADIOML": 160_536,  # Xilinx/brevitas-radioml-challenge-21: its pretrained checkpoint without the scales
 }
 
 
 @pytest.mark.parametrize("family", PARAMETERS)
 def test_float_twins_have_the_published_parameter_count(family: str) -> None:
-    classes = 1000 if FAMILIES.get(family).image_size == 224 else 10
-    model = build_model(f"{family}_FLOAT", num_classes=classes)
+    model = build_model(f"{family}_FLOAT", num_classes=FAMILIES.get(family).classes)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[family]
+
+
+def test_mobilenet_for_cifar_has_kuangliu_s_parameters_and_sizes() -> None:
+    """kuangliu/pytorch-cifar, models/mobilenet.py; its stem keeps the size, the published one halves it."""
+    model = build_model("MOBILENETV1_FLOAT", image_size=32)
+    assert sum(p.numel() for p in model.parameters()) == 3_217_226
+    sizes = {layer.path: layer.output for layer in count(model, (3, 32, 32)).layers}
+    assert (sizes["conv1"], sizes["stage5.block2.conv2"]) == ((32, 32, 32), (1024, 2, 2))
+    whole = count(build_model("MOBILENETV1_FLOAT", num_classes=1000), (3, 224, 224))
+    sizes = {layer.path: layer.output for layer in whole.layers}
+    assert (sizes["conv1"], sizes["stage5.block2.conv2"]) == ((32, 112, 112), (1024, 7, 7))
+    assert 567e6 < whole.macs < 570e6  # the paper: 569 million multiply-adds
+
+
+def test_mobilenet_s_blocks_are_depthwise_then_pointwise() -> None:
+    weights = [tuple(w.shape) for w in build_model("MOBILENETV1_4W4A").weights()]
+    assert len(weights) == 28
+    assert weights[:3] == [(32, 3, 3, 3), (32, 1, 3, 3), (64, 32, 1, 1)]
+    assert [w[0] for w in weights[2:-1:2]] == [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    narrow = [tuple(w.shape) for w in build_model("MOBILENETV1_4W4A", width=0.25).weights()]
+    assert (narrow[0][0], narrow[-1]) == (8, (10, 256))
+
+
+def test_vgg10_has_the_published_layers() -> None:
+    """Xilinx/brevitas-radioml-challenge-21, with 3x1 kernels in the place of its 1-D ones."""
+    shapes = [tuple(w.shape) for w in build_model("VGG10_RADIOML_8W8A", num_classes=24).weights()]
+    assert shapes == [(64, 2, 3, 1), *[(64, 64, 3, 1)] * 6, (128, 512), (128, 128), (24, 128)]
+
+
+def test_the_networks_for_rows_have_the_published_layers() -> None:
+    """FINN's cybersecurity example, padded to 600 and with two logits; 259,584 weights: MLPerf Tiny's of FINN."""
+    cybersecurity = [tuple(w.shape) for w in build_model("MLP_2W2A", num_classes=2).weights()]
+    assert cybersecurity == [(64, 600), (64, 64), (64, 64), (2, 64)]
+    words = build_model("MLP_KWS_3W3A", num_classes=12).weights()
+    assert [tuple(w.shape) for w in words] == [(256, 490), (256, 256), (256, 256), (12, 256)]
+    assert sum(w.numel() for w in words) == 259_584
+
+
+def test_cnv_takes_other_classes_and_images() -> None:
+    """Traffic signs (GTSRB), and images of 48 pixels, of which six convolutions and two pools leave 5x5."""
+    signs = build_model("CNV_1W1A", num_classes=43)
+    assert tuple(signs.fc3.weight.shape) == (43, 512)
+    assert sum(w.numel() for w in signs.weights()) == 1_542_848 + 33 * 512
+    assert tuple(build_model("CNV_1W1A", image_size=48).fc1.weight.shape) == (512, 25 * 256)
 
 
 def test_wrn20_has_mcdonnells_26_74_million_weights_and_his_shapes() -> None:
@@ -167,7 +212,8 @@ def test_imagenet_networks_take_224_pixels_and_narrow_as_the_paper_does() -> Non
 
 @pytest.mark.parametrize("family", [name for name, family in FAMILIES.built_in.items() if not family.quantized_only])
 def test_the_float_twin_holds_no_quantizer(family: str) -> None:
-    model = build_model(f"{family}_FLOAT", width=0.125, image_size=32)
+    channels, *size = shape_for(f"{family}_FLOAT")
+    model = build_model(f"{family}_FLOAT", width=0.125, in_channels=channels, image_size=size)
     assert not [m for m in model.modules() if type(m).__module__.startswith("brevitas")]
 
 
@@ -200,7 +246,10 @@ def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
 ) -> None:
     data = DataSet(**{**vars(few_digits), "train": few_digits.train.take(48), "test": few_digits.test.take(10)})
     recipe = default_recipe(f"{family}_{bits}W{bits}A", "digits").replace(epochs=1, batch_size=16, width=0.125)
-    model = model_of(recipe)
+    recipe = recipe.replace(augment=recipe.augment and takes_digits(family))
+    data = fitting(data, recipe.network)
+    channels, *size = shape_for(recipe.network)
+    model = build_model(recipe, in_channels=channels, image_size=size)
     before = [w.clone() for w in model.weights()]
     train(model, recipe, tmp_path / "run", data=data)  # ends with an error where the loss is not finite
     assert all(w.isfinite().all() for w in model.state_dict().values())

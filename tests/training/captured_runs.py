@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qtrain.data import Batches, Split
 from qtrain.models import FAMILIES, build_model, parse_name
 from qtrain.models.fast_forward import fast_forward
+from qtrain.models.shapes import Size, height_and_width
 from qtrain.recipe import Recipe
 from qtrain.training import evaluate
 from qtrain.training.losses import LOSSES
@@ -38,25 +39,27 @@ class Run:
     session: Session
 
 
-def network(name: str, size: int | None = None, width: float = 0.125, **options: Any) -> nn.Module:
+def network(name: str, size: Size | None = None, width: float = 0.125, **options: Any) -> nn.Module:
     """A network of the zoo as training has it."""
     torch.manual_seed(0)
-    model = build_model(name, width=width, num_classes=CLASSES, image_size=size, **options)
+    model = build_model(name, width=width, num_classes=CLASSES, in_channels=3, image_size=size, **options)
     fast_forward(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def images(count: int, size: int = 32) -> Split:
+def images(count: int, size: Size = 32) -> Split:
     """Random bytes with labels."""
     drawn = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=drawn)
+    pixels = torch.randint(0, 256, (count, 3, *height_and_width(size)), dtype=torch.uint8, generator=drawn)
     return Split(pixels, torch.arange(count) % CLASSES)
 
 
-def size_of(name: str) -> int:
+def size_of(name: str) -> Size:
     """A small height and width of images for a family; a network for ImageNet divides them by 32."""
     family = FAMILIES.get(parse_name(name).family)
-    return 64 if family.image_size > 32 else max(family.smallest_image, 8)
+    if family.rectangular:
+        return family.smallest_image
+    return 64 if max(family.shape[1:]) > 32 else max(*height_and_width(family.smallest_image), 8)
 
 
 def session_of(model: nn.Module, recipe: Recipe, split: Split, cuda: Any, *, captures: bool) -> Session:
@@ -91,7 +94,7 @@ def advance(session: Session, recipe: Recipe, epochs: int, held_out: Split) -> t
 
 
 def train(
-    model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: int = 32
+    model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: Size = 32
 ) -> Run:
     """Train for the recipe's epochs on a few images, on ``cuda``, whose steps are captured or not."""
     split = images(4 * recipe.batch_size - 1, size) if split is None else split

@@ -17,6 +17,7 @@ from qtrain.models import FAMILIES
 from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, train
 from qtrain.training.context import RunContext
+from tests.fitting import takes_digits
 from tests.training.test_resume import everything
 
 STEPS = 6  # of two epochs
@@ -77,7 +78,7 @@ def test_a_resumed_network_has_its_scales(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["exact", "fast"])
-@pytest.mark.parametrize("family", FAMILIES.built_in)
+@pytest.mark.parametrize("family", filter(takes_digits, FAMILIES.built_in))
 def test_any_family_with_any_scales_may_be_stopped_anywhere(
     family: str, precision: str, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

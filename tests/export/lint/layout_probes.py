@@ -28,10 +28,10 @@ def turned(*axes: int) -> nn.Module:
     return Function(lambda x: x.permute(axes))
 
 
-def thin(kernel: tuple[int, int], padding: tuple[int, int]) -> nn.Module:
-    """The base for images of one row."""
+def thin(kernel: tuple[int, int], padding: tuple[int, int], pool: tuple[int, int] = (1, 2)) -> nn.Module:
+    """The base for images of one row, or of one column."""
     convs = {"conv1": conv(3, 8, kernel, padding=padding), "conv2": conv(8, 8, kernel, padding=padding)}
-    return net({**convs, "pool1": nn.MaxPool2d((1, 2)), "pool2": nn.MaxPool2d((1, 2))})
+    return net({**convs, "pool1": nn.MaxPool2d(pool), "pool2": nn.MaxPool2d(pool)})
 
 
 def sequence() -> nn.Module:
@@ -147,5 +147,6 @@ ROUNDINGS = (
 THIN = (
     ok("one_row", lambda: thin((1, 3), (0, 1)), shape=(3, 1, 16)),
     refused("one_row_square", lambda: thin((3, 3), (1, 1)), "thin-image", "conv1", "one_row", shape=(3, 1, 16)),
-    refused("sequence", sequence, "axes", "conv1", "one_row", also=("operator",)),
+    ok("one_column", lambda: thin((3, 1), (1, 0), (2, 1)), shape=(3, 16, 1)),
+    refused("sequence", sequence, "axes", "conv1", "one_column", also=("operator",)),
 )
