@@ -27,7 +27,15 @@ DIALECT_MODEL = "model_finn_base.onnx"
 STAGES = tuple(f"stages/{number}_{name}.onnx" for number, name in enumerate(["exported", *(p.name for p in PASSES)]))
 _PROOF = ("model.onnx", "input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", beyond.FILE)
 # What a build is for: a folder that says one thing in its manifest and another in its build is refused even if trusted.
-_TARGET = ("board", "shell_flow_type", "target_fps", "synth_clk_period_ns", "verify_input_npy", "output_dir")
+_TARGET = (
+    "board",
+    "fpga_part",
+    "shell_flow_type",
+    "target_fps",
+    "synth_clk_period_ns",
+    "verify_input_npy",
+    "output_dir",
+)
 
 
 def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = False) -> None:
