@@ -14,6 +14,8 @@ import yaml
 from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.folder import contents as finn_folder
+from qtrain.export.folder.at_board import FILES as BOARD_FILES
+from qtrain.export.folder.at_board import SCRIPT, check_script
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX, write_build_files
 from qtrain.export.folder.contents import MANIFEST, few
 from qtrain.export.folder.readme import README, folder_readme
@@ -51,14 +53,18 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = Fal
     """
     with _written(manifest) as ours:
         own = sorted(path.name for path in ours.iterdir())
-        required = {*_PROOF, *STAGES, *own, README}
+        board = BOARD_FILES if "input" in manifest else ()  # an earlier export has none
+        required = {*_PROOF, *STAGES, *own, README, *board}
         listed = set(manifest["files"])
         if missing := sorted(required - listed):
             raise ProofError(f"{MANIFEST} does not name {few(missing)}, which every export writes; export again")
-        finn_folder.check_files(folder, manifest, changed_too=frozenset(_python(own)) if trust else frozenset())
+        python = frozenset(_python([*own, *board]))
+        finn_folder.check_files(folder, manifest, changed_too=python if trust else frozenset())
         foldings = {name for path in ours.iterdir() if (name := _check_build_file(folder, path, manifest, trust))}
         if strange := sorted(listed - required - foldings - {DIALECT_MODEL}):
             raise ProofError(f"{MANIFEST} names {few(strange)}, which no export writes; take it out of the folder")
+    if SCRIPT in required:
+        check_script(folder, trust=trust)
     for name in ("model.onnx", *STAGES):
         _check_weights_inside(folder / name)
     _check_readme(folder, manifest)

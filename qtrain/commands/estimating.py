@@ -259,6 +259,7 @@ def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
         asked.clock_ns,
         made_by=f"finn-plus {estimate.versions['finn-plus']}",
         mvau_wwidth_max=estimate.mvau_wwidth_max or MVAU_WWIDTH_MAX,
+        estimated_fps=estimate.fps,
     )
     unsigned = drop(asked.folder)
     if not quiet:

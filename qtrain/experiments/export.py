@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 
-from qtrain.data import FolderSplit, Split, load_data
+from qtrain.data import DataSet, FolderSplit, Split, load_data
 from qtrain.experiments.run import load_run
 from qtrain.export import LintedNetwork, Proof, ProofError, check_target, export_finn, verify
 from qtrain.export.folder.contents import check_destination, read_manifest
 from qtrain.export.proof.figures import data_facts
 from qtrain.models import parse_name
 from qtrain.recipe import Recipe
+from qtrain.records.data import DataFacts
+from qtrain.records.format import to_json
 from qtrain.records.runs import read_records
 from qtrain.training.context import HERE, RunContext
 
@@ -39,7 +41,8 @@ def export_run(
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
     recipe, model = load_run(folder, context.data_root)
-    test = _test_split(recipe, context.data_root)
+    data = load_data(recipe.data, root=context.data_root, seed=recipe.seed)
+    test = _proven_on(data)
     return export_finn(
         model,
         out,
@@ -52,6 +55,7 @@ def export_run(
         refused_too=refused_too,
         source=_source_facts(recipe, folder),
         linted=linted,
+        data=_data_facts(recipe, data, test),
         say=context.say,
     )
 
@@ -83,7 +87,11 @@ def verify_run(
         if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
     proof = verify(finn, model=model, trust=trust, say=context.say)
-    test = _test_split(recipe, context.data_root)
+    data = load_data(recipe.data, root=context.data_root, seed=recipe.seed)
+    test = _proven_on(data)
+    facts = to_json(_data_facts(recipe, data, test))
+    if manifest.get("input", facts) != facts:  # an earlier export says nothing of it
+        raise ProofError(f"{finn} says another input than {recipe.data} has: {_difference(manifest['input'], facts)}")
     if manifest["data"] != data_facts(test.images, test.labels):
         raise ProofError(f"{finn} is proven on other images or labels than the test split of {recipe.data}")
     context.say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
@@ -110,10 +118,16 @@ def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
 
 
-def _test_split(recipe: Recipe, data_root: str | Path | None) -> Split:
+def _proven_on(data: DataSet) -> Split:
     """Return the images that a run's network is proven on; of those that lie in files, some of each class."""
-    test = load_data(recipe.data, root=data_root, seed=recipe.seed).test
+    test = data.test
     if isinstance(test, FolderSplit):
         count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes
         test = test.select(torch.linspace(0, len(test) - 1, count).long())
     return test
+
+
+def _data_facts(recipe: Recipe, data: DataSet, test: Split) -> DataFacts:
+    """Return what an export says of its data."""
+    _, channels, height, width = test.take(1).images.shape  # images in files are decoded each time
+    return DataFacts(recipe.data, tuple(data.class_names), (channels, height, width))
