@@ -1,11 +1,17 @@
-"""The images and labels that a network is exported with, looked at before anything is written."""
+"""What a network is exported with, looked at before anything is written: images, labels, what is known of them."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from qtrain.errors import UserError
+from qtrain.records.data import DataFacts
+
+LAYOUTS = ("NCHW", "NHWC", "NCL", "NF")
 
 
 def check_images(pixels: Any, labels: Any) -> None:
@@ -50,3 +56,46 @@ def check_classes(labels: Tensor, classes: int) -> None:
 
 def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def input_facts(data: DataFacts | None, shape: Sequence[int], classes: int) -> DataFacts:
+    """Return what an export says of its data: what was given, as far as it can be, or what images and network show.
+
+    Args:
+        data: what the caller knows; None where nothing but the images is at hand.
+        shape: of an image: channels, height, width.
+        classes: that the network tells apart.
+
+    Raises:
+        UserError: what was given is of other images or of another network, or is no such fact.
+    """
+    channels, height, width = shape
+    if data is None:
+        return DataFacts("", (), (channels, height, width))
+    if tuple(data.shape) != tuple(shape):
+        raise UserError(f"data are of the shape {list(data.shape)}, but the images are {list(shape)}")
+    if len(data.class_names) not in (0, classes) or not all(isinstance(name, str) for name in data.class_names):
+        raise UserError(
+            f"data have {len(data.class_names)} class names, but the network has {classes} logits: name each class, in "
+            "the order of the labels, or none"
+        )
+    if data.layout not in LAYOUTS:
+        raise UserError(f"data must have a layout of {', '.join(LAYOUTS)}, but got {data.layout!r}")
+    _check_numbers(data, channels)
+    low, high = data.value_range
+    return replace(data, value_range=(float(low), float(high)))
+
+
+def _check_numbers(data: DataFacts, channels: int) -> None:
+    """See that the range is one, and that statistics are of each channel.
+
+    Raises:
+        UserError: they are not.
+    """
+    low, high = data.value_range
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UserError(f"data must have a value range from a lower to a higher number, but got {data.value_range}")
+    for what in ("mean", "deviation"):
+        values = getattr(data, what)
+        if len(values) not in (0, channels) or not all(math.isfinite(value) for value in values):
+            raise UserError(f"{what} must be a number for each of {channels} channels, or none, but got {list(values)}")

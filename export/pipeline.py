@@ -15,12 +15,13 @@ from qtrain.export.compiler.boards import Board, get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.operators import top1
 from qtrain.export.folder import contents as finn_folder
+from qtrain.export.folder.at_board import check_board, handover, write_board
 from qtrain.export.folder.build_files import write_build_files
 from qtrain.export.folder.checks import check_folder
 from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_file import read_graph
-from qtrain.export.inputs import check_classes, check_images
+from qtrain.export.inputs import check_classes, check_images, input_facts
 from qtrain.export.linted import LintedNetwork, lint_network
 from qtrain.export.proof.against_torch import check_stage, prove, run_qonnx
 from qtrain.export.proof.annotations import check_annotations
@@ -30,6 +31,7 @@ from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures,
 from qtrain.export.proof.origin import check_origin, float32_classes
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.stages import Stage
+from qtrain.records.data import DataFacts
 from qtrain.records.manifest import Proof, StageCheck
 
 
@@ -110,6 +112,7 @@ def export_finn(
     refused_too: bool = False,
     source: Mapping[str, Any] | None = None,
     linted: LintedNetwork | None = None,
+    data: DataFacts | None = None,
     say: Callable[[str], None] = _silent,
 ) -> Proof:
     """Export a trained network to a FINN folder and prove it equal to torch on the whole test set.
@@ -119,7 +122,7 @@ def export_finn(
         out: new or empty folder.
         pixels: the test set, uint8 [N, C, H, W].
         labels: int64 [N].
-        board: FINN's board name.
+        board: FINN's board name, or a part without a board as ``get_board`` takes one.
         target_fps: frames a second that FINN shall fold for.
         clock_ns: clock period in nanoseconds.
         network: name for the folder's README and manifest; the class name otherwise.
@@ -127,11 +130,14 @@ def export_finn(
         source: facts recorded in the manifest (recipe, commit, training result). A recipe's data set must be the one
             that the images are the test split of, where qtrain knows it.
         linted: what ``lint_network`` made of this network, where it was linted before; its graph is exported.
+        data: what is known of the images: class names, layout and value range where they come from, mean and
+            deviation. It goes into manifest, README and ``board/``.
         say: told of each step.
 
     Raises:
         UserError: unknown board, a target or clock that is not positive, a destination that is not free, pixels or
-            labels of another kind, a network that lint says FINN refuses, ``linted`` of other weights or images.
+            labels of another kind, ``data`` of other images, a network that lint says FINN refuses, ``linted`` of
+            other weights or images.
         ProofError: the graph differs from torch; names the first tensor. Or equal answers would say nothing.
     """
     out = Path(out)
@@ -148,7 +154,9 @@ def export_finn(
     if not refused_too:
         check_accepted(linted)
     reference = float64_reference(model, pixels[:1].float() / 255)
-    check_classes(labels, predict(reference, pixels[:1]).shape[1])
+    outputs = predict(reference, pixels[:1]).shape[1]
+    check_classes(labels, outputs)
+    data = input_facts(data, shape, outputs)
     check_data({"data": data_facts(pixels, labels), "source": source}, pixels, labels)
     with finn_folder.new_folder(out) as work:
         graph, stages = prove_stages(linted.stages(), reference, pixels[:STAGE_IMAGES], work / "stages", say)
@@ -181,6 +189,8 @@ def export_finn(
             "data": data_facts(pixels, labels),
             "source": dict(source or {}),
         }
+        facts |= handover(facts, data)
+        write_board(work, facts, pixels, labels, classes)
         (work / README).write_text(folder_readme(facts, shape))
         finn_folder.write_manifest(work, facts)
     return proof
@@ -218,6 +228,7 @@ def verify(
         proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
         check_figures(manifest, proof)
         check_stages(folder, manifest, pixels, logits)
+        check_board(folder, manifest, pixels, labels, logits)
         if manifest.get("weights") != beyond.seed:
             raise ProofError(f"{finn_folder.MANIFEST} draws images beyond the test set from another seed than weights")
         say(f"executing it on {beyond.images} images beyond the test set")

@@ -138,7 +138,7 @@ def _build(
     parsed = check_network(name)
     if parsed.is_own:
         raise UserError(
-            f"build_model makes qtrain's networks, and {parsed} is your own; take qtrain.experiments.model.model_of(recipe)"
+            f"build_model makes qtrain's networks, and {parsed} is your own; take model_of of qtrain.experiments.model"
         )
     family = FAMILIES.get(parsed.family)
     channels = family.in_channels if in_channels is None else in_channels

@@ -16,6 +16,9 @@ designs each, whose reports agree on every figure). None was read from a data sh
 
 A data-center card's shell takes up to a fifth of them, so what fits by this table can still be too large; FINN's own
 figures for the part left to the user lie between 80 % and 101 % of these.
+
+A part without a board is a ``Board`` as well: of the part's number as its name, without a shell flow. FINN then makes
+estimates, a stitched IP and its synthesis; the rest needs a board that FINN knows.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtrain.errors import UserError
+from qtrain.export.compiler.parts import EXAMPLE, looks_like_part, read_part, table_resources, written
 from qtrain.plugins import Registry
 
 ZYNQ = "vivado_zynq"
@@ -31,10 +35,10 @@ ALVEO = "vitis_alveo"
 
 @dataclass(frozen=True)
 class Board:
-    """A board as FINN names it.
+    """A board as FINN names it, or a part alone.
 
     Attributes:
-        name: FINN's board string.
+        name: FINN's board string; of a part its number, with the resources where they were given.
         part: FPGA part number.
         shell_flow_type: ``vivado_zynq``, ``vitis_alveo``, or None where FINN has no flow to a bitfile.
         lut: look-up tables of the device.
@@ -72,6 +76,16 @@ class Board:
         """What the device has, by the names of FINN's reports."""
         return {"LUT": self.lut, "BRAM_18K": self.bram_18k, "URAM": self.uram, "DSP": self.dsp}
 
+    @property
+    def is_part(self) -> bool:
+        """Whether this is a part without a board."""
+        return self.name.partition(":")[0] == self.part
+
+    @property
+    def label(self) -> str:
+        """What it is called in sentences: the board's name or the part's number."""
+        return self.part if self.is_part else self.name
+
 
 # fmt: off
 _ALL = (
@@ -102,14 +116,19 @@ BOARDS = Registry("board", "qtrain.boards", Board, {board.name: board for board 
 
 
 def get_board(name: str) -> Board:
-    """Return the board of this name.
+    """Return the board of this name, or a part by its number.
 
     Args:
-        name: FINN's board string; case counts, as it does in FINN.
+        name: FINN's board string; case counts, as it does in FINN. Or a part as Vivado writes it
+            (``xc7z010clg400-1``), with its resources where they are in no table
+            (``xc7vx330tffg1157-1:LUT=204000,BRAM_18K=1500,URAM=0,DSP=1120``).
 
     Raises:
-        UserError: there is no such board, and the message lists the names, or its package is broken.
+        UserError: there is no such board, and the message lists the names, or its package is broken; a part that is
+            none, or whose resources nobody said.
     """
+    if name not in BOARDS and looks_like_part(name):
+        return _part(name)
     if name not in BOARDS:
         raise UserError(f"unknown board {name!r}: choose one of {', '.join(BOARDS.names())}{BOARDS.hint(name)}")
     board = BOARDS.get(name)
@@ -118,7 +137,30 @@ def get_board(name: str) -> Board:
     return board
 
 
+def _part(text: str) -> Board:
+    """Return the part that a text names; given resources win over the tables'."""
+    part, given = read_part(text)
+    name = written(part, given) if given else part
+    resources = given or _of_board(part) or table_resources(part)
+    if resources is None:
+        raise UserError(
+            f"what {part} holds is in no table of qtrain; give it with --resources {EXAMPLE}, in Python as "
+            f"'{part}:LUT=...' (Vivado's report_utilization says it, BRAM_18K is twice the number of RAMB36)"
+        )
+    lut, bram_18k, uram, dsp = resources.values()
+    return Board(name, part, None, lut, bram_18k, uram, dsp)
+
+
+def _of_board(part: str) -> dict[str, int] | None:
+    """Return the resources of a board of the same device, None where there is none."""
+    device = part.partition("-")[0]
+    same = [board for board in BOARDS.built_in.values() if board.part.partition("-")[0] == device]
+    return same[0].resources if same else None
+
+
 def build_target(board: Board) -> dict[str, str | None]:
     """Return what a build configuration of FINN says of a board: of one that FINN may not know, its part too."""
+    if board.is_part:
+        return {"fpga_part": board.part}
     target = {"board": board.name, "shell_flow_type": board.shell_flow_type}
     return target if board.name in BOARDS.built_in else {**target, "fpga_part": board.part}

@@ -55,7 +55,7 @@ def read_estimate(
     used = {kind: round(total.get(kind, 0)) for kind in RESOURCES.values()}
     return Estimate(
         label=LABEL,
-        board=board.name,
+        board=board.label,
         part=board.part,
         clock_ns=clock_ns,
         target_fps=best.get("target_fps", target_fps),

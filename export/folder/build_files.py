@@ -54,13 +54,17 @@ BUILD_STEPS = (
     *(f"custom_steps.step_{name}" for name in _OWN_STEPS),
     *(f"step_{name}" for name in _FINN_PLUS_STEPS),
 )
+OUTPUTS = ("estimate_reports", "stitched_ip", "rtlsim_performance", "bitfile", "pynq_driver", "deployment_package")
+PART_OUTPUTS = ("estimate_reports", "stitched_ip", "rtlsim_performance", "out_of_context_synth")  # no shell, no bitfile
 VERIFIED = ("finn_onnx_python", "initial_python", "streamlined_python")  # what FINN executes without Vivado or Vitis
 
 
 def build_config(
     board: Board, target_fps: int, clock_ns: float, folding: str | None = None, mvau_wwidth_max: int = MVAU_WWIDTH_MAX
 ) -> dict[str, Any]:
-    """FINN+'s build configuration: a whole build, to the bitfile, checked against the golden pair on the way.
+    """FINN+'s build configuration: a whole build, checked against the golden pair on the way.
+
+    It ends with a bitfile and its driver, for a part without a board with the synthesis of the stitched IP.
 
     Args:
         board: to build for.
@@ -75,14 +79,7 @@ def build_config(
         "synth_clk_period_ns": clock_ns,
         "target_fps": target_fps,
         "mvau_wwidth_max": mvau_wwidth_max,
-        "generate_outputs": [
-            "estimate_reports",
-            "stitched_ip",
-            "rtlsim_performance",
-            "bitfile",
-            "pynq_driver",
-            "deployment_package",
-        ],
+        "generate_outputs": list(PART_OUTPUTS if board.is_part else OUTPUTS),
         "steps": list(BUILD_STEPS),
         "verify_steps": list(VERIFIED),
         "verify_input_npy": "input.npy",

@@ -14,6 +14,8 @@ import yaml
 from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
 from qtrain.export.folder import contents as finn_folder
+from qtrain.export.folder.at_board import FILES as BOARD_FILES
+from qtrain.export.folder.at_board import SCRIPT, check_script
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX, write_build_files
 from qtrain.export.folder.contents import MANIFEST, few
 from qtrain.export.folder.readme import README, folder_readme
@@ -27,7 +29,15 @@ DIALECT_MODEL = "model_finn_base.onnx"
 STAGES = tuple(f"stages/{number}_{name}.onnx" for number, name in enumerate(["exported", *(p.name for p in PASSES)]))
 _PROOF = ("model.onnx", "input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", beyond.FILE)
 # What a build is for: a folder that says one thing in its manifest and another in its build is refused even if trusted.
-_TARGET = ("board", "shell_flow_type", "target_fps", "synth_clk_period_ns", "verify_input_npy", "output_dir")
+_TARGET = (
+    "board",
+    "fpga_part",
+    "shell_flow_type",
+    "target_fps",
+    "synth_clk_period_ns",
+    "verify_input_npy",
+    "output_dir",
+)
 
 
 def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = False) -> None:
@@ -43,14 +53,18 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = Fal
     """
     with _written(manifest) as ours:
         own = sorted(path.name for path in ours.iterdir())
-        required = {*_PROOF, *STAGES, *own, README}
+        board = BOARD_FILES if "input" in manifest else ()  # an earlier export has none
+        required = {*_PROOF, *STAGES, *own, README, *board}
         listed = set(manifest["files"])
         if missing := sorted(required - listed):
             raise ProofError(f"{MANIFEST} does not name {few(missing)}, which every export writes; export again")
-        finn_folder.check_files(folder, manifest, changed_too=frozenset(_python(own)) if trust else frozenset())
+        python = frozenset(_python([*own, *board]))
+        finn_folder.check_files(folder, manifest, changed_too=python if trust else frozenset())
         foldings = {name for path in ours.iterdir() if (name := _check_build_file(folder, path, manifest, trust))}
         if strange := sorted(listed - required - foldings - {DIALECT_MODEL}):
             raise ProofError(f"{MANIFEST} names {few(strange)}, which no export writes; take it out of the folder")
+    if SCRIPT in required:
+        check_script(folder, trust=trust)
     for name in ("model.onnx", *STAGES):
         _check_weights_inside(folder / name)
     _check_readme(folder, manifest)

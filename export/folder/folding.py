@@ -17,6 +17,7 @@ import yaml
 
 from qtrain.errors import UserError
 from qtrain.export.compiler.boards import Board
+from qtrain.export.folder.at_board import at_board, board_texts
 from qtrain.export.folder.build_files import FINN_PLUS_CONFIG, MVAU_WWIDTH_MAX, configurations
 from qtrain.export.folder.contents import MANIFEST, check_files, checksums, read_manifest
 from qtrain.export.folder.readme import README, folder_readme
@@ -78,6 +79,7 @@ def save_folding(
     *,
     made_by: str,
     mvau_wwidth_max: int = MVAU_WWIDTH_MAX,
+    estimated_fps: float | None = None,
 ) -> None:
     """Write the folding and its translation for official FINN, each named in its compiler's build configuration.
 
@@ -93,6 +95,7 @@ def save_folding(
         made_by: compiler and version, as ``finn-plus 1.6.1``.
         mvau_wwidth_max: bits of a weight stream that the folding was made with; official FINN, which folds the other
             layers for the target, needs as wide ones to reach it.
+        estimated_fps: frames a second that the compiler estimates with it.
 
     Raises:
         UserError: the folder is none of ours or of an earlier qtrain, or cannot be written.
@@ -101,13 +104,20 @@ def save_folding(
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     facts = {"board": board.name, "target_fps": target_fps, "clock_ns": clock_ns}
-    manifest = {**manifest, **facts, "folding": {"made_by": made_by, "mvau_wwidth_max": mvau_wwidth_max}}
+    estimated = {} if estimated_fps is None else {"estimated_fps": estimated_fps}
+    folding_facts = {"made_by": made_by, "mvau_wwidth_max": mvau_wwidth_max, **estimated}
+    manifest = {**manifest, **facts, "folding": folding_facts}
+    for_board = {}
+    if "input" in manifest:  # not of an earlier export
+        manifest["at_board"] = at_board(manifest)
+        for_board = board_texts(manifest)
     names = {"folding": FOLDING, "official_folding": OFFICIAL_FOLDING}
     texts = {
         FOLDING: _json(folding),
         OFFICIAL_FOLDING: _json(official_folding(folding)),
         **configurations(board, target_fps, clock_ns, **names, mvau_wwidth_max=mvau_wwidth_max),
         README: folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]),
+        **for_board,
     }
     known = {*manifest["files"], *texts}
 

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
-from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
+from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
@@ -92,6 +92,7 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
         return _no_retuning(parser, words, options, recipes)
     stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network
     out = Path(options.out or f"runs/compare-{folder_name(stem)}-{folder_name(recipes[0].data)}")
+    options.board = asked_target(options)
     target = {name: options[name] for name in ("board", "target_fps", "clock_ns")}
     if options.board is not None:
         check_target(**target)  # before hours of training

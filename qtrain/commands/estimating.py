@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.options import add_part, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
 from qtrain.errors import UserError
@@ -33,6 +34,7 @@ def estimate_parser() -> Parser:
     parser.add("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
     parser.add("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
     parser.add("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
+    add_part(parser)
     parser.add("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
     parser.add("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
     parser.add("--max_fps", action="store_true", help="search the most frames a second that fit the board")
@@ -72,6 +74,7 @@ def estimate_command(parser: Parser, words: list[str], options: Namespace) -> in
     from qtrain.export.compiler.start import INSTALL, find_compiler
 
     _check(options)
+    options.board = asked_target(options)
     if options.board:
         get_board(options.board)
     if options.cost_only or find_compiler() is None:
@@ -219,7 +222,7 @@ def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out:
     if asked.folding is not None:
         print(f"Folded as {asked.folding} says; --target-fps or --max-fps folds anew.")
     if asked.board.retired:
-        print(f"Official FINN builds for {asked.board.name} only after an opt-in now; finn-plus builds for it.")
+        print(f"Official FINN builds for {asked.board.label} only after an opt-in now; finn-plus builds for it.")
     print(f"FINN takes it: the whole network is one dataflow partition; tables, figure and reports are in {out}")
 
 
@@ -256,6 +259,7 @@ def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
         asked.clock_ns,
         made_by=f"finn-plus {estimate.versions['finn-plus']}",
         mvau_wwidth_max=estimate.mvau_wwidth_max or MVAU_WWIDTH_MAX,
+        estimated_fps=estimate.fps,
     )
     unsigned = drop(asked.folder)
     if not quiet:

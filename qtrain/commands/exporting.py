@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from qtrain.commands.options import add_board, add_data, data_options
+from qtrain.commands.options import add_board, add_data, asked_target, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
 from qtrain.errors import UserError
 
+BOARD = "ZCU104"  # where neither board nor part was given
 Dialect = Literal["qonnx", "finn-base"]
 
 
@@ -21,7 +22,7 @@ def export_parser() -> Parser:
     parser = Parser(description="Export a run to a FINN folder and prove it equal to torch.")
     parser.add("run", type=str, help="run folder")
     parser.add("--out", type=str | None, help="FINN folder to make; default RUN/finn")
-    add_board(parser, "ZCU104")
+    add_board(parser, BOARD)
     parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
     parser.add("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
     parser.add("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
@@ -47,17 +48,19 @@ def verify_parser() -> Parser:
 def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     from qtrain.experiments.export import export_run
+    from qtrain.export import get_board
     from qtrain.export.folder.signing import check_key, sign
     from qtrain.report.proof import print_proof
     from qtrain.training.context import RunContext
 
     out = Path(options.out or Path(options.run) / "finn")
+    target = get_board(asked_target(options) or BOARD)
     if options.sign:
         check_key(Path(options.sign))
     proof = export_run(
         Path(options.run),
         out,
-        board=options.board,
+        board=target.name,
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
         context=RunContext(options.data_root, say=print),
@@ -65,7 +68,7 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     )
     print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
-    print(f"{out}: {ready} on {options.board}")
+    print(f"{out}: {ready} on {target.label}")
     export_dialect(out, options.dialect)
     if options.sign:
         print(f"{sign(out, Path(options.sign))}: signed with {options.sign}")

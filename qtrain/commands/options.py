@@ -7,8 +7,10 @@ from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
 from qtrain.data.options import DataOptions
+from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 
+EXAMPLE_RESOURCES = "LUT=134600,BRAM_18K=730,URAM=0,DSP=740"
 RECIPES = (
     "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
     "--print_config prints what would be trained."
@@ -36,8 +38,10 @@ def add_machine(parser: Parser) -> None:
 
 
 def add_board(parser: Parser, default: str | None) -> None:
-    """Add the options that say what FINN builds for."""
-    parser.add("--board", type=str | None, default=default, help="FINN's board name")
+    """Add the options that say what FINN builds for; ``asked_target`` reads the first three."""
+    other = f"; default {default}" if default else ""
+    parser.add("--board", type=str | None, help=f"FINN's board name{other}")
+    add_part(parser)
     parser.add("--target_fps", type=int, default=1000, help="frames a second to fold for")
     parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
 
@@ -63,6 +67,39 @@ def data_options(options: Namespace) -> DataOptions:
     """
     names = ("image_size", "channels", "layout", "value_range")
     return Recipe("", **{name: options[name] for name in names}).data_options
+
+
+def add_part(parser: Parser) -> None:
+    """Add the options that name a part in place of a board."""
+    parser.add("--part", type=str | None, help="FPGA part without a board, as xc7z010clg400-1: no bitfile")
+    parser.add("--resources", type=str | None, help=f"of a part that is in no table: {EXAMPLE_RESOURCES}")
+
+
+def asked_target(options: Namespace) -> str | None:
+    """Return what FINN shall build for, as one name that ``get_board`` knows; None where nothing was given.
+
+    Raises:
+        UserError: there is no such board or part, resources without a part, or a board with a part that is not its own.
+    """
+    if options.part is None:
+        if options.resources is not None:
+            raise UserError("--resources goes with --part: what a board holds is known")
+        board: str | None = options.board
+        return board
+    from qtrain.export import get_board
+
+    target = get_board(options.part if options.resources is None else f"{options.part}:{options.resources}")
+    if options.board is None:
+        return target.name
+    shell = get_board(options.board)
+    if shell.part != target.part:
+        raise UserError(
+            f"FINN's shell for {shell.label} is made for {shell.part} whatever part is given, not for {target.part}: "
+            "leave --board away for the part alone (no bitfile), or leave --part away"
+        )
+    if options.resources is not None:
+        raise UserError(f"--resources goes with --part alone: what {shell.label} holds is known")
+    return shell.name
 
 
 def add_network_options(parser: Parser) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from qtrain.commands.engine import at_a_time, check_engine, context_of, engine_of
+from qtrain.commands.options import asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
@@ -76,7 +77,7 @@ def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[Swe
         expressions=parse_expressions(options.bits) if options.bits else ("",),
         seeds=options.seeds,
         warm_from=options["from"],
-        board=options.board,
+        board=asked_target(options),
         target_fps=options.target_fps,
         clock_ns=options.clock_ns,
         search=_search(options, recipe),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qtrain.data import FolderSplit, Split, load_data
+from qtrain.data import DataSet, FolderSplit, Split
 from qtrain.experiments.own_source import changed_code
 from qtrain.experiments.run import load_run
 from qtrain.export import LintedNetwork, Proof, ProofError, check_target, export_finn, verify
@@ -15,10 +15,13 @@ from qtrain.export.folder.contents import check_destination, read_manifest
 from qtrain.export.proof.figures import data_facts
 from qtrain.models import parse_name
 from qtrain.recipe import Recipe
+from qtrain.records.format import to_json
 from qtrain.records.runs import read_records
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import check_data, folder_recipe
+from qtrain.training.splits import load_splits
 
+_ROUNDED = ("mean", "deviation")  # their last digit may differ on another machine
 FOLDER_PROOF = 2000  # images of ImageNet's size that fit the memory of a proof: 1.2 GB in float32
 
 
@@ -43,7 +46,8 @@ def export_run(
     for line in changed_code(folder, folder_recipe(folder)):
         context.say(line)
     recipe, model = load_run(folder, context.data_root)
-    test = _test_split(recipe, folder, context.data_root)
+    data = _data_of(recipe, folder, context.data_root)
+    test = _proven_on(data)
     return export_finn(
         model,
         out,
@@ -56,6 +60,7 @@ def export_run(
         refused_too=refused_too,
         source=_source_facts(recipe, folder),
         linted=linted,
+        data=data.facts(),
         say=context.say,
     )
 
@@ -89,7 +94,9 @@ def verify_run(
         if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
     proof = verify(finn, model=model, trust=trust, say=context.say)
-    test = _test_split(recipe, folder, context.data_root)
+    data = _data_of(recipe, folder, context.data_root)
+    test = _proven_on(data)
+    _check_input(manifest, data, finn)
     if manifest["data"] != data_facts(test.images, test.labels):
         raise ProofError(f"{finn} is proven on other images or labels than the test split of {recipe.data}")
     context.say(f"the test images and labels are those of {recipe.data}, {len(test)} of them")
@@ -116,14 +123,27 @@ def _source_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return {"recipe": recipe.to_dict(), "training": results[-1] if results else None}
 
 
-def _test_split(recipe: Recipe, folder: Path, data_root: str | Path | None) -> Split:
-    """Return the images that a run's network is proven on; of those that lie in files, some of each class.
+def _data_of(recipe: Recipe, folder: Path, data_root: str | Path | None) -> DataSet:
+    """Load the data of a run, split as it was trained on them.
 
     Raises:
-        UserError: data of one's own have changed since the run was trained.
+        UserError: data of one's own have changed since.
     """
-    data = load_data(recipe.data, root=data_root, seed=recipe.seed, options=recipe.data_options)
+    data = load_splits(recipe, data_root)
     check_data(folder, data)
+    return data
+
+
+def _check_input(manifest: Mapping[str, Any], data: DataSet, finn: Path) -> None:
+    """See that a folder says of its input what the data say; an earlier export says nothing of it."""
+    ours = {name: value for name, value in to_json(data.facts()).items() if name not in _ROUNDED}
+    said = {name: manifest["input"].get(name) for name in ours} if "input" in manifest else ours
+    if said != ours:
+        raise ProofError(f"{finn} says another input than {data.name} has: {_difference(said, ours)}")
+
+
+def _proven_on(data: DataSet) -> Split:
+    """Return the images that a run's network is proven on; of those that lie in files, some of each class."""
     test = data.test
     if isinstance(test, FolderSplit):
         count = min(len(test), FOLDER_PROOF)  # the files are in the order of their classes

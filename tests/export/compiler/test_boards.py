@@ -7,6 +7,7 @@ import pytest
 
 from qtrain.errors import UserError
 from qtrain.export.compiler.boards import BOARDS, build_target, get_board
+from qtrain.export.compiler.parts import table_resources
 from qtrain.export.compiler.start import compiler_environment
 from qtrain.export.pipeline import check_target
 from tests.installed_packages import Site
@@ -119,4 +120,73 @@ def test_a_packages_broken_board_is_one_line_that_names_the_package(
     site_packages.add("qtrain.boards", "ZCU106", source)
     with pytest.raises(UserError, match=f"^board ZCU106 of the package qtrain-zcu106 {says}") as error:
         get_board("ZCU106")
+    assert "\n" not in str(error.value)
+
+
+# --- Parts without a board --------------------------------------------------------------------------------------------
+
+
+def test_a_part_is_a_target_without_a_shell() -> None:
+    part = get_board("xc7z010clg400-1")
+    assert (part.name, part.label, part.part, part.shell_flow_type) == (*["xc7z010clg400-1"] * 3, None)
+    assert part.is_part
+    assert part.resources == {"LUT": 17_600, "BRAM_18K": 120, "URAM": 0, "DSP": 80}
+    assert build_target(part) == {"fpga_part": "xc7z010clg400-1"}
+    assert not any(board.is_part for board in BOARDS.built_in.values())
+
+
+@pytest.mark.parametrize("name", list(BOARDS.built_in))
+def test_every_boards_part_is_known_without_its_board(name: str) -> None:
+    board = get_board(name)
+    assert get_board(board.part).resources == board.resources
+    if not board.part.startswith(("xck26", "xcu", "xcv", "xcve")):
+        assert table_resources(board.part) == board.resources
+
+
+@pytest.mark.parametrize(
+    ("part", "lut"),
+    [
+        ("xc7a35ticsg324-1L", 20_800),
+        ("xa7z010clg225-1Q", 17_600),
+        ("xc7z045ffg900-2", 218_600),
+        ("xc7s100fgga484-2", 64_000),
+        ("xczu1cg-sbva484-1-e", 37_440),
+        ("xczu15eg-ffvb1156-2-i", 341_280),
+        ("xcku5p-ffvb676-2-e", 216_960),
+        ("xcvu9p-flga2104-2L-e", 1_182_240),
+    ],
+)
+def test_grades_and_packages_of_a_device_hold_the_same(part: str, lut: int) -> None:
+    assert get_board(part).lut == lut
+
+
+def test_given_resources_travel_in_the_name() -> None:
+    given = get_board("xc7vx330tffg1157-1:DSP=1120,LUT=204000,BRAM_18K=1500,URAM=0")
+    assert given.name == "xc7vx330tffg1157-1:LUT=204000,BRAM_18K=1500,URAM=0,DSP=1120"
+    assert given.label == "xc7vx330tffg1157-1"
+    assert get_board(given.name) == given
+    assert check_target(given.name, 1000, 10.0) == given
+    assert get_board("xc7z010clg400-1:LUT=1,BRAM_18K=2,URAM=3,DSP=4").resources["LUT"] == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ("xc7z010", "no part number as Vivado writes one"),
+        ("xc7z010-1", "no part number as Vivado writes one"),
+        ("XC7Z010CLG400-1", "in lower case"),
+        ("xc7vx330tffg1157-1", "is in no table of qtrain; give it with --resources LUT="),
+        ("xc7z0100clg400-1", "is in no table"),
+        ("xcku5-ffvb676-2-e", "is in no table"),
+        ("xc7z010clg400-1:LUT=5", "no BRAM_18K and no URAM and no DSP"),
+        ("xc7z010clg400-1:LUT=-5,BRAM_18K=1,URAM=1,DSP=1", "whole number, but got 'LUT=-5'"),
+        ("xc7z010clg400-1:BRAM=5", "got 'BRAM=5'; BRAM_18K counts halves"),
+        ("xc7z010clg400-1:LUT=5,LUT=6", "each once"),
+        ("xc7z010clg400-1:", "got ''"),
+    ],
+)
+def test_a_part_that_is_none_is_one_line(part: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        get_board(part)
+    assert says in str(error.value)
     assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 
+from qtrain.export.folder.at_board import ENTRIES, FILES, at_board, board_texts
 from qtrain.export.folder.readme import folder_readme
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.proof.digests import test_digest as digest_of
@@ -42,7 +44,24 @@ def state(folder: Path, **facts: Any) -> None:
             manifest["proof"][entry] = value
         else:
             manifest[name] = value
+    follow(folder, manifest)
+    write_manifest(folder, manifest)
+
+
+def follow(folder: Path, manifest: dict[str, Any]) -> None:
+    """Have all that follows from a manifest say the same: its entry for the board, ``board/``'s texts, README.md."""
+    manifest["at_board"] = at_board(manifest)
+    for name, text in board_texts(manifest).items():
+        (folder / name).write_text(text)
     (folder / "README.md").write_text(folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]))
+
+
+def as_before(folder: Path) -> None:
+    """Make a folder what the version before wrote, which had nothing for the board."""
+    shutil.rmtree(folder / "board")
+    manifest = {name: value for name, value in manifest_of(folder).items() if name not in ENTRIES}
+    (folder / "README.md").write_text(folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]))
+    manifest["files"] = {name: digest for name, digest in manifest["files"].items() if name not in FILES}
     write_manifest(folder, manifest)
 
 
@@ -90,6 +109,7 @@ def relabel(folder: Path) -> None:
     data = dict(np.load(folder / "proof" / "expected.npz"))
     data["labels"] = data["logits"].argmax(1)
     np.savez(folder / "proof" / "expected.npz", **data)
+    np.save(folder / "board" / "labels.npy", data["labels"])
     _say_data(folder, 100.0)
 
 
@@ -97,7 +117,8 @@ def cut_test_set(folder: Path, images: int) -> None:
     """Keep the first images, and the manifest's figures."""
     data = dict(np.load(folder / "proof" / "expected.npz"))
     np.savez(folder / "proof" / "expected.npz", **{name: values[:images] for name, values in data.items()})
-    np.save(folder / "proof" / "images.npy", np.load(folder / "proof" / "images.npy")[:images])
+    for name in ("proof/images.npy", *FILES[:3]):
+        np.save(folder / name, np.load(folder / name)[:images])
     _say_data(folder, None)
 
 
@@ -109,11 +130,9 @@ def _say_data(folder: Path, accuracy: float | None) -> None:
     digest = digest_of(images, labels)
     manifest["data"] = {"test_split": digest, "known_as": TEST_SPLITS.get(digest)}
     if accuracy is not None:
-        was = f"{manifest['proof']['accuracy_graph']:.2f}"
         manifest["proof"] |= {"accuracy_torch": accuracy, "accuracy_graph": accuracy}
-        readme = folder / "README.md"
-        readme.write_text(readme.read_text().replace(was, f"{accuracy:.2f}"))
         missing = sorted(set(range(10)) - set(labels.tolist()))
         words = f"no test image is of {'class' if len(missing) == 1 else 'classes'} {', '.join(map(str, missing))}"
         manifest["proof"]["caveats"] = [words] if missing else []
+        follow(folder, manifest)
     write_manifest(folder, manifest)
