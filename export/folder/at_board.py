@@ -14,7 +14,6 @@ from torch import Tensor
 from qtrain.errors import UserError
 from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
-from qtrain.export.execute.operators import top1
 from qtrain.export.folder.contents import MANIFEST, SHIPPED_FROM
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.inputs import input_facts
@@ -115,7 +114,9 @@ def check_script(folder: Path, *, trust: bool = False) -> None:
         )
 
 
-def check_board(folder: Path, manifest: Mapping[str, Any], pixels: Tensor, labels: Tensor, logits: Tensor) -> None:
+def check_board(
+    folder: Path, manifest: Mapping[str, Any], pixels: Tensor, labels: Tensor, classes: Tensor, outputs: int
+) -> None:
     """See that a folder says and holds for the board what its proof is over; one of an earlier export says nothing.
 
     Args:
@@ -123,15 +124,16 @@ def check_board(folder: Path, manifest: Mapping[str, Any], pixels: Tensor, label
         manifest: of it.
         pixels: of the proof, uint8 [N, C, H, W].
         labels: int64 [N].
-        logits: that the proof expects, float64 [N, classes].
+        classes: that the proof expects, int64 [N].
+        outputs: how many classes the network tells apart.
 
     Raises:
         ProofError: names what differs.
     """
     if "input" not in manifest:
         return
-    _check_entries(folder, manifest, pixels.shape[1:], logits.shape[1])
-    for name, values in _arrays(pixels, labels, top1(logits).flatten()).items():
+    _check_entries(folder, manifest, pixels.shape[1:], outputs)
+    for name, values in _arrays(pixels, labels, classes).items():
         found = read_npy(folder / name)
         if found.dtype != values.dtype or found.shape != values.shape:
             raise ProofError(
@@ -145,13 +147,13 @@ def check_board(folder: Path, manifest: Mapping[str, Any], pixels: Tensor, label
             raise ProofError(f"{name} is not what follows from {MANIFEST}; export the run again")
 
 
-def _check_entries(folder: Path, manifest: Mapping[str, Any], shape: Sequence[int], classes: int) -> None:
+def _check_entries(folder: Path, manifest: Mapping[str, Any], shape: Sequence[int], outputs: int) -> None:
     """Compare what the manifest says for the board with what follows from the rest of it."""
     if missing := [name for name in ENTRIES if name not in manifest]:
         raise ProofError(f"{MANIFEST} has no {missing[0]}, which every export writes; export again")
     data = from_json(DataFacts, manifest["input"], Source(folder / MANIFEST, "export the run again"), "input")
     try:
-        input_facts(data, shape, classes)
+        input_facts(data, shape, outputs)
     except UserError as error:
         raise ProofError(f"{MANIFEST} says of its input what cannot be: {error}") from None
     ours = {"input": to_json(data), "at_board": at_board(manifest), "commands": COMMANDS}

@@ -118,6 +118,20 @@ def test_a_cell_where_they_disagree_would_be_shown() -> None:
     assert "**?** FINN failed" in finn_pages.matrix([record])
 
 
+def test_cells_of_other_sizes_and_classes_have_rows_of_their_own_and_share_a_verdict() -> None:
+    first = next(r for r in finn_pages.newest(finn_pages.MATRIX) if r["network"] == "CNV_2W2A")
+    signs = dict(first, num_classes=43)
+    signal = dict(first, family="VGG10_RADIOML", num_classes=24, image_size=[1024, 1], in_channels=2, width=1.0)
+    shown = finn_pages.matrix([first, signs, signal])
+    assert "| CNV | 0.25, 32 |" in shown
+    assert "| CNV, 43 classes | 0.25, 32 |" in shown
+    assert "| VGG10_RADIOML | 1, 2x1024x1 |" in shown
+    assert finn_pages.verdicts([first, signs])["families"]["CNV"]["accepted"] == [2]
+    refused = dict(signs, accepted=False, lint_errors=["groups: conv1"])
+    found = finn_pages.verdicts([first, refused])["families"]["CNV"]
+    assert (found["accepted"], found["refused"]) == ([], {"2": "groups: conv1"})
+
+
 def test_a_verdict_in_words() -> None:
     assert verdict_of("DENSENET40") == "float only"
     assert verdict_of("CNV").startswith("accepted at 1, 2")

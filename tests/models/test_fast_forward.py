@@ -17,6 +17,7 @@ from qtrain.models import build_model
 from qtrain.models.fast_forward import FastConv2d, fast_forward, plain_forward
 from qtrain.models.quantizers import Scales, fixed_point_input
 from qtrain.models.straight_through import edges_of
+from tests.fitting import shape_for
 
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 NETWORKS = [
@@ -30,6 +31,10 @@ NETWORKS = [
     ("WRN20_2W2A", {}),
     ("WRN20_PAPER_2W2A", {}),
     ("TFC_2W2A", {}),
+    ("MOBILENETV1_1W1A", {}),
+    ("MOBILENETV1_4W4A", {"per_channel": True}),
+    ("VGG10_RADIOML_4W4A", {}),
+    ("MLP_2W2A", {}),
     ("CNV_FLOAT", {}),
 ]
 
@@ -46,11 +51,12 @@ def gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tenso
 def pair(name: str, precision: str = "exact", **options: object) -> tuple[nn.Module, nn.Module, Tensor]:
     """A network, its fast twin, and images for them."""
     torch.manual_seed(0)
-    plain = build_model(name, width=0.125 if "WRN" not in name else 1.0, **options).train()  # type: ignore[arg-type]
+    channels, *size = (3, 28, 28) if name.startswith("TFC") else shape_for(name)
+    width = 0.125 if "WRN" not in name else 1.0
+    plain = build_model(name, width=width, in_channels=channels, image_size=size, **options).train()  # type: ignore[arg-type]
     fast = copy.deepcopy(plain)
     assert fast_forward(fast, precision) == []  # type: ignore[arg-type]
-    size = 28 if name.startswith("TFC") else 32
-    return plain, fast, torch.rand(8, 3, size, size)
+    return plain, fast, torch.rand(8, channels, *size)
 
 
 def far(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> float:
