@@ -56,6 +56,13 @@ PLAIN = st.builds(
     scaling=st.sampled_from(["auto", "constant", "learned", "statistics"]),
     precision=st.sampled_from(["exact", "fast"]),
     compile=st.booleans(),
+    augmentation=st.sampled_from([None, "none", "crop", "crop,flip,noise"]),
+    noise=st.floats(0, 1),
+    net_args=OPTIONS,
+    image_size=st.none() | st.integers(1, 1000) | st.sampled_from(["48", "32x64"]),
+    channels=st.none() | st.integers(1, 9),
+    layout=st.sampled_from([None, "NCHW", "NHWC", "NHW", "NCL", "NF"]),
+    value_range=st.none() | st.sampled_from([(-1.0, 1.0), "0,4095", [0, 1]]),
 )
 RECIPES = st.builds(with_gammas, PLAIN, MILESTONES, st.booleans())
 
@@ -121,6 +128,23 @@ BAD: list[tuple[str, Any, str]] = [
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
     *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
     *[("precision", v, "one of exact, fast") for v in ("half", None, 16)],
+    *[("noise", v, "from 0 to 1") for v in (-0.1, 1.1, float("nan"), "0.4", True, None)],
+    *[("augmentation", v, "text such as crop,flip") for v in (3, ["crop"], True)],
+    *[
+        ("augmentation", v, "none, or some of crop, flip, noise, each once")
+        for v in ("", "crops", "crop,crop", "crop;flip")
+    ],
+    *[("net_args", v, "names with values such as {depth: 3}") for v in (None, [], "depth", {1: 2})],
+    *[
+        ("image_size", v, "pixels such as 48, or height x width such as 32x64")
+        for v in (0, -3, 1.5, "", "32x", "x32", "0x4", "32x32x3", True, [32, 32])
+    ],
+    *[("channels", v, "a whole number, 1 or more") for v in (0, -1, 3.0, "3", True)],
+    *[("layout", v, "one of NCHW, NHWC, NHW, NCL, NF") for v in ("HWC", "nchw", 3, ["NCHW"])],
+    *[
+        ("value_range", v, "two numbers, the lower first, such as -1,1")
+        for v in (1, "1", "1,0", "0,0", "0,inf", "a,b", [0], [0, 1, 2], "nan,1", True)
+    ],
 ]
 
 
@@ -197,6 +221,13 @@ FLAGS = {
     "precision": "fast",
     "compile": "true",
     "init_from": "runs/other",
+    "augmentation": "crop,flip",
+    "noise": "0.1",
+    "net_args": "{depth: 3}",
+    "image_size": "32x64",
+    "channels": "1",
+    "layout": "NHWC",
+    "value_range": "[-1.0, 1.0]",
 }
 
 

@@ -39,8 +39,8 @@ def own_facts(name: str, root: Root, options: DataOptions) -> Facts:
     Raises:
         UserError: as ``load_own`` does.
     """
-    place = _place(name, root)
-    if not _is_code(name) and place.is_dir() and not holds_arrays(place):
+    if _is_tree(name, root):
+        place = _place(name, root)
         return tree_classes(place), tree_shape(place, options)
     key = _key(name, root, options)
     if key not in _facts:
@@ -59,6 +59,10 @@ def load_own(name: str, root: Root, options: DataOptions) -> Loaded:
     Raises:
         UserError: there is nothing of this name, or it is not as it should be; says what to do.
     """
+    if _is_tree(name, root):
+        found = _read(name, root, options)
+        _check(found, name)
+        return found
     key = _key(name, root, options)
     if key in _last:
         return _last[key]
@@ -75,6 +79,12 @@ def _size(found: Loaded) -> int:
     """Return the bytes of the inputs that are in memory."""
     splits = [split for split in (found.train, found.test, found.validation) if split is not None]
     return sum(split.images.nbytes for split in splits if not isinstance(split, FolderSplit))
+
+
+def _is_tree(name: str, root: Root) -> bool:
+    """Whether it is a folder of images, whose facts are had without decoding them."""
+    place = _place(name, root)
+    return not _is_code(name) and place.is_dir() and not holds_arrays(place)
 
 
 def _is_code(name: str) -> bool:

@@ -73,7 +73,7 @@ def test_classes_of_a_package_may_depend_on_the_folder(site_packages: Site, tmp_
 
 def test_a_close_name_is_suggested(site_packages: Site) -> None:
     site_packages.add("qtrain.data", "noise", GOOD + "ROW = Source('qtrain_noise:read', ('odd', 'even'))")
-    says = r"^unknown data set 'Noises'; choose one of digits, .*, noise; did you mean noise\?$"
+    says = r"^unknown data set 'Noises'; choose one of digits, .*, noise, or name .*; did you mean noise\?$"
     for ask in (load_data, class_names, image_shape):
         with pytest.raises(UserError, match=says):
             ask("Noises")

@@ -206,7 +206,10 @@ def _empty(path: Path) -> None:
         (lambda tree: _empty(tree / "val/n03"), "tree/val/n03 holds no images"),
         (lambda tree: _remove(tree / "val/n02"), "tree/val has no class n02, but .*tree/train has"),
         (lambda tree: write(tree / "val/n09/0.jpg", 1), "tree/train has no class n09, but .*tree/val has"),
-        (lambda tree: [(tree / f"train/n01/{i}.JPEG").unlink() for i in range(6)], "class 0 has one training image"),
+        (
+            lambda tree: [(tree / f"train/n01/{i}.JPEG").unlink() for i in range(6)],
+            r"class 0 \(n01\) has one training image",
+        ),
     ],
 )
 def test_a_wrong_tree_is_answered_with_the_path(tree: Path, spoil: Callable[[Path], object], says: str) -> None:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from qtrain.data import DataOptions, class_names, image_shape, load_data, make_batches
+from qtrain.data import DataOptions, class_names, image_shape, load_data
 from qtrain.errors import UserError
+from qtrain.recipe import Recipe
+from qtrain.training.setup import batches_of
 
 RNG = np.random.default_rng(0)
 
@@ -113,21 +115,21 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 def test_signals_get_noise_rows_get_nothing_and_neither_is_cropped(tmp_path: Path) -> None:
     signals = load_data(save(tmp_path, arrays((40, 2, 16))))
     assert signals.kinds == ("noise",)
-    split = signals.train
-    noisy = make_batches(split, 8, seed=0, augment=True, flip=False, noise=0.1)
-    plain = make_batches(split, 8, seed=0, augment=True, flip=False)
+    recipe = Recipe("own:Net", "own.npz", batch_size=8)
+    noisy = batches_of(recipe.replace(noise=0.1), signals)
+    plain = batches_of(recipe.replace(noise=0.0), signals)
     first, _ = next(noisy.epoch(0))
     bare, _ = next(plain.epoch(0))
     assert 0.05 < float((first - bare).abs().mean()) < 0.1
     assert first.min() >= 0
     assert first.max() <= 1
     assert torch.equal(list(noisy.epoch(1))[2][0], next(noisy.epoch(1, start=2))[0])
-    assert set(bare[:, :, -1].flatten().mul(255).round().int().tolist()) <= set(
-        split.images[:, :, -1].flatten().tolist()
-    ) | {0}
+    assert torch.equal(bare.mul(255).round().byte(), signals.train.images[plain.plan(0).order[:8]])
     rows = load_data(save(tmp_path, arrays((40, 7))))
     assert rows.kinds == ()
-    assert make_batches(rows.train, 8, seed=0, augment=True, flip=False).pads == (0, 0)
+    assert batches_of(recipe, rows).pads == (0, 0)
+    cropped = batches_of(recipe.replace(augmentation="crop"), signals)
+    assert cropped.pads == (4, 0)
 
 
 NAN = np.full((40, 4), 0.5, np.float32)

@@ -180,11 +180,14 @@ BAD = [
     (["needy_nets:Net"], ["cannot import needy_nets", "a_package_that_is_not_there"]),
     (["broken_nets:net"], ["cannot import broken_nets", "SyntaxError"]),
     (["own_nets:Missing"], ["own_nets has no Missing", "Needs, Breaks"]),
-    (["own_nets.py:clean"], ["write my_module:MyNet"]),
-    (["own_nets:Needs"], ["own_nets:Needs needs arguments (bits, width)", "function without arguments"]),
-    (["own_nets:Breaks"], ["own_nets:Breaks() fails", "no weights here"]),
+    (["own nets:clean"], ["write my_module:MyNet"]),
+    (["own_nets.py:clean"], ["cannot take images of 3x32x32", "--input-shape"]),
+    (["own_nets:clean", "--bits", "4"], ["own_nets:clean cannot be asked for 4 and 4 bits", "give it arguments"]),
+    (["own_nets:Needs", "--net-args", "{foo: 3}"], ["has no argument 'foo'", "its arguments are bits, depth, width"]),
+    (["own_nets:Needs"], ["own_nets:Needs needs arguments (bits, width)", "give them with --net-args"]),
+    (["own_nets:Breaks"], ["own_nets:Breaks fails", "no weights here"]),
     (["own_nets:number"], ["own_nets:number is a int"]),
-    (["own_nets:text"], ["own_nets:text() makes a str, not an nn.Module"]),
+    (["own_nets:text"], ["own_nets:text makes a str, not an nn.Module"]),
     (["own_nets:clean"], ["cannot take images of 3x32x32", "--input-shape"]),
     (["CNV_1W1A", "--input-shape", "3x32x32"], ["--input-shape must be channels,height,width"]),
     (["CNV_1W1A", "--input-shape", "3,32,16"], ["takes square images"]),
@@ -201,7 +204,8 @@ def test_a_wrong_input_is_one_line_that_helps(here: Path, cli: Callable, words: 
     assert all(fragment in outcome.err for fragment in fragments), outcome.err
 
 
-@pytest.mark.parametrize("text", ["", "1,28", "1,28,28,1", "0,28,28", "-1,28,28", "a,b,c", "1.5,28,28"])
-def test_a_shape_is_three_whole_numbers(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "1,28,28,1", "0,28,28", "-1,28,28", "a,b,c", "1.5,28,28"])
+def test_a_shape_is_one_to_three_whole_numbers(text: str) -> None:
     with pytest.raises(UserError, match="--input-shape must be channels,height,width"):
         parse_shape(text)
+    assert [parse_shape(given) for given in ("3,32,16", "2,1024", "600")] == [(3, 32, 16), (2, 1024, 1), (600, 1, 1)]
