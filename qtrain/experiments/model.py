@@ -35,8 +35,6 @@ def model_of(recipe: Recipe, data_root: str | Path | None = None) -> nn.Module:
         channels, height, width = shape
         described = recipe.replace(init_from=None)
         return build_model(described, num_classes=classes, in_channels=channels, image_size=(height, width))
-    if recipe.bits:
-        raise UserError(f"bits {recipe.bits!r} are for layers of a network of qtrain's, and {name} is your own")
     own = find_own(name)
     options = {option: getattr(recipe, option) for option in OPTIONS}
     with torch.random.fork_rng(devices=[]):

@@ -45,8 +45,8 @@ def check_model(model: nn.Module, data: DataSet) -> None:
     again = _logits(model, data, seed=_OTHER_SEED)
     if not torch.allclose(logits, again, rtol=1e-3, atol=1e-4):  # a GPU may round otherwise from call to call
         raise UserError(
-            f"{_name(model)} answers otherwise each time that it is called, in evaluation mode too, so that no accuracy "
-            "would be its own; let it draw or count in training mode alone (if self.training)"
+            f"{_name(model)} answers otherwise each time that it is called, in evaluation mode too, so that no "
+            "accuracy would be its own; let it draw or count in training mode alone (if self.training)"
         )
 
 
