@@ -95,8 +95,8 @@ class SweepPlan:
         name = parse_name(self.recipe.network)
         if name.is_own and not find_own(name).takes_expression:
             raise UserError(
-                f"a search gives single layers other bits, and {name.family} takes none: give it an argument bits beside "
-                "weight_bits and act_bits, which qtrain.models.own_layers reads"
+                f"a search gives single layers other bits, and {name.family} takes none: give it an argument bits "
+                "beside weight_bits and act_bits, which qtrain.models.own_layers reads"
             )
         if search.cost == "lut" and self.board is None:
             raise UserError("search_cost lut is FINN's estimate for a board; name one with --board, or take bops")
