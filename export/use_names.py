@@ -48,7 +48,7 @@ def name_uses(network: nn.Module) -> None:
     def name(path: str, layer: nn.Module) -> None:
         scopes = torch.jit._trace._trace_module_map  # the exporter's, where there is one
         if scopes is not None and layer in scopes:
-            scope = first.setdefault(path, _scope(path, running) or scopes[layer])
+            scope = first.setdefault(path, _scope(path, running, scopes[layer]))
             named = use_name(path.replace(".", "_"), uses[path], taken)
             scopes[layer] = scope + named.removeprefix(path.replace(".", "_"))
         uses[path] += 1
@@ -56,7 +56,7 @@ def name_uses(network: nn.Module) -> None:
     def enter(path: str, holder: nn.Module) -> None:
         scopes = torch.jit._trace._trace_module_map
         if scopes is not None and holder in scopes:
-            scopes[holder] = _scope(path, running) or scopes[holder]
+            scopes[holder] = _scope(path, running, scopes[holder])
         running.append(path)
 
     def leave(_module: nn.Module, _args: object, _out: object) -> None:
@@ -76,13 +76,20 @@ def _holders(network: nn.Module, own: dict[str, nn.Module]) -> list[tuple[str, n
     return [(path, module) for path, module in network.named_modules() if path in above]
 
 
-def _scope(path: str, running: list[str]) -> str:
-    """Return the scope of a module that is called past its parent; empty where its parent calls it.
+def _scope(path: str, running: list[str], usual: str) -> str:
+    """Return the scope of a module, which names what lies between it and the module that calls it.
 
-    One that is called from elsewhere, since it lies in several places, keeps its scope.
+    One that is called by its parent keeps its own, and so does one that is called from elsewhere, since it lies in
+    several places.
+
+    Args:
+        path: of the module.
+        running: paths of the modules that hold others and run at the moment, the innermost last.
+        usual: the exporter's, ``class::name``.
     """
     parent = path.rpartition(".")[0]
     inner = running[-1] if running else ""
     if inner == parent or (inner and not path.startswith(f"{inner}.")):
-        return ""
-    return path[len(inner) + 1 :] if inner else path
+        return usual
+    passed = path[len(inner) + 1 :] if inner else path
+    return f"{usual.rpartition('::')[0]}::{passed}"

@@ -81,6 +81,9 @@ def _mean(plan: Plan, node: fx.Node, name: str, group: str, sources: list[Op], s
 
 
 def _shaping(plan: Plan, node: fx.Node, name: str, group: str, sources: list[Op], shape: Shape) -> Op:
+    before = sources[0].shape
+    if name == "squeeze" and len(shape) == 2 and before == (shape[0], 1, 1):
+        return sources[0]  # the first of two, squeeze(3).squeeze(2): the second one makes the row
     return layers.flatten(plan, plan.new_path(group, "flatten"), name, sources, shape)
 
 

@@ -39,6 +39,7 @@ _MENDS: dict[str, str] = {
     **dict.fromkeys(("ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "ConstantPad2d", "pad"), (
         "use the convolution's own padding of zeros with an odd kernel, the same on both sides"
     )),
+    **dict.fromkeys(("amax", "max"), "use F.adaptive_max_pool2d(x, 1) for the largest value of each channel"),
     **dict.fromkeys(("view", "reshape", "permute", "transpose", "flatten", "unflatten", "PixelUnshuffle"), (
         "only flattening a whole image to one row in front of a linear layer is taken"
     )),
@@ -55,7 +56,7 @@ def refusal(path: str, name: str, said: str | None = None, mend: str | None = No
         said: what it is, where the name does not say it.
         mend: instead of the usual one.
     """
-    return Refusal(path, said or f"{name} is nothing that FINN takes", mend or _MENDS.get(name, _ANY))
+    return Refusal(path, said or f"{name}, which FINN does not take", mend or _MENDS.get(name, _ANY))
 
 
 def gate(path: str) -> Refusal:

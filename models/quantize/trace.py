@@ -72,15 +72,14 @@ def trace(model: nn.Module, shape: tuple[int, ...]) -> Traced:
             "values or sizes (if, for, assert, int(), len() of tensors) out of forward"
         ) from error
     images = torch.rand(BATCH, *shape)
-    runner = ShapeProp(fx.GraphModule(module, graph))
     try:
         with torch.no_grad():
-            logits = runner.propagate(images)
+            module(images.clone())
+            logits = ShapeProp(fx.GraphModule(module, graph)).propagate(images)
     except Exception as error:
-        said = _first_line(error.__cause__ or error)
         raise UserError(
-            f"{type(model).__name__} does not take images of {_by(shape)}: {said}; give the shape (channels, height, "
-            "width) of the images that it was trained on"
+            f"{type(model).__name__} does not take images of {_by(shape)}: {_first_line(error)}; give the shape "
+            "(channels, height, width) of the images that it was trained on"
         ) from error
     return Traced(module, graph, shape, _classes(type(model).__name__, logits))
 

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from qtrain.models.own_layers import Group, OwnNetwork
 from qtrain.models.quantize import functions, layers
-from qtrain.models.quantize.ops import Op, Plan
+from qtrain.models.quantize.ops import Op, Plan, Refusal
 from qtrain.models.quantize.refusals import gate, refusal
 from qtrain.models.quantize.trace import Traced, holder, size, tensors
 
@@ -82,7 +82,7 @@ class Translator:
 
     def _function(self, node: fx.Node, sources: list[Op], shape: tuple[int, ...]) -> Op:
         name = _name(node)
-        group = holder(node)
+        group = own_path(holder(node))
         if name in _ARITHMETIC:
             made = self._arithmetic(node, name, sources, shape)
         elif name in _NOTHING and sources:
@@ -100,24 +100,18 @@ class Translator:
 
     def _arithmetic(self, node: fx.Node, name: str, sources: list[Op], shape: tuple[int, ...]) -> Op:
         """Return an addition of streams, or an operation with a constant, which the image alone may have."""
-        group = own_path(holder(node))
-        place = _place(node)
-        if len(sources) == 1 and len(node.args) == 2 and node.args[0] is not node.args[1]:
-            compute = self._with_constant(node, _ARITHMETIC[name])
-            return self.plan.add(Op("affine", sources, place, shape, options={"compute": compute, "name": name}))
-        if _ARITHMETIC[name] is operator.add and all(source.shape == shape for source in sources):
-            both = sources * 2 if len(sources) == 1 else sources
-            return self.plan.add(Op("add", both, group, shape))
-        if _ARITHMETIC[name] is operator.add:
-            shapes = " and ".join(str(list(source.shape)) for source in sources)
-            wrong = refusal(place, name, f"an addition of different shapes {shapes}", "give both branches one shape")
-            self.plan.refusals.append(wrong)
-        elif _ARITHMETIC[name] is operator.mul:
-            self.plan.refusals.append(gate(place))
-        else:
-            minus = "add the branches; the layer before learns the sign"
-            self.plan.refusals.append(refusal(place, name, f"two streams in {name!r}", minus))
-        return self.plan.add(Op("unknown", sources, place, shape))
+        compute = _ARITHMETIC[name]
+        computed = [arg for arg in node.args if isinstance(arg, fx.Node) and arg.op != "get_attr"]
+        plain = len(node.args) == 2 and not node.kwargs.keys() - {"inplace"}
+        if plain and len(computed) == 1:
+            options = {"compute": self._with_constant(node, compute), "name": name}
+            return self.plan.add(Op("affine", sources, _place(node), shape, options=options))
+        streams = sources * 2 if len(sources) == 1 and node.args[0] is node.args[1] else sources
+        alike = len(streams) == 2 and all(stream.shape == shape for stream in streams)
+        if plain and alike and compute is operator.add:
+            return self.plan.add(Op("add", streams, own_path(holder(node)), shape))
+        self.plan.refusals.append(_refused(node, name, streams, plain))
+        return self.plan.add(Op("unknown", sources, _place(node), shape))
 
     def _with_constant(self, node: fx.Node, compute: Callable[[Any, Any], Any]) -> Callable[[Tensor], Tensor]:
         """Return an arithmetic operation as a function of its one tensor."""
@@ -131,6 +125,20 @@ class Translator:
         if not isinstance(arg, fx.Node):
             return arg
         return self.traced.constant(arg) if arg.op == "get_attr" else None
+
+
+def _refused(node: fx.Node, name: str, streams: list[Op], plain: bool) -> Refusal:
+    """Return the refusal of arithmetic that is neither an addition of two streams nor with a constant."""
+    place = _place(node)
+    if not plain or len(streams) < 2:
+        said = f"{name} with a number computed in forward, or with further arguments"
+        return refusal(place, name, said, "write it with two plain operands")
+    if _ARITHMETIC[name] is operator.mul:
+        return gate(place)
+    if _ARITHMETIC[name] is operator.add:
+        shapes = " and ".join(str(list(stream.shape)) for stream in streams)
+        return refusal(place, name, f"an addition of different shapes {shapes}", "give both branches one shape")
+    return refusal(place, name, f"{name} of two streams", "add the branches; the layer before learns the sign")
 
 
 def translate(traced: Traced, name: str) -> Plan:

@@ -162,8 +162,8 @@ class Mlp(nn.Module):
 
 NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, int, int]]] = {
     "plain": (PlainCnn, (3, 32, 32)),
-    "resnet": (ResNet, (3, 32, 32)),
-    "mobilenet": (MobileNet, (3, 32, 32)),
+    "resnet": (ResNet, (3, 16, 16)),
+    "mobilenet": (MobileNet, (3, 16, 16)),
     "functional": (Functional, (3, 32, 32)),
     "mlp": (Mlp, (3, 16, 16)),
 }
