@@ -35,18 +35,16 @@ def check_size(network: str, size: object, smallest: Size, *, rectangular: bool)
     """
     pair = _pair(size)
     least = height_and_width(smallest)
-    words = f"{smallest} pixels or more" if isinstance(smallest, int) else f"{least[0]}x{least[1]} pixels or more"
-    if pair is None or pair[0] < least[0] or pair[1] < least[1]:
-        forms = "a whole number or (height, width)" if rectangular else "a whole number"
-        raise UserError(f"image_size of {network} must be {forms}, {words}, but got {size!r}")
-    if rectangular:
-        return pair
-    if pair[0] != pair[1]:
+    if pair is not None and not rectangular and pair[0] != pair[1]:
         raise UserError(
             f"{network} takes square images, but got image_size {pair[0]}x{pair[1]}; give it square ones, or take a "
             "network for any height and width, such as MLP"
         )
-    return pair[0]
+    if pair is None or pair[0] < least[0] or pair[1] < least[1]:
+        forms = "a whole number or (height, width)" if rectangular else "a whole number"
+        words = smallest if isinstance(smallest, int) else f"{least[0]}x{least[1]}"
+        raise UserError(f"image_size of {network} must be {forms}, {words} pixels or more, but got {size!r}")
+    return pair if rectangular else pair[0]
 
 
 def _pair(size: object) -> tuple[int, int] | None:

@@ -75,7 +75,8 @@ def test_a_square_is_a_square_however_it_is_written(size: Any) -> None:
     ("network", "size", "message"),
     [
         ("CNV_1W1A", (32, 64), "CNV_1W1A takes square images, but got image_size 32x64; give it square ones"),
-        ("CNV_1W1A", (31, 64), "image_size of CNV_1W1A must be a whole number, 32 pixels or more, but got (31, 64)"),
+        ("CNV_1W1A", (31, 64), "CNV_1W1A takes square images, but got image_size 31x64"),
+        ("CNV_1W1A", (31, 31), "image_size of CNV_1W1A must be a whole number, 32 pixels or more, but got (31, 31)"),
         ("CNV_1W1A", (32, 32, 32), "image_size of CNV_1W1A must be a whole number, 32 pixels or more"),
         ("CNV_1W1A", "32x32", "image_size of CNV_1W1A must be a whole number, 32 pixels or more, but got '32x32'"),
         ("MLP_1W1A", (0, 1), "image_size of MLP_1W1A must be a whole number or (height, width), 1 pixels or more"),
