@@ -91,7 +91,7 @@ def filled(page: str, folder: Path) -> str:
         if block.language or block.file:
             printed = run_block(block, folder)
         else:
-            outputs.append((block, shortened(printed)))
+            outputs.append((block, shortened(printed.replace(f"{folder}/", ""))))
     for block, output in reversed(outputs):
         page = page[: block.start] + output + page[block.end :]
     return page
