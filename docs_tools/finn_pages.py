@@ -201,13 +201,18 @@ def verdicts(records: list[Record]) -> Record:
     return {"finn_plus": records[0]["finn_plus"] if records else None, "families": families}
 
 
+def _range(numbers: list[int]) -> str:
+    """Return the smallest and the largest number in words, one where they are equal."""
+    return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
+
+
 def main() -> None:
     """Write both files."""
     records = newest(MATRIX)
     images = [record["proof"]["images"] for record in records if record["proof"]]
     head = INTRO.format(
-        steps=next(record["steps"] for record in records if "steps" in record),
-        images=" to ".join(map(str, sorted({min(images), max(images)}))),
+        steps=_range([record["steps"] for record in records if "steps" in record]),
+        images=_range(images),
         version=records[0]["finn_plus"],
         board=records[0]["board"],
         fps=records[0]["target_fps"],

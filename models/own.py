@@ -2,7 +2,9 @@
 
 A class, a function or a finished module. Of what a run decides, it gets what it has arguments of these names for:
 
-- bits: ``weight_bits`` or ``weight_bit_width``, ``act_bits`` or ``act_bit_width``; ``bits`` or ``bit_width`` for both;
+- bits: ``weight_bits`` or ``weight_bit_width``, ``act_bits`` or ``act_bit_width``; ``bits`` or ``bit_width`` for both.
+  Beside the first two, ``bits`` is the text of ``--bits`` for single layers, ``first=8,layer1.*=2``, which
+  ``own_layers.OwnLayers`` reads;
 - classes: ``num_classes`` or ``classes``;
 - inputs: ``in_channels`` or ``channels``; ``image_size`` or ``size``, one number where height and width are equal,
   else the pair; ``shape`` for all three;
@@ -24,7 +26,7 @@ _WEIGHTS = ("weight_bits", "weight_bit_width")
 _ACTS = ("act_bits", "act_bit_width")
 _BOTH = ("bits", "bit_width")
 _DEFAULTS: dict[str, Any] = {"width": 1.0, "input_bits": 8, "scaling": "auto", "power_of_two": False}
-_DEFAULTS |= {"per_channel": False}
+_DEFAULTS |= {"per_channel": False, "bits": ""}
 OPTIONS = tuple(_DEFAULTS)
 
 _untrained: dict[int, nn.Module] = {}  # finished modules as they were imported
@@ -51,6 +53,11 @@ class OwnNetwork:
         """Whether it has an argument of one of these names."""
         known = self.arguments
         return known is None or any(name in known for name in names)
+
+    @property
+    def takes_expression(self) -> bool:
+        """Whether its ``bits`` are those of single layers, as text: it has others for all weights and activations."""
+        return self.takes("bits") and self.takes(*_WEIGHTS) and self.takes(*_ACTS)
 
 
 def find_own(name: NetworkName) -> OwnNetwork:
@@ -93,13 +100,11 @@ def build_own(
     Raises:
         UserError: the code needs other arguments or has none for what is asked, fails, or makes no module.
     """
-    for option, value in options.items():
-        if value != _DEFAULTS[option] and not own.takes(option):
-            raise UserError(f"{own.reference} has no argument {option}, so that {option} {value} means nothing to it")
+    _check_options(own, options)
     for argument in arguments:
         if not own.takes(argument):
-            known = ", ".join(sorted(own.arguments or ())) or "none"
-            raise UserError(f"{own.reference} has no argument {argument!r} of --net-args; its arguments are {known}")
+            names = ", ".join(sorted(own.arguments or ())) or "none"
+            raise UserError(f"{own.reference} has no argument {argument!r} of --net-args; its arguments are {names}")
     if isinstance(own.found, nn.Module):
         return copy.deepcopy(own.found)
     offered = {**_sizes(classes, shape), **_bits(name, own), **_changed(options), **arguments}
@@ -109,6 +114,17 @@ def build_own(
     if not isinstance(made, nn.Module):
         raise UserError(f"{own.reference} makes a {type(made).__name__}, not an nn.Module; name a network's class")
     return made
+
+
+def _check_options(own: OwnNetwork, options: Mapping[str, Any]) -> None:
+    """See that no option is changed that the code has no argument for."""
+    for option, value in options.items():
+        taken = own.takes_expression if option == "bits" else own.takes(option)
+        if value != _DEFAULTS[option] and not taken:
+            more = " for single layers beside weight_bits and act_bits" if option == "bits" else ""
+            raise UserError(
+                f"{own.reference} has no argument {option}{more}, so that {option} {value} means nothing to it"
+            )
 
 
 def _check_bits(own: OwnNetwork, name: NetworkName) -> None:

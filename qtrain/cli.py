@@ -13,6 +13,7 @@ from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
 from qtrain.commands.paper import reproduce_command, reproduce_parser
 from qtrain.commands.parser import Parser
+from qtrain.commands.quantizing import quantize_command, quantize_parser
 from qtrain.commands.recipes import PRINTING, without_print
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
 from qtrain.commands.sweep_options import sweep_parser
@@ -29,6 +30,7 @@ _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _COMMANDS = {
     "train": ("train a network", train_parser, train_command),
     "lr-range": ("find a learning rate", lr_range_parser, lr_range_command),
+    "quantize": ("make a float network of your own FINN-safe", quantize_parser, quantize_command),
     "export": ("make a FINN folder of a run", export_parser, export_command),
     "verify": ("prove a FINN folder again", verify_parser, verify_command),
     "estimate": ("ask the FINN compiler", estimate_parser, estimate_command),

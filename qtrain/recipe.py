@@ -331,7 +331,7 @@ def default_recipe(network: str, data: str) -> Recipe:
     """The shipped recipe of the network's family on the data set, at any bit width; else the data set's own.
 
     A package's data set brings a recipe in its row; the plain defaults where it brings none, which is warned of once.
-    Data of one's own have one recipe for all.
+    Data of one's own have one recipe for all, unless they are named as a data set that the family has one for.
 
     Raises:
         UserError: the package's recipe is none, or the package is broken.
@@ -342,7 +342,9 @@ def default_recipe(network: str, data: str) -> Recipe:
     if path is not None:
         return load_recipe(path).replace(network=network)
     if data not in DATASETS:
-        return load_recipe(shipped["any", OWN]).replace(network=network, data=data)
+        named = Path(data).stem.lower()  # unsw_nb15.npz is for the recipe of that name
+        path = shipped.get((family, named)) or shipped["any", OWN]
+        return load_recipe(path).replace(network=network, data=data)
     plain = Recipe(network, data)
     fields = DATASETS.get(data).recipe
     if not fields:

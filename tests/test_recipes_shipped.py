@@ -159,3 +159,5 @@ def test_data_of_ones_own_have_one_recipe_for_all_networks() -> None:
     recipe = default_recipe("FOO_1W1A", "./flowers")
     assert (recipe.network, recipe.data, recipe.lr) == ("FOO_1W1A", "./flowers", AUTO)
     assert recipe.replace(network="my:Net_4W4A") == default_recipe("my:Net_4W4A", "./flowers")
+    named = default_recipe("MLP_2W2A", "data/UNSW_NB15.npz")
+    assert named == load_recipe(shipped_recipes()["mlp", "unsw_nb15"]).replace(data="data/UNSW_NB15.npz")

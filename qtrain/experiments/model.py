@@ -35,8 +35,6 @@ def model_of(recipe: Recipe, data_root: str | Path | None = None) -> nn.Module:
         channels, height, width = shape
         described = recipe.replace(init_from=None)
         return build_model(described, num_classes=classes, in_channels=channels, image_size=(height, width))
-    if recipe.bits:
-        raise UserError(f"bits {recipe.bits!r} are for layers of a network of qtrain's, and {name} is your own")
     own = find_own(name)
     options = {option: getattr(recipe, option) for option in OPTIONS}
     with torch.random.fork_rng(devices=[]):
@@ -70,8 +68,10 @@ def initial_model(recipe: Recipe, data_root: str | Path | None = None) -> tuple[
 
 def _source(theirs: Recipe, ours: Recipe, data_root: str | Path | None) -> Network | None:
     """Build the untrained network of the run whose weights ``ours`` starts from."""
-    family = parse_name(ours.network).family
-    if parse_name(theirs.network).family != family:
+    name = parse_name(ours.network)
+    family = name.family
+    both_own = name.is_own and parse_name(theirs.network).is_own  # the same code may be named in several ways
+    if not both_own and parse_name(theirs.network).family != family:
         raise UserError(f"it is a run of {theirs.network}; take one of {family}, at any bits or {family}_FLOAT")
     if theirs.width != ours.width:
         raise UserError(f"it has width {theirs.width:g}, this run {ours.width:g}; give --width {theirs.width:g}")

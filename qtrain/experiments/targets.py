@@ -95,9 +95,7 @@ def _own(
     """Build a network of one's own, as training would."""
     given = dict(options)
     network, expression = one_network(target, str(given.pop("bits", "")))
-    if expression:
-        raise UserError(f"bits {expression!r} are for layers of a network of qtrain's, and {network} is your own")
-    recipe = Recipe(network, **given)  # type: ignore[arg-type]
+    recipe = Recipe(network, bits=expression, **given)  # type: ignore[arg-type]
     asked = {option: getattr(recipe, option) for option in OPTIONS}
     name = parse_name(network)
     return build_own(find_own(name), name, classes=classes, shape=shape, options=asked, arguments=arguments)

@@ -12,6 +12,7 @@ from qtrain.models import FAMILIES, build_model, parse_name
 from qtrain.models.same import first_difference
 from qtrain.recipe import Recipe
 
+_OTHER_SEED = 1
 _LOOK_AT = 2  # images; with one, an output without the batch's dimension would pass
 
 
@@ -23,8 +24,8 @@ def check_model(model: nn.Module, data: DataSet) -> None:
         data: that it is to be trained on.
 
     Raises:
-        UserError: it takes other images, its output is not float32 logits [N, classes] or not finite, or it has
-            nothing to train.
+        UserError: it takes other images, its output is not float32 logits [N, classes], not finite or another one each
+            time, or it has nothing to train.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
@@ -41,6 +42,12 @@ def check_model(model: nn.Module, data: DataSet) -> None:
     check_logits(logits, min(_LOOK_AT, len(data.train)), data.classes, _name(model))
     if not logits.isfinite().all():
         raise UserError(f"{_name(model)} returns NaN or infinite logits before it is trained; look at its statistics")
+    again = _logits(model, data, seed=_OTHER_SEED)
+    if not torch.allclose(logits, again, rtol=1e-3, atol=1e-4):  # a GPU may round otherwise from call to call
+        raise UserError(
+            f"{_name(model)} answers otherwise each time that it is called, in evaluation mode too, so that no "
+            "accuracy would be its own; let it draw or count in training mode alone (if self.training)"
+        )
 
 
 def check_logits(logits: Any, images: int, classes: int, name: str) -> None:
@@ -134,12 +141,16 @@ def _some_images(data: DataSet) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, data: DataSet) -> Any:
-    """What the model says of some training images in evaluation mode, which moves none of its statistics."""
+def _logits(model: nn.Module, data: DataSet, seed: int = 0) -> Any:
+    """What the model says of some training images in evaluation mode, which moves none of its statistics.
+
+    Random numbers that it draws then come from ``seed``, and training's stay as they are.
+    """
     images = _some_images(data)
     modes = [(module, module.training) for module in model.modules()]
     devices = [images.device] if images.is_cuda else []
     with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
         model.eval()
         try:
             return model(images)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from brevitas.nn import QuantConv2d, QuantLinear
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
@@ -18,6 +19,7 @@ from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.export import ProofError, export_finn, verify
 from qtrain.export.execute.executor import Executor
+from qtrain.export.naming import layer_tensors
 from qtrain.export.passes import PASSES
 from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.against_torch import check_stage, run_graph, run_qonnx
@@ -25,6 +27,7 @@ from qtrain.export.proof.reference import float64_reference, layer_outputs, pred
 from qtrain.export.qonnx import to_qonnx
 from qtrain.export.stages import graph_stages
 from qtrain.models import build_model
+from qtrain.models.quantizers import Scales, fixed_point_input
 
 SHAPE = (3, 32, 32)
 CASES = [(1, "constant"), (2, "constant"), (3, "constant"), (4, "learned"), (6, "constant"), (8, "learned")]
@@ -401,3 +404,37 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict, message: str
             build_model("CNV_1W1A", width=0.125), tmp_path / "o", **{"pixels": pixels, "labels": labels, **arguments}
         )
     assert not list(tmp_path.iterdir())
+
+
+class Passed(nn.Module):
+    """Layers of a block called past it, with the names that the network has itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scales = Scales("constant")
+        weights = scales.weights(4, 0.5, binary_scale=1.0)
+        self.input = fixed_point_input(8)
+        self.conv = QuantConv2d(3, 4, 3, bias=False, **weights)
+        self.act = scales.relu(4)
+        self.block = nn.Module()
+        self.block.conv = QuantConv2d(4, 8, 1, bias=False, **weights)
+        self.block.act = scales.relu(4)
+        self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.fc = QuantLinear(8, 10, bias=False, **weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.conv(self.input(2 * x - 1)))
+        x = self.block.act(self.block.conv(x))
+        return self.fc(self.flatten(self.pool(x)))
+
+
+def test_layers_called_past_their_block_are_compared_under_their_own_names() -> None:
+    torch.manual_seed(0)
+    model = Passed().eval()
+    graph = to_qonnx(model, (3, 8, 8))
+    tensors = layer_tensors(graph, ["conv", "act", "block.conv", "block.act", "fc"])
+    assert set(tensors) == {"conv", "act", "block.conv", "block.act", "fc"}
+    pixels = digits(4)[0][:, :, :8, :8]
+    reference = float64_reference(model, pixels[:1].float() / 255)
+    for stage in graph_stages(model, (3, 8, 8)):
+        check_stage(stage.name, stage.graph, reference, pixels, stage.takes_pixels)

@@ -25,6 +25,12 @@ class Pair(nn.Module):
         del self.seen["self"], self.seen["__class__"]
 
 
+class Expression(nn.Module):
+    def __init__(self, weight_bits, act_bits, bits=""):
+        super().__init__()
+        self.seen = weight_bits, act_bits, bits
+
+
 def anything(**arguments):
     module = nn.Identity()
     module.seen = arguments
@@ -78,6 +84,9 @@ def test_a_class_gets_bits_classes_channels_and_size(own: Path) -> None:
     net = build("own_net.py:Net_3W2A", (1, 16, 16))
     assert (net.conv.weight_quant.bit_width(), net.act.act_quant.bit_width()) == (3, 2)
     assert (net.conv.in_channels, net.fc.in_features, net.fc.out_features) == (1, 8 * 16, 5)
+    expression = {"options": {"bits": "first=8"}}
+    assert build("own_net.py:Expression_4W2A", **expression).seen == (4, 2, "first=8")
+    assert build("own_net.py:Expression_4W4A").seen == (4, 4, "")
     assert build("own_net.py:OneWidth_4W4A").conv.weight_quant.bit_width() == 4
     assert build("own_net.py:small").conv.weight_quant.bit_width() == 4
 
@@ -123,7 +132,7 @@ def test_initial_weights_follow_the_seed(own: Path) -> None:
         ("own_net.py:makes_a_number", {}, r"makes_a_number makes a int, not an nn.Module; name a network's class"),
         ("own_net.py:fails", {}, r"own_net.py:fails fails when it is called \(RuntimeError: shape mismatch\); mend it"),
         ("own_net.py:needs", {}, r"needs arguments \(path\); give them with --net-args, or defaults in the code"),
-        ("own_net.py:Nothing", {}, r"has no Nothing; networks in it: Net, OneWidth, Rows, Pair, finished"),
+        ("own_net.py:Nothing", {}, r"has no Nothing; networks in it: Net, OneWidth, Rows, Pair, Expression, finished"),
         (
             "own_net.py:Net",
             {"arguments": {"foo": 1}},
@@ -148,7 +157,7 @@ def test_bits_that_cannot_be_asked_for_are_refused_before_anything_is_built(own:
         check_network("own_net.py:small_2W2A")
     with pytest.raises(UserError, match=r"net_args are for a network of your own, and CNV_1W1A is qtrain's"):
         model_of(Recipe("CNV_1W1A", "digits", net_args={"a": 1}))
-    with pytest.raises(UserError, match=r"bits 'first=8' are for layers of a network of qtrain's"):
+    with pytest.raises(UserError, match=r"has no argument bits for single layers beside weight_bits and act_bits, so"):
         model_of(Recipe("own_net.py:Net_2W2A", "digits", bits="first=8"))
 
 

@@ -14,6 +14,7 @@ from qtrain.experiments.sweep.search_plan import SearchPlan
 from qtrain.export import check_target
 from qtrain.models import check_network, parse_name
 from qtrain.models.bits import check_bits, parse_bits
+from qtrain.models.own import find_own
 from qtrain.recipe import Recipe, default_recipe
 
 CELLS = "cells"
@@ -91,6 +92,12 @@ class SweepPlan:
     def _check_search(self, search: SearchPlan) -> None:
         if len(self.pairs) * len(self.expressions) < 2:
             raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
+        name = parse_name(self.recipe.network)
+        if name.is_own and not find_own(name).takes_expression:
+            raise UserError(
+                f"a search gives single layers other bits, and {name.family} takes none: give it an argument bits "
+                "beside weight_bits and act_bits, which qtrain.models.own_layers reads"
+            )
         if search.cost == "lut" and self.board is None:
             raise UserError("search_cost lut is FINN's estimate for a board; name one with --board, or take bops")
 

@@ -12,9 +12,12 @@ import pytest
 import yaml
 
 from qtrain.errors import UserError
+from qtrain.experiments.export import export_run, verify_run
+from qtrain.experiments.run import train_recipe
 from qtrain.export import ProofError, export_finn, get_board, verify
 from qtrain.export.folder.at_board import ABOUT, CLASSES, COMMANDS, EXPECTED, IMAGES, LABELS, SCRIPT
 from qtrain.export.folder.folding import save_folding
+from qtrain.recipe import Recipe
 from qtrain.records.data import DataFacts
 from tests.checks import check_refusal, forge
 from tests.export.folder.tampering import as_before, follow, manifest_of, state, write_manifest
@@ -212,6 +215,24 @@ def test_a_manifest_without_one_of_the_entries_is_none_of_ours(finn: Path) -> No
     del manifest["at_board"]
     write_manifest(finn, manifest)
     refused(finn, "has no at_board, which every export writes")
+
+
+def test_a_runs_folder_has_its_datas_facts_and_others_are_found_with_the_run(
+    tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    run = tmp_path / "run"
+    finn = run / "finn"
+    train_recipe(tiny(), run)
+    export_run(run, finn, board="Pynq-Z1", target_fps=1000, clock_ns=10.0)
+    manifest = manifest_of(finn)
+    assert (manifest["input"]["name"], manifest["input"]["class_names"]) == ("digits", [str(n) for n in range(10)])
+    verify_run(finn, run)
+    manifest["input"]["class_names"].reverse()
+    follow(finn, manifest)
+    write_manifest(finn, manifest)
+    assert verify(finn).images == 397
+    with pytest.raises(ProofError, match="says another input than digits has: class_names"):
+        verify_run(finn, run)
 
 
 # --- Folders of the version before, parts, foldings -------------------------------------------------------------------
