@@ -212,6 +212,9 @@ def test_finns_own_networks_train_on_it_by_their_recipe(
     words = ["train", network, "--data", "mnist", "--data-root", tmp_path / "data", "--out", tmp_path / "run"]
     outcome = cli(*words, "--epochs", 1, "--validation-size", 20, "--batch-size", 20, "--width", 0.25)
     assert outcome.status == 0, outcome.err
+    exported = cli("export", tmp_path / "run", "--data-root", tmp_path / "data", "--board", "Pynq-Z1")
+    assert exported.status == 0, exported.err
+    assert "30 of 30" in exported.out
     recipe = default_recipe(network, "mnist")
     assert (recipe.optimizer, recipe.lr, recipe.batch_size, recipe.loss) == ("adam", 0.02, 100, "squared_hinge")
     data = load_data("mnist", root=tmp_path / "data", validation_size=20)

@@ -69,6 +69,10 @@ def test_radioml_trains(options: tuple[str, ...], tmp_path: Path, cli: Callable)
     pixels = np.rint((signals.clip(-2, 2).transpose(0, 2, 1) + 2) * (255 / 4))
     found = np.concatenate([data.train.images, data.test.images])[..., 0]
     assert sorted(found.sum((1, 2), dtype=np.int64)) == pytest.approx(sorted(pixels.sum((1, 2))), abs=2)
+    if options:  # each signal has kept its label
+        label_of = {row.tobytes(): i // 10 for i, row in enumerate(signals.clip(-2, 2).transpose(0, 2, 1))}
+        for part in ("train", "test"):
+            assert [label_of[row.tobytes()] for row in arrays[f"x_{part}"]] == arrays[f"y_{part}"].tolist()
     assert_trains(cli, "VGG10_RADIOML_8W8A", made, "--value-range=-2,2")
 
 
