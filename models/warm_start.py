@@ -101,7 +101,7 @@ def _match_last_layer(model: Network, state: State) -> tuple[State, Tensor | flo
     last, layer = _weight_layers(model)[-1]
     after = _after(model, last)
     bias = f"{last}.bias"
-    norm = next((name for name, m in model.named_children() if m is after), "")
+    norm = next((name for name, m in model.named_modules() if after is not None and m is after), "")
     if isinstance(after, ScalarNorm) and bias in state and f"{norm}.weight" not in state:
         del state[bias]
         return state | {key: value for key, value in own.items() if key.startswith(f"{norm}.")}, 1.0

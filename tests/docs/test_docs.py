@@ -90,6 +90,7 @@ def test_no_page_loads_anything_from_the_network(site: Path) -> None:
         ("data", "qtrain.data.load.load_data"),
         ("training", "qtrain.training.loop.train"),
         ("models", "qtrain.models.build_model"),
+        ("models", "qtrain.models.quantize.quantize"),
         ("fast-forward", "qtrain.models.fast_forward.fast_forward"),
         ("export", "qtrain.export.pipeline.export_finn"),
         ("experiments", "qtrain.experiments.comparison.compare.compare"),

@@ -66,7 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = "train float_net.py:SmallResNet --data shapes --epochs 25 --lr 0.01 --out float"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             main(words.split())
     return place
 

@@ -15,6 +15,7 @@ from qtrain.export.compiler.start import estimate_build
 from qtrain.export.lint import lint_module
 from qtrain.models.layers import ScalarNorm
 from qtrain.models.quantize import Quantized, quantize
+from qtrain.models.warm_start import initialise_from
 from tests.export.lint.probe_builds import write_folder
 from tests.models.quantize.float_networks import NETWORKS, ResNet, warmed
 
@@ -245,3 +246,19 @@ def test_calibration_says_what_it_takes(images: Tensor, options: dict, says: str
     _, found = made("resnet")
     with pytest.raises(UserError, match=says):
         found.calibrate(images, **options)
+
+
+@pytest.mark.parametrize("key", ["resnet", "plain"])
+def test_other_bits_start_from_calibrated_or_float_weights(key: str) -> None:
+    model, found = made(key)
+    images = noise(found.shape).float() / 255
+    calibrated = found.calibrate(noise(found.shape), 8)
+    fewer = found.build(4, 4)
+    initialise_from(fewer, calibrated.state_dict(), found.build(8, 8))
+    with torch.no_grad():
+        assert accuracy(fewer.eval()(images), model(images).argmax(1)) > 80
+    from_float = found.build(8, 8)
+    initialise_from(from_float, model.state_dict())
+    own = from_float.state_dict()
+    layers = [key for key in model.state_dict() if key.endswith("weight")]
+    assert all(torch.equal(own[key], model.state_dict()[key]) for key in layers)
