@@ -59,7 +59,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("9 weight bits", ["train", "cnv-w9a1"], ["weights of cnv-w9a1 must have 1 to 8 bits, but got 9"]),
     ("0 activation bits", ["train", "CNV_1W0A"], ["activations of CNV_1W0A must have 1 to 8 bits, but got 0"]),
     ("9 input bits", [*TRAIN, "--input-bits", "9"], ["input_bits must be a whole number, 1 to 8, but got 9"]),
-    ("unknown data", ["train", "CNV_1W1A", "--data", "mnist"], ["'mnist'", "digits, cifar10, cifar100"]),
+    ("unknown data", ["train", "CNV_1W1A", "--data", "emnist"], ["'emnist'", "digits, cifar10, cifar100"]),
     (
         "missing data",
         ["train", "CNV_1W1A", "--data-root", "empty"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +40,38 @@ def fetch(archive: Archive, root: Path) -> Path:
     Raises:
         UserError: `root` cannot be written, the server cannot be reached, or the file is not the published one.
     """
-    target = root / archive.folder
+
+    def unpacked(scratch: Path, into: Path) -> None:
+        what_else = f"unpack {archive.folder} there yourself, or name its folder with --data-root or QTRAIN_DATA"
+        _unpack(download(archive.url, archive.known_hash, scratch, archive.folder, what_else), archive, into)
+
+    return fill(root, archive.folder, unpacked)
+
+
+def fill(root: Path, folder: str, make: Callable[[Path, Path], None]) -> Path:
+    """Make `root / folder` in one step, or leave nothing.
+
+    Args:
+        root: created where it is not there.
+        folder: one name.
+        make: called with a folder for what is needed on the way, and the new folder to fill.
+
+    Raises:
+        UserError: `root` cannot be written.
+    """
+    target = root / folder
     made_root = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch:
-            unpacked = _unpack(_download(archive, Path(scratch)), archive, Path(scratch) / archive.folder)
+            into = Path(scratch) / folder
+            into.mkdir()
+            make(Path(scratch), into)
             if not target.is_dir():  # another process may have been faster
-                unpacked.rename(target)
+                into.rename(target)
     except OSError as error:
         raise UserError(
-            f"cannot write {archive.folder} to {root} ({error.strerror or error}); "
+            f"cannot write {folder} to {root} ({error.strerror or error}); "
             "name a folder you can write to with --data-root or QTRAIN_DATA"
         ) from error
     finally:
@@ -58,27 +80,38 @@ def fetch(archive: Archive, root: Path) -> Path:
     return target
 
 
-def _download(archive: Archive, scratch: Path) -> Path:
+def download(url: str, known_hash: str, scratch: Path, what: str, what_else: str) -> Path:
+    """Download a file with a progress bar and check it.
+
+    Args:
+        url: of the file.
+        known_hash: algorithm and hex digest of that file, as in "sha256:58a8...".
+        scratch: where it is to lie; a folder inside the one that was looked in.
+        what: is missing, for errors.
+        what_else: the user can do, for errors.
+
+    Raises:
+        UserError: the server cannot be reached, or the file is not the published one.
+    """
     import pooch
     from tqdm import tqdm
 
-    name = archive.url.rsplit("/", 1)[-1]
+    name = url.rsplit("/", 1)[-1]
     pooch.get_logger().setLevel("WARNING")  # the bar says it
-    what_else = f"unpack {archive.folder} there yourself, or name its folder with --data-root or QTRAIN_DATA"
     try:
         with tqdm(
             desc=name, total=1, unit="B", unit_scale=True, leave=False, disable=None
         ) as bar:  # pooch sets the real total
             downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
-            return Path(pooch.retrieve(archive.url, archive.known_hash, name, scratch, downloader=downloader))
+            return Path(pooch.retrieve(url, known_hash, name, scratch, downloader=downloader))
     except OSError as error:  # requests' errors are OSErrors
         raise UserError(
-            f"no {archive.folder} in {scratch.parent}, and {archive.url} cannot be downloaded ({_deepest(error)}); "
+            f"no {what} in {scratch.parent}, and {url} cannot be downloaded ({_deepest(error)}); "
             f"try again with a network, {what_else}"
         ) from error
     except ValueError as error:  # pooch's only one here: another hash
         raise UserError(
-            f"{archive.url} gave a damaged or foreign file, not the one with {archive.known_hash}; nothing was kept "
+            f"{url} gave a damaged or foreign file, not the one with {known_hash}; nothing was kept "
             f"in {scratch.parent}; try again, {what_else}"
         ) from error
 
@@ -90,9 +123,8 @@ def _deepest(error: BaseException) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
-def _unpack(path: Path, archive: Archive, into: Path) -> Path:
+def _unpack(path: Path, archive: Archive, into: Path) -> None:
     """Copy out the wanted regular files alone, so that no name or link in the archive decides where bytes go."""
-    into.mkdir()
     wanted = {f"{archive.folder}/{member}": into / member for member in archive.members}
     try:
         with tarfile.open(path, "r:gz") as tar:
@@ -105,4 +137,3 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
         raise UserError(f"{archive.url} is not a .tar.gz file ({error}); try again later") from error
     if wanted:
         raise UserError(f"{archive.url} lacks {', '.join(wanted)}; try again later")
-    return into

@@ -85,11 +85,22 @@ def _check(name: str, value: object, good: bool, allowed: str) -> None:
 
 
 _CIFAR = "qtrain.data.cifar"
+_MNIST = "qtrain.data.mnist"
 _TREE = "qtrain.data.folder_tree"
 _ROWS = {
     "digits": Source("qtrain.data.digits:load_digits", tuple("0123456789"), validation_size=300),
     "cifar10": Source(f"{_CIFAR}:CIFAR10.read", f"{_CIFAR}:CIFAR10.class_names", flip=True, validation_size=5000),
     "cifar100": Source(f"{_CIFAR}:CIFAR100.read", f"{_CIFAR}:CIFAR100.class_names", flip=True, validation_size=5000),
+    "mnist": Source(f"{_MNIST}:MNIST.read", tuple("0123456789"), image_size=28, channels=1, validation_size=6000),
+    "fashion_mnist": Source(
+        f"{_MNIST}:FASHION_MNIST.read",
+        f"{_MNIST}:FASHION_MNIST.class_names",
+        image_size=28,
+        channels=1,
+        validation_size=6000,
+    ),
+    "svhn": Source("qtrain.data.svhn:SVHN.read", tuple("0123456789"), validation_size=7000),
+    "gtsrb": Source("qtrain.data.gtsrb:GTSRB.read", "qtrain.data.gtsrb:GTSRB.class_names", validation_size=3900),
     "imagenet": Source(f"{_TREE}:read_imagenet", f"{_TREE}:imagenet_classes", image_size=224, flip=True, in_files=True),
 }
 

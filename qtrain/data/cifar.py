@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from qtrain.data.archive import Archive, fetch
 from qtrain.data.cifar_files import Arrays, read_binary, read_pickled
 from qtrain.data.dataset import Split
+from qtrain.data.published import data_folder
 from qtrain.errors import UserError
 
 
@@ -139,16 +139,6 @@ def load_cifar(layout: CifarFormat, root: str | Path | None = None, *, download:
             )
         folder = fetch(layout.archive, place)
     return _read_binaries(layout, folder)
-
-
-def data_folder(root: str | Path | None) -> Path:
-    """Return the folder to look in: `root`, else what QTRAIN_DATA names, else the user's cache."""
-    place = root or os.environ.get("QTRAIN_DATA")
-    if place:
-        return Path(place).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("qtrain"))
 
 
 def _find(place: Path, folder: str, names: tuple[str, ...]) -> Path | None:

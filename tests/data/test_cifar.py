@@ -6,12 +6,10 @@ import hashlib
 import io
 import os
 import pickle
+import socket
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from qtrain.data.archive import Archive
 from qtrain.data.cifar import CIFAR10, CIFAR100, CifarFormat, data_folder, load_cifar
 from qtrain.errors import UserError
+from tests.web import serve
 
 SMALL10 = replace(CIFAR10, train_size=500, test_size=100)
 SMALL100 = replace(CIFAR100, train_size=500, test_size=100)
@@ -237,19 +236,6 @@ def test_a_pickle_of_something_else_is_refused(raw: bytes, tmp_path: Path) -> No
 # ---- downloaded
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder, and counts what it was asked for."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @dataclass(frozen=True)
 class Server:
     """A web server of one folder on this machine."""
@@ -279,13 +265,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder = tmp_path / "web"
     folder.mkdir()
-    handler = type("Counting", (Handler,), {"asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        yield Server(folder, f"http://127.0.0.1:{http.server_port}", handler.asked)
-        http.shutdown()
-        thread.join()
+    with serve(folder) as (url, asked):
+        yield Server(folder, url, asked)
 
 
 @FORMATS
@@ -370,8 +351,8 @@ def test_an_address_that_is_not_there_is_named(server: Server, tmp_path: Path) -
 
 def test_no_network_says_where_it_looked_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
-        port = closed.server_port
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     archive = replace(CIFAR10.archive, url=f"http://127.0.0.1:{port}/cifar-10-binary.tar.gz")
     says = refusal(replace(SMALL10, archive=archive), tmp_path / "root", download=True)
     for part in (str(tmp_path / "root"), archive.url, "Connection refused", "QTRAIN_DATA"):

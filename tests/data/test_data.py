@@ -111,7 +111,7 @@ def test_subsets_of_one_seed_are_nested_and_leave_the_other_splits_alone(digits:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"name": "mnist"}, "'mnist'.*digits, cifar10, cifar100"),
+        ({"name": "emnist"}, "'emnist'.*digits, cifar10, cifar100"),
         ({"name": "digits", "protocol": "test"}, "'test'.*holdout, paper"),
         ({"name": "digits", "validation_size": 0}, "0 is out of range.*from 10 to 1390"),
         ({"name": "digits", "validation_size": 1391}, "1391 is out of range.*from 10 to 1390"),
