@@ -1,6 +1,7 @@
 """A recipe: everything that decides a run's weights, checked when it is made, written as YAML."""
 
 import dataclasses
+import difflib
 import re
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ AUTO = "auto"
 OWN = "own"  # in place of a data set's name, in the shipped recipe for data of one's own
 
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
+_SHOWN = 20  # fields that an error lists
 _LARGEST = sys.float_info.max
 _CHOICES = {"optimizer": Optimizer, "baseline": Baseline, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
 _CHOICES |= {"precision": Precision}
@@ -292,7 +294,10 @@ def recipe_from_dict(values: Any, origin: str) -> Recipe:
     known = [f.name for f in dataclasses.fields(Recipe)]
     unknown = [str(name) for name in values if name not in known]
     if unknown:
-        raise UserError(f"{origin} has no field {', '.join(unknown)}; fields are {', '.join(known)}")
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        shown = f"{', '.join(known[:_SHOWN])} and {len(known) - _SHOWN} more, which qtrain train --help lists"
+        raise UserError(f"{origin} has no field {', '.join(unknown)}; {hint}fields are {shown}")
     if "network" not in values:
         raise UserError(f"{origin} names no network; add one, for instance network: CNV_1W1A")
     try:

@@ -303,14 +303,27 @@ def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
     check_refusal(
         outcome,
         2,
-        "name a command: train, lr-range, export, verify, estimate, lint, models, compare, sweep, reproduce, report",
+        "name a command: train, lr-range, quantize, export, verify, estimate, lint, models, compare, sweep, reproduce, "
+        "report",
     )
     assert outcome.out == cli("--help").out
     for name in ("train", "export", "verify", "lint", "models", "compare", "qtrain train CNV_1W1A"):
         assert name in " ".join(outcome.out.split())
 
 
-COMMANDS = ["train", "lr-range", "export", "verify", "estimate", "lint", "models", "compare", "reproduce", "report"]
+COMMANDS = [
+    "train",
+    "lr-range",
+    "quantize",
+    "export",
+    "verify",
+    "estimate",
+    "lint",
+    "models",
+    "compare",
+    "reproduce",
+    "report",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
