@@ -28,7 +28,7 @@ _facts: dict[Any, Facts] = {}
 
 def is_own(name: str, root: Root = None) -> bool:
     """Whether a name is no data set that is known, but a place or code of one's own; nothing is read."""
-    if name in DATASETS:
+    if name in DATASETS or not name.strip():
         return False
     return ":" in name or name.endswith((".npz", os.sep)) or _place(name, root).exists() or os.sep in name
 

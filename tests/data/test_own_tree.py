@@ -240,5 +240,7 @@ def test_what_is_said_of_arrays_is_refused(shapes: Path) -> None:
         load_data("digits", options=DataOptions(image_size=(8, 8)))
     with pytest.raises(UserError, match=r"unknown data set 'nothing_here'; choose one of digits, .* or name a folder"):
         load_data("nothing_here")
+    with pytest.raises(UserError, match=r"unknown data set ''; choose one of digits"):
+        load_data("")
     with pytest.raises(UserError, match=r"no/such does not exist; name a folder of images"):
         load_data("no/such")
