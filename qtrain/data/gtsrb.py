@@ -12,7 +12,7 @@ import torch
 
 from qtrain.data.dataset import Split
 from qtrain.data.gtsrb_files import Tree, read_list, read_signs
-from qtrain.data.published import Publication, data_folder
+from qtrain.data.published import Publication, check_counts, data_folder
 from qtrain.errors import UserError
 
 _TRAIN = "GTSRB/Final_Training/Images"
@@ -96,27 +96,12 @@ class GtsrbFormat:
         labels = np.concatenate([found for _, found in parts])
         signs = read_list(test_list / _TEST_LIST, mend)
         held = np.array([sign.label for sign in signs], np.int64)
-        self._check(train, labels, self.train_counts)
-        self._check(test_list / _TEST_LIST, held, self.test_counts)
+        check_counts(train, labels, self.train_counts, self.class_names, self.publication)
+        check_counts(test_list / _TEST_LIST, held, self.test_counts, self.class_names, self.publication)
         return (
             Split(torch.from_numpy(pixels), torch.from_numpy(labels)),
             Split(torch.from_numpy(read_signs(test, signs, mend)), torch.from_numpy(held)),
         )
-
-    def _check(self, where: Tree, labels: np.ndarray, counts: tuple[int, ...]) -> None:
-        """See that each class has its number of images; no checksum of unpacked files is published."""
-        found = np.bincount(labels, minlength=len(counts))
-        if len(found) > len(counts):
-            raise UserError(
-                f"{where} is foreign: it has a label {len(found) - 1}, but labels are 0 to {len(counts) - 1}; "
-                f"{self.publication.help_text}"
-            )
-        if (found != counts).any():
-            odd = int(np.abs(found - counts).argmax())
-            raise UserError(
-                f"{where} is not {self.publication.name}: {found[odd]} images are labelled {self.class_names[odd]!r}, "
-                f"but {counts[odd]} should be; {self.publication.help_text}"
-            )
 
 
 _NAMES = """speed limit 20; speed limit 30; speed limit 50; speed limit 60; speed limit 70; speed limit 80;

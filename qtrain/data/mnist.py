@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from qtrain.data.dataset import Split
-from qtrain.data.published import Publication
+from qtrain.data.published import Publication, check_counts
 from qtrain.errors import UserError
 
 SIDE = 28
@@ -54,18 +54,7 @@ class IdxFormat:
         images = self._read_idx(folder / f"{part}-images-idx3-ubyte", (size, SIDE, SIDE))
         path = folder / f"{part}-labels-idx1-ubyte"
         labels = self._read_idx(path, (size,)).astype(np.int64)
-        found = np.bincount(labels, minlength=len(counts))
-        if len(found) > len(counts):
-            raise UserError(
-                f"{path} is foreign: it has a label {len(found) - 1}, but labels are 0 to {len(counts) - 1}; "
-                f"{self.publication.help_text}"
-            )
-        if (found != counts).any():
-            odd = int(np.abs(found - counts).argmax())
-            raise UserError(
-                f"{path} is not {self.publication.name}: {found[odd]} of its {size} images are labelled "
-                f"{self.class_names[odd]!r}, but {counts[odd]} should be; {self.publication.help_text}"
-            )
+        check_counts(path, labels, counts, self.class_names, self.publication)
         return Split(torch.from_numpy(images[:, None].copy()), torch.from_numpy(labels))
 
     def _read_idx(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:

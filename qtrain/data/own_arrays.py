@@ -76,12 +76,27 @@ def from_arrays(arrays: Mapping[str, Any], options: DataOptions, origin: str) ->
             raise UserError(f"{origin}: x_{part} holds inputs of {list(split.shape)}, x_train of {list(shape)}")
     ignored = sorted(set(arrays) - {*NAMES, CLASS_NAMES})
     notes = (f"{origin}: {', '.join(ignored)} not used; arrays are {', '.join(NAMES)}",) if ignored else ()
-    classes = names or tuple(str(i) for i in range(int(splits["train"].labels.max()) + 1))
+    return of_splits(splits, names, layout, options, notes)
+
+
+def of_splits(
+    splits: Mapping[str, Split], names: tuple[str, ...], layout: str, options: DataOptions, notes: tuple[str, ...] = ()
+) -> Loaded:
+    """Make a source of splits in memory.
+
+    Args:
+        splits: by their part: train, and where there are any val and test.
+        names: of the classes; empty where they are their numbers.
+        layout: of the inputs where they come from.
+        options: that they were read with.
+        notes: sentences for the user.
+    """
+    numbered = tuple(str(i) for i in range(int(splits["train"].labels.max()) + 1))
     return Loaded(
         train=splits["train"],
         test=splits.get("test"),
         validation=splits.get("val"),
-        class_names=classes,
+        class_names=names or numbered,
         layout=layout,
         value_range=options.value_range or BYTES,
         augmentation=usual_kinds(layout),

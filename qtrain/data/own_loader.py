@@ -13,10 +13,9 @@ from torch import Tensor
 from qtrain.data.dataset import DataSet, Split
 from qtrain.data.loaded import Loaded
 from qtrain.data.options import DataOptions
-from qtrain.data.own_arrays import digest_of, from_arrays, to_labels, to_pixels, usual_kinds
+from qtrain.data.own_arrays import digest_of, from_arrays, of_splits, to_labels, to_pixels
 from qtrain.errors import UserError
 from qtrain.own_code import call_with, load_reference, parse_reference
-from qtrain.records.data import BYTES
 
 _LAYOUT_OF_ITEM = {1: "NF", 2: "NCL", 3: "NCHW"}
 _FORMS = (
@@ -63,17 +62,7 @@ def _loaded(found: Any, options: DataOptions, name: str) -> Loaded:
     splits = {}
     for place, part in named.items():
         splits[place], layout = _split(part, options, f"{name}: {place}")
-    classes = _class_names(parts[0]) or tuple(str(i) for i in range(int(splits["train"].labels.max()) + 1))
-    return Loaded(
-        train=splits["train"],
-        test=splits.get("test"),
-        validation=splits.get("val"),
-        class_names=classes,
-        layout=layout,
-        value_range=options.value_range or BYTES,
-        augmentation=usual_kinds(layout),
-        digest=digest_of(splits),
-    )
+    return of_splits(splits, _class_names(parts[0]), layout, options)
 
 
 def _of_dataset(data: DataSet) -> Loaded:

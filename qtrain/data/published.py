@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from qtrain.data.archive import download, fill
 from qtrain.data.cifar_files import read_bytes
@@ -110,6 +113,35 @@ class Publication:
                 found.rename(into / name)
 
         return fill(place, self.name, files)
+
+
+def check_counts(
+    where: object, labels: np.ndarray, counts: Sequence[int], names: Sequence[str], publication: Publication
+) -> None:
+    """See that each class has its number of images: no checksum of unpacked files is published.
+
+    Args:
+        where: the labels were read, for the error.
+        labels: int [N].
+        counts: images of each class, as published.
+        names: of the classes.
+        publication: that they are of.
+
+    Raises:
+        UserError: a label is none of the classes', or a class has another number of images.
+    """
+    found = np.bincount(labels, minlength=len(counts))
+    if len(found) > len(counts):
+        raise UserError(
+            f"{where} is foreign: it has a label {len(found) - 1}, but labels are 0 to {len(counts) - 1}; "
+            f"{publication.help_text}"
+        )
+    if (found != counts).any():
+        odd = int(np.abs(found - np.asarray(counts)).argmax())
+        raise UserError(
+            f"{where} is not {publication.name}: {found[odd]} of its {len(labels)} images are labelled {names[odd]!r}, "
+            f"but {counts[odd]} should be; {publication.help_text}"
+        )
 
 
 def data_folder(root: str | Path | None) -> Path:

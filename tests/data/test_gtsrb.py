@@ -160,7 +160,11 @@ GOOD_ROWS = row("00000_00000.ppm", 1, 0) + row("00000_00001.ppm", 1, 1)
         (LIST, b"", "GT-00001.csv has no column Filename, Width, Height, ClassId"),
         (LIST, f"{HEADER}{GOOD_ROWS}".encode()[:-3], "GT-00001.csv is damaged in line 3"),
         (LIST, f"{HEADER}{row('../../x.ppm', 1, 0)}".encode(), "GT-00001.csv is damaged in line 2"),
-        (LIST, f"{HEADER}{row('00000_00000.ppm', 1, 0)}".encode(), "1 images are labelled 'speed limit 30', but 2"),
+        (
+            LIST,
+            f"{HEADER}{row('00000_00000.ppm', 1, 0)}".encode(),
+            "1 of its 86 images are labelled 'speed limit 30', but 2",
+        ),
         (LIST, f"{HEADER}{GOOD_ROWS}".replace(";1\r", ";43\r").encode(), "it has a label 43, but labels are 0 to 42"),
     ],
 )
