@@ -136,7 +136,8 @@ def test_the_test_set_is_read_once_at_the_end(tmp_path: Path, tiny: Callable[...
     train(model, recipe, tmp_path / "run")
     test = load_data("digits").test.images
     is_test = [torch.equal(images, test) for training, images in seen if not training]
-    assert is_test == [False, *[protocol == "paper"] * 3, True]  # first two training images, to see that it has logits
+    # First two training images, twice: whether it has logits, and the same ones again.
+    assert is_test == [False, False, *[protocol == "paper"] * 3, True]
     known = {image.numpy().tobytes() for image in test}
     trained = [image for training, images in seen if training for image in images]
     assert len(trained) == 180
@@ -230,8 +231,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_nothing(
 ) -> None:
     recipe = tiny(epochs=2, train_size=40)
     model = model_of(recipe)
-    calls = itertools.count()  # the first is the look at the model before training
-    broken = {"at step 1": 1, "in epoch 1": 4, "on the validation images after epoch 1": 3}
+    calls = itertools.count()  # the first two are the looks at the model before training
+    broken = {"at step 1": 2, "in epoch 1": 5, "on the validation images after epoch 1": 4}
     if when == "at step 2":
         recipe = recipe.replace(lr=1e30, scheduler="constant")
     else:
