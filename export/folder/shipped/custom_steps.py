@@ -94,18 +94,6 @@ def _named(module: Any, *names: str) -> list[Transformation]:
     return [getattr(module, name)() for name in names if hasattr(module, name)]
 
 
-def _any_of(module: Any, *names: str) -> list[Transformation]:
-    """Make those of the transformations that this FINN has, which must be one at least.
-
-    Raises:
-        MissingTransformation: it has none of them.
-    """
-    made = _named(module, *names)
-    if not made:
-        raise MissingTransformation(_missing(" or ".join(names)))
-    return made
-
-
 def _missing(what: str) -> str:
     return (
         f"this FINN has no {what}, which the steps of this folder need; README.md beside them names the versions that "
@@ -200,7 +188,7 @@ def _streamlining() -> list[Transformation]:
         absorb.Absorb1BitMulIntoConv(),
         own.MoveFlattenPastMultiThreshold(),
         reorder.MoveMulPastMaxPool(),
-        *_any_of(reorder, "MoveLinearPastEltwiseAdd", "MoveMulPastJoinAdd", "MoveAddPastJoinAdd"),
+        own.MoveConstantsPastAddition(),
         reorder.MoveLinearPastFork(),
     ]
 

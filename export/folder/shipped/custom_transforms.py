@@ -14,6 +14,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
+from qonnx.transformation.infer_datatypes import InferDataTypes
 
 TIE = 1e-9  # quantizer steps: far above the noise of float64, far below any distance that is meant
 PASSED_ON = ("MaxPool", "Transpose", "Flatten", "Reshape")
@@ -261,6 +262,53 @@ class MoveFlattenPastMultiThreshold(Transformation):
             op.set_nodeattr("data_layout", "NCHW" if len(shape) == 4 else "NC")
             _swap(model, flatten, node, middle)
             return model, True
+        return model, False
+
+
+class MoveConstantsPastAddition(Transformation):
+    """Add two branches first: x*C + y*C becomes (x + y)*C, and (x + A) + (y + B) becomes (x + y) + (A + B).
+
+    FINN's own transformation does so where another layer reads x*C, too, and lets that one read the sum: a circle,
+    where a convolution of x is added to x. Here a fork waits until `MoveLinearPastFork` has given each reader its own.
+    """
+
+    def _alike(self, model: ModelWrapper, addition: NodeProto) -> list[NodeProto]:
+        """Return the two nodes with constants that only ``addition`` reads and that can follow it, else none."""
+        sides = [model.find_producer(tensor) for tensor in addition.input]
+        if addition.input[0] == addition.input[1] or not all(self._alone(model, side) for side in sides):
+            return []
+        left, right = sides
+        shapes = [model.get_tensor_shape(name) for name in (left.input[0], right.input[0], addition.output[0])]
+        if left.op_type != right.op_type or not shapes[0] == shapes[1] == shapes[2]:
+            return []
+        constants = [model.get_initializer(side.input[1]) for side in sides]
+        return sides if left.op_type == "Add" or np.array_equal(*constants) else []
+
+    def _alone(self, model: ModelWrapper, node: NodeProto | None) -> bool:
+        """Whether a node multiplies or adds a constant for one reader."""
+        if node is None or node.op_type not in ("Mul", "Add") or model.get_initializer(node.input[1]) is None:
+            return False
+        return len(model.find_consumers(node.output[0])) == 1
+
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        """Move the constants of one addition."""
+        for addition in model.get_nodes_by_op_type("Add"):
+            sides = self._alike(model, addition)
+            if not sides:
+                continue
+            kept, other = sides
+            if kept.op_type == "Add":
+                constant = model.get_initializer(kept.input[1]) + model.get_initializer(other.input[1])
+                kept.input[1] = model.make_new_valueinfo_name()
+                model.set_initializer(kept.input[1], constant)
+            middle, end = kept.output[0], addition.output[0]
+            addition.input[:] = [kept.input[0], other.input[0]]
+            addition.output[0], kept.input[0], kept.output[0] = middle, middle, end
+            nodes = model.graph.node
+            nodes.remove(other)
+            nodes.remove(kept)
+            nodes.insert(list(nodes).index(addition) + 1, kept)
+            return model.transform(InferDataTypes()), True
         return model, False
 
 

@@ -20,6 +20,7 @@ from qtrain.export.folder.build_files import write_build_files
 from qtrain.export.folder.contents import write_golden_pair
 from qtrain.export.folder.shipped.custom_transforms import (
     MaxPoolOfCounts,
+    MoveConstantsPastAddition,
     MoveFlattenPastMultiThreshold,
     MoveTransposePastConstant,
     OneRowForAllChannels,
@@ -79,6 +80,20 @@ class Post(nn.Module):
         return self.act(self.sum(self.body(x)) + self.sum(self.shortcut(x)))
 
 
+class Bare(nn.Module):
+    """Blocks that add their input as it is: a convolution reads the same values; the second one reads a sum."""
+
+    def __init__(self, make: Maker):
+        super().__init__()
+        self.first, self.second = make.unit(8, 8), make.unit(8, 8, 1)
+        self.sum, self.act = make.scales.signed(SUM_BITS), make.act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.sum(x)
+        x = x + self.sum(self.first(x))
+        return self.act(self.sum(self.second(x)) + x)
+
+
 class Pre(nn.Module):
     """Pre-activation block; a norm in front of everything, the sum goes on without one."""
 
@@ -116,6 +131,10 @@ def bottleneck(make: Maker) -> nn.Module:
     """The padded max-pool with stride 2 that a block's two branches read, as behind an ImageNet stem."""
     stem = [make.unit(3, 8), make.act(), nn.MaxPool2d(3, 2, 1)]
     return Net(fixed_point_input(8), *stem, Post(make, 8, 16, bottleneck=True), *make.head(16))
+
+
+def unquantized_shortcut(make: Maker) -> nn.Module:
+    return Net(fixed_point_input(8), make.unit(3, 8), Bare(make), *make.head(8))
 
 
 def plain(make: Maker) -> nn.Module:
@@ -179,6 +198,7 @@ def write_folder(folder: Path, net: nn.Module) -> Path:
         (post_activation, 4, 4),
         (post_activation, 1, 1),
         (pre_activation, 2, 2),
+        (unquantized_shortcut, 3, 3),
         (bottleneck, 3, 3),
         (bottleneck, 1, 1),
         (plain, 8, 8),
@@ -354,3 +374,42 @@ def test_a_max_pool_with_two_readers_ends_channels_last() -> None:
     after = model.transform(TransposeForkedMaxPool())
     assert [node.op_type for node in after.graph.node][:3] == ["MaxPool", "Transpose", "Transpose"]
     equal_on_random_input(model, after, [1, 2, 4, 4])
+
+
+def addition(kind: str, left: object, right: object, forked: bool = False) -> ModelWrapper:
+    """Two branches with a constant each, added; where it is forked, a third node reads the first branch, too."""
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node(kind, ["x", "a"], ["s"])]
+    nodes += [helper.make_node(kind, ["r", "b"], ["t"]), helper.make_node("Add", ["s", "t"], ["u"])]
+    nodes.append(helper.make_node("Add", ["u", "s" if forked else "x"], ["y"]))
+    constants = {"a": np.array(left, np.float32), "b": np.array(right, np.float32)}
+    shape = [1, 2, 3, 3]
+    return graph(nodes, shape, shape, constants, r=shape, s=shape, t=shape, u=shape)
+
+
+BY_CHANNEL = [[[[0.5]], [[0.25]]]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "right"), [("Mul", 0.5, 0.5), ("Mul", BY_CHANNEL, BY_CHANNEL), ("Add", 0.5, BY_CHANNEL)]
+)
+def test_two_branches_are_added_before_their_constant(kind: str, left: object, right: object) -> None:
+    model = addition(kind, left, right)
+    after = model.transform(MoveConstantsPastAddition())
+    assert [node.op_type for node in after.graph.node] == ["Relu", "Add", kind, "Add"]
+    assert after.find_producer(after.graph.node[1].input[0]) is None
+    x = np.random.default_rng(0).integers(-9, 9, size=(1, 2, 3, 3))
+    np.testing.assert_array_equal(run(after, x), run(model, x))
+
+
+@pytest.mark.parametrize(("right", "forked"), [(0.25, False), (BY_CHANNEL, False), (0.5, True)])
+def test_other_scales_and_a_scale_that_another_layer_reads_stay_in_front(right: object, forked: bool) -> None:
+    """FINN's own transformation would let that other layer read the sum."""
+    model = addition("Mul", 0.5, right, forked)
+    after = model.transform(MoveConstantsPastAddition())
+    assert list(after.graph.node) == list(model.graph.node)
+
+
+def test_a_branch_that_is_added_to_itself_stays() -> None:
+    nodes = [helper.make_node("Mul", ["x", "a"], ["s"]), helper.make_node("Add", ["s", "s"], ["y"])]
+    model = graph(nodes, [1, 4], [1, 4], {"a": np.array(0.5, np.float32)}, s=[1, 4])
+    assert list(model.transform(MoveConstantsPastAddition()).graph.node) == list(model.graph.node)

@@ -23,8 +23,8 @@ SOURCE = Path(custom_transforms.__file__).with_name("custom_steps.py")
 ONE_MODULE, OWN_MODULES = "convert_to_hw_layers", "convert_to_hw"
 # What a version of FINN lacks of all that the steps ask for.
 LACKS = {
-    "main": {"MoveMulPastJoinAdd", "MoveAddPastJoinAdd", "InferElementwiseBinaryOperation", OWN_MODULES},
-    "dev": {"MoveLinearPastEltwiseAdd", "InferAddStreamsLayer", "InferStreamingMaxPool", OWN_MODULES},
+    "main": {"InferElementwiseBinaryOperation", OWN_MODULES},
+    "dev": {"InferAddStreamsLayer", "InferStreamingMaxPool", OWN_MODULES},
     "finn-plus": {"InferAddStreamsLayer", "InferStreamingMaxPool", "InferChannelwiseLinearLayer", ONE_MODULE},
 }
 
@@ -122,8 +122,6 @@ def graph() -> ModelWrapper:
 def test_every_version_of_finn_takes_the_steps(version: str, run_steps: Callable[[set[str]], list[str]]) -> None:
     applied = set(run_steps(LACKS[version]))
     assert not applied & LACKS[version]
-    assert ("MoveLinearPastEltwiseAdd" in applied) == (version != "dev")
-    assert ("MoveMulPastJoinAdd" in applied) == ("MoveAddPastJoinAdd" in applied) == (version != "main")
     assert ("InferStreamingMaxPool" in applied) == (version == "main")
     assert {"InferPool", "InferConvInpGen", "RemoveCNVtoFCFlatten", "RoundAndClipThresholds"} <= applied
 
@@ -148,7 +146,6 @@ def test_a_name_that_nothing_serves_is_said_in_one_line(name: str, run_steps: Ca
 @pytest.mark.parametrize(
     "names",
     [
-        {"MoveLinearPastEltwiseAdd", "MoveMulPastJoinAdd", "MoveAddPastJoinAdd"},
         {"InferAddStreamsLayer", "InferElementwiseBinaryOperation"},
         {"InferStreamingMaxPool", "InferPool"},
     ],

@@ -195,7 +195,7 @@ class Residual(nn.Module):
 
     Args:
         pre: pre-activation blocks.
-        quantizers: of the addition: "shared", "two", or "none".
+        quantizers: of the addition: "shared", "once" (shared, and the block reads what is added), "two", or "none".
     """
 
     def __init__(self, pre: bool = False, quantizers: str = "shared"):
@@ -211,7 +211,7 @@ class Residual(nn.Module):
             if quantizers == "two":
                 self.add_module(f"left{i}", identity(4))
                 self.add_module(f"right{i}", identity(4))
-        if quantizers == "shared":
+        if quantizers in ("shared", "once"):
             self.join = identity(4)
         self.last = relu()
         self.pool, self.flatten, self.fc = nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(8)
@@ -219,6 +219,8 @@ class Residual(nn.Module):
     def add(self, i: int, x: Tensor, y: Tensor) -> Tensor:
         if self.quantizers == "none":
             return x + y
+        if self.quantizers == "once":
+            return x + self.join(y)
         if self.quantizers == "two":
             return getattr(self, f"left{i}")(x) + getattr(self, f"right{i}")(y)
         return self.join(x) + self.join(y)
@@ -226,6 +228,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(self.input(2.0 * x - 1.0))
         for i in (1, 2):
+            if self.quantizers == "once":
+                x = self.join(x)
             if self.pre:
                 y = getattr(self, f"conv{i}")(getattr(self, f"act{i}")(getattr(self, f"norm{i}")(x)))
                 x = self.add(i, x, y)

@@ -80,6 +80,9 @@ _HEADS = (
 _RESIDUAL = (
     ok("residual_post", Residual),
     ok("residual_pre", partial(Residual, pre=True)),
+    # A fork straight into the addition and the block.
+    ok("residual_once_post", partial(Residual, quantizers="once")),
+    ok("residual_once_pre", partial(Residual, True, "once")),
     ok("residual_two_post", partial(Residual, quantizers="two"), rule="residual-quantizers", layer="right1"),
     ok("residual_two_pre", partial(Residual, True, "two"), rule="residual-quantizers", layer="right1"),
     # Taken by our steps, in floating point; the table's compilers with their own steps refuse it.
