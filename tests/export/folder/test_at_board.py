@@ -217,6 +217,7 @@ def test_a_manifest_without_one_of_the_entries_is_none_of_ours(finn: Path) -> No
     refused(finn, "has no at_board, which every export writes")
 
 
+@pytest.mark.slow
 def test_a_runs_folder_has_its_datas_facts_and_others_are_found_with_the_run(
     tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

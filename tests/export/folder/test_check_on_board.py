@@ -64,6 +64,7 @@ def test_a_board_that_answers_as_the_proof_passes(finn: Path, board: Path) -> No
     assert not list(board.parent.rglob("__pycache__"))
 
 
+@pytest.mark.slow
 def test_the_driver_of_finn_plus_is_driven_too(finn: Path, board: Path, tmp_path: Path) -> None:
     write_plus(finn, board.parent / "deploy", tmp_path / "packages")
     done = check(board, "deploy", packages=tmp_path / "packages")
@@ -71,6 +72,7 @@ def test_the_driver_of_finn_plus_is_driven_too(finn: Path, board: Path, tmp_path
     assert f"all {IMAGES} images" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_the_images_is_filled_up_and_said(finn: Path, board: Path) -> None:
     write_official(finn, board.parent / "deploy")
     done = check(board, "--batch", 5, "--fclk-mhz", 50)
@@ -78,6 +80,7 @@ def test_a_batch_that_does_not_divide_the_images_is_filled_up_and_said(finn: Pat
     assert "12 images are no whole batches of 5: 3 repeated ones fill up the last" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_accelerator_that_wants_flat_images_gets_them(finn: Path, board: Path) -> None:
     write_official(finn, board.parent / "deploy", shape=(1, 32 * 32 * 3))
     assert check(board).returncode == 0
@@ -96,6 +99,7 @@ def test_one_wrong_class_is_named_and_is_status_1(finn: Path, board: Path) -> No
     assert "accuracy" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_layout_behind_right_shapes_is_found_by_the_classes(finn: Path, board: Path) -> None:
     write_official(finn, board.parent / "deploy", "layout")
     done = check(board)
