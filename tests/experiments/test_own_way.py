@@ -93,8 +93,9 @@ def test_reading_verifying_and_estimating_a_folder_executes_nothing_of_it(
     here: Path, cli: Callable, killed: Path, tmp_path: Path
 ) -> None:
     finn = killed / "finn"
-    if not finn.is_dir():
-        pytest.skip("the export before has failed")
+    if not finn.is_dir():  # by the test before, unless this one runs alone
+        assert cli("train", "--resume", "run").status == 0
+        assert cli("export", "run").status == 0
     trap = "import pathlib\npathlib.Path('executed').touch()\n"
     os.chdir(tmp_path)  # the monkeypatched folder is put back afterwards
     for name in ("own_net.py", "source_network.py"):
