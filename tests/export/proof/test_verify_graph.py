@@ -67,7 +67,7 @@ def test_a_graph_that_takes_no_images_is_refused(bare: Path) -> None:
     [
         ([], "is not a FINN folder but a file"),
         (["--finn", "--data", "digits"], "takes images of [3, 28, 28], but the data has [3, 32, 32]"),
-        (["--finn", "--data", "mnist"], "unknown data set 'mnist'"),
+        (["--finn", "--data", "letters"], "unknown data set 'letters'"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(bare: Path, cli: Callable, words: list[str], says: str) -> None:
