@@ -21,6 +21,7 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 # registry of plugins and the interruption of a run. A room inside a package has its package's row unless it has one of
 # its own.
 EVERYWHERE = {"qtrain.errors", "qtrain.interrupt", "qtrain.records", "qtrain.plugins", "qtrain.own_code"}
+EVERYWHERE |= {"qtrain.brevitas_start"}  # which imports nothing of qtrain and comes before all
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),

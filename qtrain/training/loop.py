@@ -20,7 +20,7 @@ from qtrain.training import checkpoint
 from qtrain.training.check_model import check_labels, check_model, check_same, check_start
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
-from qtrain.training.evaluate import Evaluation, evaluate
+from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
