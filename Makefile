@@ -104,6 +104,7 @@ campaign: .venv/.base
 results: .venv/.base
 	$(BIN)/python -m docs_tools.render
 	$(BIN)/python -W ignore -m docs_tools.finn_pages
+	$(BIN)/python -W ignore -m docs_tools.zoo_sizes
 	$(BIN)/python -m docs_tools.official_pages
 	$(BIN)/python -W ignore -m docs_tools.sweep_pages
 	$(BIN)/python -c "from qtrain.report.paper.aslr_figures import figure_3, figure_4; figure_3().savefig('docs/aslr_search.png', dpi=110); figure_4().savefig('docs/aslr_draws.png', dpi=110)"

@@ -57,7 +57,10 @@ class LintedNetwork:
         Raises:
             UserError: as ``stages`` does.
         """
-        return list(self.stages())[-1].graph
+        if not self.made:
+            return list(self.stages())[-1].graph
+        self.check_same(self.model, self.shape)
+        return copy.deepcopy(self.made[-1].graph)
 
     def check_same(self, model: nn.Module, shape: tuple[int, ...]) -> None:
         """See that a network has the weights that were linted, and images the same shape.

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import brevitas.config
 import torch
-from brevitas.export import export_qonnx
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
@@ -29,6 +28,10 @@ def to_qonnx(model: nn.Module, shape: tuple[int, ...]) -> ModelWrapper:
     name_uses(module)
     # The scale and width of a QuantTensor would be further outputs.
     module.register_forward_hook(lambda _module, _args, out: getattr(out, "value", out))
+    from brevitas.export import (
+        export_qonnx,
+    )  # with it comes torch's compiler: a second, which reading a graph can spare
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # The dynamo exporter writes graphs that FINN refuses (Gemm without bias, ReduceMean for pools).

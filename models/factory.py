@@ -6,17 +6,19 @@ A network's file then says only its structure; each layer is made with the path 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod, sqrt
+from math import prod
 from typing import Literal
 
 from brevitas.nn import QuantConv2d, QuantLinear
-from torch import Tensor, nn
+from torch import nn
 
 from qtrain.models.bits import FLOAT, BitWidths
+from qtrain.models.initial_weights import Kaiming, Uniform
 from qtrain.models.layers import ScalarNorm
 from qtrain.models.names import NetworkName
 from qtrain.models.network import Network
-from qtrain.models.quantizers import Scales, fixed_point_input, gaussian_range
+from qtrain.models.quantizers import Scales, fixed_point_input
+from qtrain.models.scalings import gaussian_range
 from qtrain.models.shapes import Size, height_and_width
 
 Role = Literal["first", "inner", "last"]
@@ -25,52 +27,6 @@ Role = Literal["first", "inner", "last"]
 def scaled(channels: int, width: float) -> int:
     """``channels * width`` rounded to a multiple of 8 (at least 8), so that FINN can fold the layer."""
     return max(8, 8 * round(channels * width / 8))
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Weights drawn from U(-1, 1) and kept there: bnn_pynq's, for CNV and the fully connected networks."""
-
-    def limit(self, fan_in: int, bits: int) -> float:
-        """Range of the weights of a layer with ``fan_in`` inputs to each output."""
-        return 1.0
-
-    def binary_scale(self, fan_in: int) -> float:
-        """Magnitude of 1-bit weights."""
-        return 1.0
-
-    def clips(self, bits: int, constant: bool) -> bool:
-        """Whether the float weights are kept within the limit."""
-        return constant or bits == 1
-
-    def initialise(self, weight: Tensor) -> None:
-        """Draw the weights, from torch's global generator."""
-        nn.init.uniform_(weight, -1, 1)
-
-
-@dataclass(frozen=True)
-class Kaiming:
-    """He's normal weights with standard deviation sqrt(2 / fan-in), for deep networks.
-
-    1-bit weights have that deviation as their magnitude (McDonnell, arXiv 1802.08530, equation 1), so that a layer's
-    output varies as in float; they are not clipped.
-    """
-
-    def limit(self, fan_in: int, bits: int) -> float:
-        """The best range for the initial weights."""
-        return gaussian_range(bits) * sqrt(2 / fan_in)
-
-    def binary_scale(self, fan_in: int) -> float:
-        """Magnitude of 1-bit weights."""
-        return sqrt(2 / fan_in)
-
-    def clips(self, bits: int, constant: bool) -> bool:
-        """Only a fixed range of integers needs the weights to stay within."""
-        return constant and bits > 1
-
-    def initialise(self, weight: Tensor) -> None:
-        """Draw the weights, from torch's global generator."""
-        nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
 @dataclass

@@ -5,7 +5,6 @@ from torch import nn
 from qtrain.models.factory import Layers, scaled
 from qtrain.models.network import Network
 
-HIDDEN = {"TFC": 64, "SFC": 256, "LFC": 1024}
 DROPOUT = 0.2
 
 

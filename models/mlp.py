@@ -5,15 +5,6 @@ from torch import nn
 from qtrain.models.factory import Layers, scaled
 from qtrain.models.network import Network
 
-# Xilinx/finn, notebooks/end2end_example/cybersecurity: 593 bits of UNSW-NB15, which FINN's build pads to 600.
-UNSW_FEATURES = 600
-UNSW_HIDDEN = (64, 64, 64)
-UNSW_DROPOUT = 0.5
-# Xilinx/finn-examples, build/kws, trained as in mlcommons/tiny_results_v0.7: 10 MFCCs of 49 windows.
-KWS_FEATURES = 490
-KWS_HIDDEN = (256, 256, 256)
-KWS_DROPOUT = 0.1
-
 
 class MLP(Network):
     """Hidden layers with a norm, a ReLU and dropout, and one more layer for the classes.

@@ -26,7 +26,8 @@ from qtrain.models.factory import Layers, Role
 from qtrain.models.layers import ScalarNorm
 from qtrain.models.names import NetworkName
 from qtrain.models.network import Network
-from qtrain.models.quantizers import Scales, Scaling, check_scaling
+from qtrain.models.quantizers import Scales
+from qtrain.models.scalings import Scaling, check_scaling
 
 Pair = int | tuple[int, int]
 

@@ -15,7 +15,6 @@ One bit has no use for a range: its scale is a constant.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from brevitas.core.bit_width import BitWidthImplType
 from brevitas.core.quant import QuantType
@@ -29,22 +28,10 @@ from brevitas.nn import QuantIdentity, QuantReLU
 from brevitas.quant.solver import ActQuantSolver, WeightQuantSolver
 from torch import Tensor, nn
 
-from qtrain.errors import UserError
 from qtrain.models.bits import check_bits
+from qtrain.models.scalings import Scaling, check_scaling, gaussian_range
 
-Scaling = Literal["constant", "learned", "statistics"]
-SCALINGS: tuple[str, ...] = get_args(Scaling)
-
-# Range in standard deviations with the least mean squared error for a normal distribution, by bits of a signed narrow
-# quantizer (J. Max, "Quantizing for minimum distortion", 1960); a test integrates it again. Half a normal distribution,
-# which a ReLU leaves, has the same optimum with one bit less.
-_GAUSSIAN_RANGE = {2: 1.224, 3: 1.952, 4: 2.474, 5: 2.899, 6: 3.270, 7: 3.607, 8: 3.920, 9: 4.215}
 _MEAN_MAGNITUDE = 0.79788  # of a normal distribution, in standard deviations
-
-
-def gaussian_range(bits: int, *, signed: bool = True) -> float:
-    """Best range for normally distributed values with standard deviation 1; for 1 bit signed that of 2."""
-    return _GAUSSIAN_RANGE[max(2, bits if signed else bits + 1)]
 
 
 @register_stats_implementation(signed=False)
@@ -118,13 +105,6 @@ class LearnedAct(_Learned, ActQuantSolver):
 
 _WEIGHT = {"constant": ConstantWeight, "learned": LearnedWeight, "statistics": StatisticsWeight}
 _ACT = {"constant": ConstantAct, "learned": LearnedAct, "statistics": LearnedAct}
-
-
-def check_scaling(scaling: str) -> str:
-    """Return ``scaling`` where it is a known kind, else raise a UserError."""
-    if scaling not in SCALINGS:
-        raise UserError(f"scaling must be one of auto, {', '.join(SCALINGS)}, but got {scaling!r}")
-    return scaling
 
 
 @dataclass(frozen=True)

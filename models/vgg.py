@@ -5,12 +5,6 @@ from torch import nn
 from qtrain.models.factory import Layers, scaled
 from qtrain.models.network import Network
 
-POOL = "M"
-VGG11_STAGES = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)
-# "VGG-small" of LQ-Nets (arXiv 1807.10029) and the binary networks after it.
-VGG_SMALL_STAGES = (128, 128, POOL, 256, 256, POOL, 512, 512, POOL)
-IMAGENET_HIDDEN = (4096, 4096)
-
 
 class VGG(Network):
     """Padded 3x3 convolutions with 2x2 max-pools, then fully connected layers on the flattened features.

@@ -1,39 +1,28 @@
 """The networks there are: each family's structure, usual image, way to start its weights, and published accuracies.
 
-Installed packages add families by entry points of the group ``qtrain.networks`` (``qtrain.plugins``).
+Nothing here needs torch: a row names what builds its network, and that is imported when it is built. Installed packages
+add families by entry points of the group ``qtrain.networks`` (``qtrain.plugins``).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from qtrain.models.cnv import CNV
-from qtrain.models.densenet import DenseNet
-from qtrain.models.factory import Kaiming, Uniform
-from qtrain.models.fully_connected import HIDDEN, FullyConnected
-from qtrain.models.mlp import (
-    KWS_DROPOUT,
-    KWS_FEATURES,
-    KWS_HIDDEN,
-    MLP,
-    UNSW_DROPOUT,
-    UNSW_FEATURES,
-    UNSW_HIDDEN,
-)
-from qtrain.models.mobilenet_v1 import MobileNetV1
-from qtrain.models.network import Network
-from qtrain.models.quantizers import Scaling
-from qtrain.models.resnet import ResNet
-from qtrain.models.resnet_pynq import PynqResNet
+from qtrain.models import structures
+from qtrain.models.initial_weights import Kaiming, Uniform
+from qtrain.models.late import Late, network
+from qtrain.models.scalings import Scaling
 from qtrain.models.shapes import Size, height_and_width
-from qtrain.models.vgg import IMAGENET_HIDDEN, VGG, VGG11_STAGES, VGG_SMALL_STAGES
-from qtrain.models.vgg10_radioml import VGG10RadioML
-from qtrain.models.wide_resnet import PaperWideResNet, WideResNet
 from qtrain.plugins import Registry
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from qtrain.models.network import Network
+
 KAIMING = Kaiming()
+RELU = Late("torch.nn:ReLU")
+HARDTANH = Late("torch.nn:Hardtanh")
 SMALL_IMAGE = 64  # pixels
 CIFAR_CLASSES = 10
 IMAGENET_CLASSES = 1000
@@ -85,13 +74,13 @@ class Family:
         num_classes: of its usual data; None stands for ImageNet's 1000 above 64 pixels, for 10 below.
     """
 
-    build: Callable[..., Network]
+    build: "Callable[..., Network]"
     about: str
     weights: Uniform | Kaiming = KAIMING
     scaling: Scaling = "statistics"
     image_size: Size = 32
     smallest_image: Size = 1
-    float_activation: Callable[[], nn.Module] = nn.ReLU
+    float_activation: "Callable[[], nn.Module]" = RELU
     float_only: bool = False
     quantized_only: bool = False
     published: tuple[Published, ...] = ()
@@ -113,23 +102,26 @@ class Family:
 
 
 def _bnn_pynq(
-    build: Callable[..., Network], about: str, *published: Published, image_size: int = 32, smallest: int = 1
+    build: "Callable[..., Network]", about: str, *published: Published, image_size: int = 32, smallest: int = 1
 ) -> Family:
-    return Family(build, about, Uniform(), "constant", image_size, smallest, nn.Hardtanh, published=published)
+    return Family(build, about, Uniform(), "constant", image_size, smallest, HARDTANH, published=published)
 
 
 def _fully_connected(name: str, *published: Published) -> Family:
-    about = f"fully connected, 3 x {HIDDEN[name]} hidden, of the FINN paper"
-    return _bnn_pynq(partial(FullyConnected, hidden=HIDDEN[name]), about, *published, image_size=28)
+    hidden = structures.FULLY_CONNECTED[name]
+    about = f"fully connected, 3 x {hidden} hidden, of the FINN paper"
+    return _bnn_pynq(network("fully_connected:FullyConnected", hidden=hidden), about, *published, image_size=28)
 
 
 def _resnet(blocks: tuple[int, ...], about: str, *published: Published, small: bool = False) -> Family:
     channels = (16, 32, 64) if small else (64, 128, 256, 512)
-    return Family(partial(ResNet, blocks=blocks, channels=channels), about, published=published)
+    return Family(network("resnet:ResNet", blocks=blocks, channels=channels), about, published=published)
 
 
 def _imagenet(blocks: tuple[int, ...], about: str, *published: Published, bottleneck: bool = False) -> Family:
-    build = partial(ResNet, blocks=blocks, channels=(64, 128, 256, 512), stem="imagenet", bottleneck=bottleneck)
+    build = network(
+        "resnet:ResNet", blocks=blocks, channels=(64, 128, 256, 512), stem="imagenet", bottleneck=bottleneck
+    )
     return Family(build, about, image_size=224, published=published)
 
 
@@ -137,7 +129,7 @@ def _mlp(
     hidden: tuple[int, ...], dropout: float, about: str, published: Published, *, features: int, classes: int
 ) -> Family:
     return Family(
-        partial(MLP, hidden=hidden, dropout=dropout),
+        network("mlp:MLP", hidden=hidden, dropout=dropout),
         about,
         image_size=1,
         published=(published,),
@@ -152,7 +144,7 @@ _ROWS = {
     "SFC": _fully_connected("SFC"),
     "LFC": _fully_connected("LFC"),
     "CNV": _bnn_pynq(
-        CNV,
+        network("cnv:CNV"),
         "VGG-like, of the FINN paper",
         Published("1W1A", "CIFAR-10", 84.22, BNN_PYNQ),
         Published("1W2A", "CIFAR-10", 87.80, BNN_PYNQ),
@@ -160,16 +152,18 @@ _ROWS = {
         smallest=32,
     ),
     "VGG11": Family(
-        partial(VGG, stages=VGG11_STAGES), "VGG11 without hidden fully connected layers", smallest_image=32
+        network("vgg:VGG", stages=structures.VGG11_STAGES),
+        "VGG11 without hidden fully connected layers",
+        smallest_image=32,
     ),
     "VGG_SMALL": Family(
-        partial(VGG, stages=VGG_SMALL_STAGES),
+        network("vgg:VGG", stages=structures.VGG_SMALL_STAGES),
         "six convolutions, one fully connected layer",
         smallest_image=8,
     ),
-    "WRN20": Family(WideResNet, "wide residual, FINN-safe shortcuts"),
+    "WRN20": Family(network("wide_resnet:WideResNet"), "wide residual, FINN-safe shortcuts"),
     "WRN20_PAPER": Family(
-        PaperWideResNet,
+        network("wide_resnet:PaperWideResNet"),
         "wide residual, as published",
         published=(
             Published("1W32A", "CIFAR-10, width 10", 96.74, IMGCLSMOB),
@@ -179,26 +173,31 @@ _ROWS = {
         ),
     ),
     "RESNET18": _resnet((2, 2, 2, 2), "residual"),
-    "RESNET18_PYNQ": Family(PynqResNet, "residual, bnn_pynq's, for its checkpoint", quantized_only=True),
+    "RESNET18_PYNQ": Family(
+        network("resnet_pynq:PynqResNet"), "residual, bnn_pynq's, for its checkpoint", quantized_only=True
+    ),
     "RESNET34": _resnet((3, 4, 6, 3), "residual, of the paper's Tables I and II"),
     "RESNET20": _resnet((3, 3, 3), "residual, thin", Published("FLOAT", "CIFAR-10", 94.03, IMGCLSMOB), small=True),
     "RESNET56": _resnet((9, 9, 9), "residual, thin", Published("FLOAT", "CIFAR-10", 95.48, IMGCLSMOB), small=True),
     "DENSENET40": Family(
-        DenseNet, "dense, growth 12", float_only=True, published=(Published("FLOAT", "CIFAR-10", 94.76, HUANG),)
+        network("densenet:DenseNet"),
+        "dense, growth 12",
+        float_only=True,
+        published=(Published("FLOAT", "CIFAR-10", 94.76, HUANG),),
     ),
     "RESNET10": _imagenet((1, 1, 1, 1), "residual", Published("FLOAT", "ImageNet", 65.31, IMGCLSMOB)),
     "RESNET50": _imagenet(
         (3, 4, 6, 3), "residual, bottlenecks", Published("FLOAT", "ImageNet", 77.72, IMGCLSMOB), bottleneck=True
     ),
     "VGG11_IMAGENET": Family(
-        partial(VGG, stages=VGG11_STAGES, hidden=IMAGENET_HIDDEN),
+        network("vgg:VGG", stages=structures.VGG11_STAGES, hidden=structures.IMAGENET_HIDDEN),
         "VGG11 with two hidden fully connected layers",
         image_size=224,
         smallest_image=32,
         published=(Published("FLOAT", "ImageNet", 70.10, IMGCLSMOB),),
     ),
     "MOBILENETV1": Family(
-        MobileNetV1,
+        network("mobilenet_v1:MobileNetV1"),
         "depthwise separable convolutions",
         image_size=224,
         published=(
@@ -207,7 +206,7 @@ _ROWS = {
         ),
     ),
     "VGG10_RADIOML": Family(
-        VGG10RadioML,
+        network("vgg10_radioml:VGG10RadioML"),
         "seven convolutions over time, for modulated signals",
         image_size=(1024, 1),
         smallest_image=(128, 1),
@@ -217,19 +216,19 @@ _ROWS = {
         num_classes=24,
     ),
     "MLP": _mlp(
-        UNSW_HIDDEN,
-        UNSW_DROPOUT,
+        structures.UNSW_HIDDEN,
+        structures.UNSW_DROPOUT,
         "fully connected, 3 x 64 hidden, for rows; FINN's network for UNSW-NB15",
         Published("2W2A", "UNSW-NB15", 80.88, CYBERSECURITY),
-        features=UNSW_FEATURES,
+        features=structures.UNSW_FEATURES,
         classes=2,
     ),
     "MLP_KWS": _mlp(
-        KWS_HIDDEN,
-        KWS_DROPOUT,
+        structures.KWS_HIDDEN,
+        structures.KWS_DROPOUT,
         "fully connected, 3 x 256 hidden, for rows; FINN's network for spoken words",
         Published("3W3A", "Speech Commands v2", 89.78, KWS),
-        features=KWS_FEATURES,
+        features=structures.KWS_FEATURES,
         classes=12,
     ),
 }

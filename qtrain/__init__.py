@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtrain import brevitas_start
+
 if TYPE_CHECKING:
     from qtrain.schedulers import ASLR, layer_groups
 
@@ -12,6 +14,7 @@ __all__ = ["ASLR", "__version__", "layer_groups"]
 _here = Path(__file__).parent
 if not (_here / "models").is_dir():  # a checkout: qtrain.models and qtrain.export are the folders beside this package
     __path__.append(str(_here.parent))
+brevitas_start.install()
 
 
 def __getattr__(name: str) -> Any:

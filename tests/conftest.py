@@ -13,7 +13,7 @@ from qtrain.cli import main
 from qtrain.data import DataSet, load_data
 from qtrain.errors import UserError
 from qtrain.experiments.run import load_run, train_recipe
-from qtrain.export import export_finn, qonnx
+from qtrain.export import export_finn
 from qtrain.export.compiler.start import find_compiler
 from qtrain.export.proof.finn_base import find_finn_base
 from qtrain.recipe import Recipe
@@ -117,14 +117,16 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Return a function that says how many QONNX graphs Brevitas has exported in this test."""
+    import brevitas.export  # here: it brings torch's compiler, a second that few tests need
+
     made: list[None] = []
-    export = qonnx.export_qonnx
+    export = brevitas.export.export_qonnx
 
     def counted(*args: object, **options: object) -> object:
         made.append(None)
         return export(*args, **options)
 
-    monkeypatch.setattr(qonnx, "export_qonnx", counted)
+    monkeypatch.setattr(brevitas.export, "export_qonnx", counted)
     return lambda: len(made)
 
 

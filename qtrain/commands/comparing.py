@@ -7,11 +7,13 @@ from typing import Any
 from jsonargparse import Namespace
 
 from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
 from qtrain.commands.words import names_in
+from qtrain.models.names import folder_name
 from qtrain.recipe import AUTO, Recipe
 from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
 from qtrain.report.comparison.verdict_words import sentences
@@ -80,14 +82,14 @@ def report_parser() -> Parser:
 
 def compare_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Train schedulers against each other; the exit status is the verdict's."""
+    check_engine(options)
+    options, recipes, grid = given_recipes(parser, words)
+    say_loading()
     from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
     from qtrain.experiments.comparison.grid import compare_grid
     from qtrain.experiments.view import terminal_view
     from qtrain.export import check_target
-    from qtrain.models.names import folder_name
 
-    check_engine(options)
-    options, recipes, grid = given_recipes(parser, words)
     if options.lr_from is not None:
         return _no_retuning(parser, words, options, recipes)
     stem = options.network.replace(",", "+").replace(" ", "") if grid else recipes[0].network
@@ -138,7 +140,6 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
     from qtrain.experiments.comparison.no_retuning import no_retuning
     from qtrain.experiments.comparison.no_retuning_plan import make_plan
     from qtrain.experiments.view import terminal_view
-    from qtrain.models.names import folder_name
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
 
     given = parser.given(without_print(words))

@@ -8,10 +8,11 @@ from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
+from qtrain.training.context import RunContext
+from qtrain.training.progress import Terminal, tell
 
 if TYPE_CHECKING:
     from qtrain.engines.task import Engine
-    from qtrain.training.context import RunContext
 
 Kind = Literal["processes", "ray"]
 ENGINE = ("jobs", "engine", "address", "cpus", "gpus", "retries")  # names of the options
@@ -38,11 +39,12 @@ def check_engine(options: Namespace) -> None:
     Raises:
         UserError: under torchrun, or options that do not go together.
     """
-    from qtrain.experiments.run_cells import check_alone
-    from qtrain.training.distributed import one_voice
+    if "RANK" in os.environ:
+        from qtrain.experiments.run_cells import check_alone
+        from qtrain.training.distributed import one_voice
 
-    with one_voice() if "RANK" in os.environ else nullcontext():
-        check_alone()
+        with one_voice():
+            check_alone()
     if options.engine == "ray" and options.jobs != 1:
         raise UserError("with --engine ray --cpus and --gpus decide how many run at a time; leave out --jobs")
     if options.engine != "ray" and options.address is not None:
@@ -78,10 +80,6 @@ def at_a_time(options: Namespace) -> int:
     return max(1, int(min(found.get(kind, 0.0) / share for kind, share in kinds if share)))
 
 
-def context_of(options: Namespace) -> "RunContext":
+def context_of(options: Namespace) -> RunContext:
     """Return where data and device of a command's runs are, told to the terminal."""
-    from qtrain.training import Terminal
-    from qtrain.training.context import RunContext
-    from qtrain.training.progress import tell
-
     return RunContext(options.data_root, options.device, watch=Terminal(), say=tell)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_part, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
@@ -70,10 +71,12 @@ class _Asked:
 
 def estimate_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Ask the FINN compiler what a network costs; without it, count."""
+    _check(options)
+    say_loading()
     from qtrain.export import get_board
     from qtrain.export.compiler.start import INSTALL, find_compiler
 
-    _check(options)
+    _check_out(options.target, options.out)
     options.board = asked_target(options)
     if options.board:
         get_board(options.board)
@@ -94,7 +97,6 @@ def _check(options: Namespace) -> None:
         raise UserError(f"max_utilization is {share:g}: it must be above 0 and at most 1, for instance 0.8")
     if options.save_folding and Path(options.target).is_file():
         raise UserError(f"--save-folding writes into a FINN folder, but {options.target} is a file; name a folder")
-    _check_out(options.target, options.out)
 
 
 def _check_out(target: str, out: str | None) -> None:

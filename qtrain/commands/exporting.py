@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_board, add_data, asked_target, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
 from qtrain.errors import UserError
+from qtrain.training.context import RunContext
 
 BOARD = "ZCU104"  # where neither board nor part was given
 Dialect = Literal["qonnx", "finn-base"]
@@ -50,11 +52,11 @@ def verify_parser() -> Parser:
 
 def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
+    say_loading()
     from qtrain.experiments.export import export_run
     from qtrain.export import get_board
     from qtrain.export.folder.signing import check_key, sign
     from qtrain.report.proof import print_proof
-    from qtrain.training.context import RunContext
 
     out = Path(options.out or Path(options.run) / "finn")
     target = get_board(asked_target(options) or BOARD)
@@ -81,14 +83,14 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
 def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
+    if options.run and (options.finn or options.finn_base):
+        raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
+    say_loading()
     from qtrain.experiments.export import verify_run
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
     from qtrain.report.proof import print_proof
-    from qtrain.training.context import RunContext
 
-    if options.run and (options.finn or options.finn_base):
-        raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
     signature = None
     if Path(options.folder).is_dir():
         signature = check_signature(Path(options.folder), Path(options.signers) if options.signers else None)

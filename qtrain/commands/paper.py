@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_machine
 from qtrain.commands.parser import Parser
 from qtrain.commands.words import names_in
@@ -39,12 +40,13 @@ def reproduce_parser() -> Parser:
 
 def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run what is missing of the paper's tables."""
+    check_engine(options)
+    say_loading()
     from qtrain.experiments.paper.cells import read_results
     from qtrain.experiments.paper.reproduce import list_cells, planned_rows, reproduce_tables
     from qtrain.experiments.view import terminal_view
     from qtrain.report.paper.tables import FIGURES, write_figures, write_page
 
-    check_engine(options)
     what = options.what
     results = Path(options.results)
     page = Path(options.page)

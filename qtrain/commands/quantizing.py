@@ -5,10 +5,14 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_data, data_options
 from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
+from qtrain.models.asked import split_bits
+from qtrain.models.names import parse_name
 from qtrain.recipe import Recipe
+from qtrain.training.context import RunContext
 
 
 def quantize_parser() -> Parser:
@@ -37,11 +41,6 @@ def quantize_parser() -> Parser:
 
 def quantize_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Quantize a float network, and print what was changed and what it loses."""
-    from qtrain.experiments.comparison.grid import split_bits
-    from qtrain.experiments.quantize import float_recipe, quantize_network
-    from qtrain.models import parse_name
-    from qtrain.training.context import RunContext
-
     if options.data is None and not Path(options.network).is_dir():
         raise UserError("name the data that the network was trained on, with --data; ranges are calibrated on them")
     widths, expression = split_bits(options.bits)
@@ -61,6 +60,9 @@ def quantize_command(parser: Parser, words: list[str], options: Namespace) -> in
         layout=how.layout,
         value_range=how.value_range,
     )
+    say_loading()
+    from qtrain.experiments.quantize import float_recipe, quantize_network
+
     recipe, run = float_recipe(options.network, given)
     made = quantize_network(
         recipe,

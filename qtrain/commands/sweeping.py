@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from qtrain.commands.engine import at_a_time, check_engine, context_of, engine_of
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
@@ -14,6 +15,8 @@ from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
 from qtrain.commands.sweep_options import RESUMABLE, WHERE
 from qtrain.commands.words import dashed, without
 from qtrain.errors import UserError
+from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
+from qtrain.models.names import folder_name
 from qtrain.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -23,20 +26,21 @@ if TYPE_CHECKING:
 
 def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
+    check_engine(options)
+    if options.resume is not None:
+        _check_resumed(words, options)
+        plan = None
+        out = Path(options.resume)
+        say_loading()
+    else:
+        plan, out = _planned(parser, words, options)
     from qtrain.experiments.sweep.run import resume_sweep, sweep
     from qtrain.experiments.view import terminal_view
     from qtrain.records.sweep import SweepFile
     from qtrain.report.sweep.page import print_sweep, write_sweep_report
     from qtrain.report.sweep.search import print_search
 
-    check_engine(options)
     engine, connected = engine_of(options)
-    if options.resume is not None:
-        _check_resumed(words, options)
-        plan = None
-        out = Path(options.resume)
-    else:
-        plan, out = _planned(parser, words, options)
     try:
         with connected:
             where: dict[str, Any] = {"engine": engine, "view": terminal_view(), "at_a_time": at_a_time(options)}
@@ -59,22 +63,24 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
 
 def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":
-    from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
-    from qtrain.experiments.sweep.plan import plan_sweep
-    from qtrain.models.names import folder_name
-
     if options.again:
         raise UserError("--again goes with --resume")
     network = options.network
     if network is None:
         raise UserError("name a family, for instance: qtrain sweep CNV --weight-bits 1,2,4,8 --data digits")
     options, recipe = given_family_recipe(parser, words)
+    axes: dict[str, Any] = {
+        "weight_bits": parse_widths("weight_bits", options.weight_bits),
+        "act_bits": parse_widths("act_bits", options.act_bits),
+        "expressions": parse_expressions(options.bits) if options.bits else ("",),
+    }
+    say_loading()
+    from qtrain.experiments.sweep.plan import plan_sweep
+
     plan = plan_sweep(
         network,
         recipe.replace(bits=""),
-        weight_bits=parse_widths("weight_bits", options.weight_bits),
-        act_bits=parse_widths("act_bits", options.act_bits),
-        expressions=parse_expressions(options.bits) if options.bits else ("",),
+        **axes,
         seeds=options.seeds,
         warm_from=options["from"],
         board=asked_target(options),

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import RECIPES, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.words import dashed
+from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
+from qtrain.training.context import RunContext
+from qtrain.training.progress import Silent, Terminal, tell
 
 
 def train_parser() -> Parser:
@@ -43,8 +47,10 @@ def lr_range_parser() -> Parser:
 
 def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Train a network into a run folder, or continue one; under torchrun on several processes."""
+    if "RANK" not in os.environ:
+        tell(_train(parser, words, options, talks=True))
+        return 0
     from qtrain.training.distributed import one_voice
-    from qtrain.training.progress import tell
 
     with one_voice() as ranks:
         line = _train(parser, words, options, ranks.is_first)
@@ -55,13 +61,6 @@ def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
 def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) -> str:
     """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
-    from qtrain.engines.lock import alone_in, or_refuse
-    from qtrain.experiments.run import resume_run, train_recipe
-    from qtrain.training import Silent, Terminal
-    from qtrain.training.context import RunContext
-    from qtrain.training.progress import tell
-
-    context = RunContext(options.data_root, options.device, watch=Terminal() if talks else Silent())
     if options.resume is not None:
         given = [word for word in words if word.startswith("--") or word == options.network]
         extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
@@ -71,6 +70,12 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
+    if talks:
+        say_loading()
+    from qtrain.experiments.run import resume_run, train_recipe
+
+    watch = Terminal() if talks else Silent()
+    context = RunContext(options.data_root, options.device, watch=watch)
     told = replace(context, say=tell) if talks else context
     # torchrun's processes work on the folder together
     with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
@@ -83,12 +88,11 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
 
 def lr_range_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Find a learning rate to start from, and draw the curve."""
+    options, recipe = given_recipe(parser, words)
+    say_loading()
     from qtrain.experiments.lr_range import find_lr
     from qtrain.report.lr_range import check_figure, range_lines, write_range_figure
-    from qtrain.training import Terminal
-    from qtrain.training.context import RunContext
 
-    options, recipe = given_recipe(parser, words)
     out = Path(options.out or f"runs/lr-range-{names_of(recipe)}-{recipe.optimizer}.png")
     check_figure(out)  # before minutes of training
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}

@@ -6,10 +6,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_data, add_network_options, data_options, network_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import LINT_FAILED
 from qtrain.errors import UserError
+from qtrain.experiments.zoo import zoo
+from qtrain.report.networks import print_layers, print_zoo
 
 
 def lint_parser() -> Parser:
@@ -38,6 +41,7 @@ def models_parser() -> Parser:
 
 def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Say what FINN would refuse."""
+    say_loading()
     from qtrain.experiments.targets import lint_target, parse_shape
     from qtrain.report.findings import print_findings
 
@@ -61,15 +65,15 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
 def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """List the networks, or the layers of one."""
-    from qtrain.experiments.networks import describe, zoo
-    from qtrain.report.networks import print_layers, print_zoo
-
     if options.network is None:
         if given := network_options(options):
             raise UserError(f"name a network for --{', --'.join(given)}, for instance: qtrain models CNV_1W1A")
         rows = zoo()
         print(json.dumps(rows, indent=2)) if options.json else print_zoo(rows)
         return 0
+    say_loading()
+    from qtrain.experiments.networks import describe
+
     name, sizes, activations = describe(options.network, **network_options(options))
     layers = [asdict(layer) for layer in sizes.layers]
     if options.json:

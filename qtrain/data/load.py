@@ -11,8 +11,10 @@ from qtrain.data.catalogue import DATASETS, Source, check_class_names
 from qtrain.data.dataset import DataSet, Split
 from qtrain.data.image_folder import FolderSplit
 from qtrain.data.loaded import Loaded
+from qtrain.data.names import Root, check_name, is_own
 from qtrain.data.options import PLAIN, DataOptions
-from qtrain.data.own import FORMS, Root, is_own, load_own, own_facts
+from qtrain.data.own import load_own, own_facts
+from qtrain.data.stratified import stratified_split
 from qtrain.errors import UserError
 
 PROTOCOLS = ("holdout", "paper")
@@ -60,11 +62,7 @@ def image_shape(name: str, root: Root = None, options: DataOptions = PLAIN) -> t
 
 def _source(name: str, root: Root, options: DataOptions) -> Source:
     """Return the row of a set that has one; nothing can be said of how it is read."""
-    if name not in DATASETS:
-        raise UserError(
-            f"unknown data set {name!r}; choose one of {', '.join(DATASETS.names())}, or name {FORMS}"
-            f"{DATASETS.hint(name)}"
-        )
+    check_name(name, root)
     if given := options.given():
         raise UserError(f"{', '.join(given)} is for data of your own, and {name} is as it was published; leave it out")
     return DATASETS.get(name)
@@ -199,8 +197,6 @@ def hold_out(
     Raises:
         UserError: `size` leaves less than one image a class on either side, or a class has one image only.
     """
-    from sklearn.model_selection import train_test_split
-
     classes = len(names)
     if not classes <= size <= len(split) - classes:
         raise UserError(
@@ -214,5 +210,5 @@ def hold_out(
         shown = f"{label}" if names[label] == str(label) else f"{label} ({names[label]})"
         count = "one training image" if int(counts[label]) else "no training image"
         raise UserError(f"class {shown} has {count}, and a {what} split needs two or more of each; {mend}")
-    rest, held = train_test_split(torch.arange(len(split)).numpy(), test_size=size, stratify=labels, random_state=seed)
+    rest, held = stratified_split(labels, size, seed)
     return split.select(torch.from_numpy(rest)), split.select(torch.from_numpy(held))

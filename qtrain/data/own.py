@@ -11,26 +11,18 @@ import torch
 from qtrain.data.catalogue import DATASETS
 from qtrain.data.image_folder import FolderSplit
 from qtrain.data.loaded import Loaded
+from qtrain.data.names import FORMS, Root, place_of
 from qtrain.data.options import DataOptions
 from qtrain.data.own_arrays import holds_arrays, read_arrays
 from qtrain.data.own_loader import read_own
 from qtrain.data.own_tree import read_tree, tree_classes, tree_shape
 from qtrain.errors import UserError
 
-Root = str | Path | None
 Facts = tuple[tuple[str, ...], tuple[int, int, int]]
-FORMS = "a folder of images, an .npz file, or my_module:load"
 _KEPT = 1 << 30  # bytes of inputs that are kept for the next time that the same data are asked for
 
 _last: dict[Any, Loaded] = {}
 _facts: dict[Any, Facts] = {}
-
-
-def is_own(name: str, root: Root = None) -> bool:
-    """Whether a name is no data set that is known, but a place or code of one's own; nothing is read."""
-    if name in DATASETS or not name.strip():
-        return False
-    return ":" in name or name.endswith((".npz", os.sep)) or _place(name, root).exists() or os.sep in name
 
 
 def own_facts(name: str, root: Root, options: DataOptions) -> Facts:
@@ -40,7 +32,7 @@ def own_facts(name: str, root: Root, options: DataOptions) -> Facts:
         UserError: as ``load_own`` does.
     """
     if _is_tree(name, root):
-        place = _place(name, root)
+        place = place_of(name, root)
         return tree_classes(place), tree_shape(place, options)
     key = _key(name, root, options)
     if key not in _facts:
@@ -83,7 +75,7 @@ def _size(found: Loaded) -> int:
 
 def _is_tree(name: str, root: Root) -> bool:
     """Whether it is a folder of images, whose facts are had without decoding them."""
-    place = _place(name, root)
+    place = place_of(name, root)
     return not _is_code(name) and place.is_dir() and not holds_arrays(place)
 
 
@@ -94,7 +86,7 @@ def _is_code(name: str) -> bool:
 def _read(name: str, root: Root, options: DataOptions) -> Loaded:
     if _is_code(name):
         return read_own(name, root, options)
-    place = _place(name, root)
+    place = place_of(name, root)
     if not place.exists():
         known = ", ".join(DATASETS.names())
         raise UserError(f"{name} does not exist; name {FORMS}, or one of {known}")
@@ -105,21 +97,11 @@ def _read(name: str, root: Root, options: DataOptions) -> Loaded:
     raise UserError(f"{place} is a file but no .npz; name {FORMS}")
 
 
-def _place(name: str, root: Root) -> Path:
-    """Return where a folder or file lies: as it is named, or in the folder of the data."""
-    given = Path(name).expanduser()
-    folder = root or os.environ.get("QTRAIN_DATA")
-    if given.exists() or given.is_absolute() or not folder:
-        return given
-    inside = Path(folder).expanduser() / name
-    return inside if inside.exists() else given
-
-
 def _key(name: str, root: Root, options: DataOptions) -> Any:
     """Return what tells two readings apart: name, options, and when the files were changed."""
     if _is_code(name):
         return name, os.getcwd(), str(root), options
-    place = _place(name, root)
+    place = place_of(name, root)
     files = sorted(place.glob("*.npy")) if place.is_dir() else [place]
     stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
     return str(place.resolve()), str(root), options, stamps

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from qtrain.data import DataSet, FolderSplit, Split
 from qtrain.experiments.own_source import changed_code
@@ -34,20 +35,21 @@ def export_run(
     clock_ns: float,
     context: RunContext = HERE,
     refused_too: bool = False,
+    loaded: tuple[Recipe, nn.Module] | None = None,
     linted: LintedNetwork | None = None,
     device: str = "cpu",
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
     Of ``context`` it needs where the data lie, and whom to tell. Of images that lie in files, ``FOLDER_PROOF`` are
-    taken, evenly spread. ``linted`` is what ``lint_network`` made of the run's network, where it was linted before.
-    ``device`` computes the proof.
+    taken, evenly spread. ``loaded`` is what ``load_run`` made of the folder, where it was read before, and ``linted``
+    what ``lint_network`` made of that network. ``device`` computes the proof.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
     for line in changed_code(folder, folder_recipe(folder)):
         context.say(line)
-    recipe, model = load_run(folder, context.data_root)
+    recipe, model = load_run(folder, context.data_root) if loaded is None else loaded
     data = _data_of(recipe, folder, context.data_root)
     test = _proven_on(data)
     return export_finn(

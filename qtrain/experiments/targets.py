@@ -6,12 +6,12 @@ from torch import nn
 
 from qtrain.data import PLAIN, DataOptions, class_names, image_shape
 from qtrain.errors import UserError
-from qtrain.experiments.comparison.grid import one_network
 from qtrain.experiments.run import load_run
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_file import check_file
 from qtrain.export.lint.check import Finding, lint_file, lint_module
 from qtrain.models import FAMILIES, build_model, check_network, parse_name
+from qtrain.models.asked import one_network
 from qtrain.models.own import OPTIONS, build_own, find_own
 from qtrain.recipe import Recipe
 from qtrain.training.folder import RECIPE

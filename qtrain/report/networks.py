@@ -69,7 +69,7 @@ def print_zoo(zoo: Sequence[Mapping[str, Any]]) -> None:
     """Print one row a family.
 
     Args:
-        zoo: rows of ``qtrain.experiments.networks.zoo``.
+        zoo: rows of ``qtrain.experiments.zoo.zoo``.
     """
     _print(ZOO_HEAD, zoo_rows(zoo), 3)
     print("Sizes at --width 1. FAMILY_<bits>W<bits>A names a network, FAMILY_FLOAT its unquantized twin;")

@@ -1,10 +1,23 @@
 """The training loop, evaluation, checkpoints and records."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from qtrain.interrupt import Interrupted
 from qtrain.records.runs import Result
 from qtrain.training.context import RunContext
-from qtrain.training.evaluate import Evaluation, evaluate
-from qtrain.training.loop import train
 from qtrain.training.progress import Silent, Terminal, Watcher
 
+if TYPE_CHECKING:
+    from qtrain.training.evaluation import Evaluation, evaluate
+    from qtrain.training.loop import train
+
 __all__ = ["Evaluation", "Interrupted", "Result", "RunContext", "Silent", "Terminal", "Watcher", "evaluate", "train"]
+_MODULES = {"Evaluation": "evaluation", "evaluate": "evaluation", "train": "loop"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: engines and commands need what tells of a run long before torch.
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,12 +20,13 @@ from qtrain.training import checkpoint
 from qtrain.training.check_model import check_labels, check_model, check_same, check_start
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
-from qtrain.training.evaluate import Evaluation, evaluate
+from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, load_best, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
+from qtrain.training.saver import Saver
 from qtrain.training.session import Loss, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place, take_step
 from qtrain.training.splits import load_splits, thinned
@@ -93,9 +94,15 @@ def train(
         session.restore(out / checkpoint.LAST, recipe, where)
     ranks.wait()  # all have looked at the folder
     folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
-    with folder, ranks.shared_norms(model), fast_path(model, recipe) as left, stop_on_interrupt() as interrupted:
+    with (
+        folder,
+        ranks.shared_norms(model),
+        fast_path(model, recipe) as left,
+        stop_on_interrupt() as interrupted,
+        Saver(out) as saver,
+    ):
         shown = context.watch if ranks.is_first else Silent()
-        run = _Run(recipe, data, session, out, where, shown, lambda: ranks.any(context.stop() or interrupted()))
+        run = _Run(recipe, data, session, saver, where, shown, lambda: ranks.any(context.stop() or interrupted()))
         records = RecordWriter(out, session.at.epoch) if ranks.is_first else NoRecords()
         if records.empty:
             records.write(_first_record(run, left, start, extra))
@@ -112,9 +119,11 @@ def train(
                 session.at.seconds += time.perf_counter() - started
                 record = _epoch_record(run, epoch, lr, loss, images / (trained - started), validation)
                 session.next_epoch()
+                saver.wait()  # the records are never two epochs ahead of the checkpoint
                 records.write(record)
                 run.save()
                 shown.epoch(record, recipe.epochs)
+            saver.wait()
             ranks.wait()  # the best weights are written
             result, last_record = _test(run)
             records.write(last_record)
@@ -155,7 +164,7 @@ class _Run:
         recipe: of the run.
         data: on the device.
         session: all that changes while the run trains.
-        out: its folder.
+        saver: writes to its folder.
         where: its device.
         watch: told of every step; silent on all ranks but the first.
         stopped: whether the run is to be saved and ended now; all ranks ask together.
@@ -164,7 +173,7 @@ class _Run:
     recipe: Recipe
     data: DataSet
     session: Session
-    out: Path
+    saver: Saver
     where: torch.device
     watch: Watcher
     stopped: Callable[[], bool]
@@ -180,9 +189,9 @@ class _Run:
         return LOSSES[self.recipe.loss]
 
     def save(self) -> None:
-        """Write the checkpoint to go on from."""
+        """Begin to write the checkpoint to go on from."""
         if self.session.ranks.is_first:
-            checkpoint.save(self.out / checkpoint.LAST, self.session.state(self.recipe))
+            self.saver.save(self.session.state(self.recipe))
 
 
 def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
@@ -215,8 +224,9 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
             at.loss_sum = loss_sum.item()
             at.seconds += time.perf_counter() - started
             run.save()
+            run.saver.wait()
             session.ranks.wait()
-            raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {run.out}")
+            raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {run.saver.out}")
     mean_loss = loss_sum.item() / len(run.data.train)
     _check_finite(mean_loss, run.recipe, f"in epoch {epoch + 1}")
     return mean_loss, images_seen
@@ -238,7 +248,7 @@ def _validate(run: _Run, epoch: int) -> Evaluation:
             at.best_accuracy = found.accuracy
             best = {"recipe": run.recipe.to_dict(), "model": session.model.state_dict(), "epoch": epoch + 1}
             if session.ranks.is_first:
-                checkpoint.save(run.out / checkpoint.BEST, best)
+                run.saver.keep_best(best)
     return found
 
 
@@ -265,7 +275,7 @@ def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
     """Read the test set, once, with the best weights; return the result and its record."""
     session = run.session
     at = run.session.at
-    load_best(session.model, run.recipe, run.out, run.where)
+    load_best(session.model, run.recipe, run.saver.out, run.where)
     test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
     result = Result(test.accuracy, at.best_accuracy, at.best_epoch, run.recipe.epochs, at.seconds)
     computer = machine(run.where, session.ranks.size)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from docs_tools import finn_pages
-from qtrain.experiments.networks import recorded_verdicts, verdict_of
+from qtrain.experiments.zoo import count_sizes, recorded_verdicts, shipped_sizes, verdict_of
 from qtrain.models import FAMILIES, build_model
 from qtrain.models.count import count
 
@@ -130,6 +130,10 @@ def test_cells_of_other_sizes_and_classes_have_rows_of_their_own_and_share_a_ver
     refused = dict(signs, accepted=False, lint_errors=["groups: conv1"])
     found = finn_pages.verdicts([first, refused])["families"]["CNV"]
     assert (found["accepted"], found["refused"]) == ([], {"2": "groups: conv1"})
+
+
+def test_the_shipped_sizes_are_those_of_the_networks() -> None:
+    assert shipped_sizes() == {name: count_sizes(name) for name in FAMILIES.built_in}
 
 
 def test_a_verdict_in_words() -> None:

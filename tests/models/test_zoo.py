@@ -10,10 +10,11 @@ import torch
 from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.experiments.model import initial_model
-from qtrain.experiments.networks import describe, zoo
+from qtrain.experiments.networks import describe
 from qtrain.experiments.run import train_recipe
 from qtrain.experiments.sweep.axes import family_of
 from qtrain.experiments.targets import lint_target
+from qtrain.experiments.zoo import zoo
 from qtrain.models import FAMILIES, build_model, check_network
 from qtrain.models.warm_start import initialise_from
 from qtrain.recipe import Recipe
@@ -122,7 +123,7 @@ def test_a_name_that_no_bits_can_follow_is_not_used(site_packages: Site) -> None
 BROKEN = {
     "import": ("1 / 0", r"cannot be loaded from qtrain_small:ROW \(ZeroDivisionError"),
     "row": ("ROW = 3", "must be a qtrain.models.zoo.Family, but qtrain_small:ROW is of type int"),
-    "arguments": (SOURCE + ROW.format("lambda layers: None"), r"failed in __init__.py, line \d+ \(TypeError: "),
+    "arguments": (SOURCE + ROW.format("lambda layers: None"), r"failed in build.py, line \d+ \(TypeError: "),
     "code": (
         GOOD.replace("scaled(8, width)", "1 + 'a'"),
         r"failed in qtrain_small.py, line 12 \(TypeError: unsupported",

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtrain.errors import UserError
-from qtrain.experiments.comparison.grid import split_bits
 from qtrain.experiments.comparison.tune import FIRST_SEED
 from qtrain.models import check_network, parse_name
+from qtrain.models.asked import split_bits
 from qtrain.recipe import Recipe
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from qtrain.data import image_shape
 from qtrain.errors import UserError
 from qtrain.experiments.export import export_run
@@ -17,6 +19,7 @@ from qtrain.export.compiler.cost import network_cost
 from qtrain.export.compiler.estimate import read_estimate
 from qtrain.export.compiler.start import estimate_build, find_compiler
 from qtrain.export.folder.contents import read_manifest
+from qtrain.recipe import Recipe
 from qtrain.records.estimate import Estimate
 from qtrain.training.context import RunContext
 
@@ -49,9 +52,14 @@ class Deployment:
         self._data_root = data_root
 
     @cached_property
+    def _loaded(self) -> tuple[Recipe, nn.Module]:
+        """The run's recipe and network, read the first time that they are asked for."""
+        return load_run(self.folder, self._data_root)
+
+    @cached_property
     def _linted(self) -> LintedNetwork:
         """The run's network, linted the first time that it is asked for."""
-        recipe, model = load_run(self.folder, self._data_root)
+        recipe, model = self._loaded
         return lint_network(model, image_shape(recipe.data, self._data_root, recipe.data_options))
 
     def lint(self) -> dict[str, Any]:
@@ -84,9 +92,8 @@ class Deployment:
                 shutil.rmtree(left)
             where: dict[str, Any] = {"board": target.board, "target_fps": target.fps, "clock_ns": target.clock_ns}
             try:
-                exported = export_run(
-                    self.folder, finn, **where, context=RunContext(self._data_root), linted=self._linted
-                )
+                made: dict[str, Any] = {"loaded": self._loaded, "linted": self._linted}
+                exported = export_run(self.folder, finn, **where, context=RunContext(self._data_root), **made)
             except ProofError as error:
                 raise Refused(f"proof failed: {error}", {"proven": False}) from None
             proof = asdict(exported)

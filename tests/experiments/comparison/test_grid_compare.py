@@ -14,7 +14,8 @@ from qtrain.cli import make_parser
 from qtrain.commands.recipes import given_recipes
 from qtrain.commands.words import normalised
 from qtrain.errors import UserError
-from qtrain.experiments.comparison.grid import compare_grid, grid_networks, split_bits
+from qtrain.experiments.comparison.grid import compare_grid
+from qtrain.models.asked import grid_networks, split_bits
 from qtrain.recipe import Recipe, default_recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.status import StatusFile
