@@ -25,7 +25,7 @@ class StepScales:
     def __init__(self, layers: Sequence[nn.Module], handed: Mapping[nn.Module, Sequence[nn.Module]]):
         self._layers: list[Any] = list(layers)
         self._handed: list[tuple[Any, list[Any]]] = [(layer, list(behind)) for layer, behind in handed.items()]
-        self._calls: dict[Any, int] = {}  # of layers that the last forward pass called more than once
+        self._calls: dict[Any, int] = {}  # the most in a forward pass, of layers that one has called more than once
         self._plan: Plan | None = None
         self._plan_of: object = None
 
@@ -60,8 +60,10 @@ class StepScales:
         """Forget all of it, after the forward pass of the network."""
         if torch.compiler.is_compiling():
             return
-        ready = {layer: layer.fast.ready for layer in self._layers}
-        self._calls = {layer: found.calls for layer, found in ready.items() if found is not None and found.calls > 1}
+        for layer in self._layers:
+            ready = layer.fast.ready
+            if ready is not None and ready.calls > self._calls.get(layer, 1):
+                self._calls[layer] = ready.calls
         self.forget()
 
     def forget(self) -> None:
@@ -82,7 +84,7 @@ class StepScales:
 def _entry(layer: Any, dtypes: Dtypes | None) -> Entry | None:
     """A layer's quantizer; None where its scale is not computed with the others."""
     quantizer = layer.fast
-    if quantizer.rule is None or any(t.dtype != torch.float32 for t in quantizer.sources(None)):
+    if quantizer.rule is None or not all(_is_given(source) for source in quantizer.sources(None)):
         return None
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         entry = Entry(quantizer, quantizer.parameter.shape, layer) if quantizer.rule.learned else None
@@ -95,13 +97,18 @@ def _entry_of_weights(layer: Any, dtypes: Dtypes | None) -> Entry | None:
     weight: Tensor = layer.weight
     quantizer = layer.fast
     strided = not weight.is_contiguous()
-    if weight.dtype != torch.float32 or (strided and not weight.is_contiguous(memory_format=torch.channels_last)):
+    if not _is_given(weight) or (strided and not weight.is_contiguous(memory_format=torch.channels_last)):
         return None
     each = (len(weight), *[1] * (weight.dim() - 1)) if quantizer.rule.per_channel else ()
     shape = quantizer.parameter.shape if quantizer.rule.learned else torch.Size(each)
     if shape.numel() > 1 and (len(shape) != weight.dim() or shape.numel() != len(weight)):
         return None  # one for each of something else than outputs
     return Entry(quantizer, shape, layer, Weights(weight.shape, strided, dtypes, layer.source if dtypes else None))
+
+
+def _is_given(source: Tensor) -> bool:
+    """Whether a tensor is there before the forward pass; what is computed in each would be that of the last one."""
+    return source.is_leaf and source.dtype == torch.float32
 
 
 def _source(entry: Entry) -> Tensor:
