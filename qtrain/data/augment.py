@@ -108,7 +108,8 @@ class Batches:
     then holds `batch_size + 1`. With `drop_last` every batch has `batch_size` images.
 
     Args:
-        split: images on the device that is to do the work; a padded copy of them is made once.
+        split: images on the device that is to do the work; a padded copy of them is made once, and the attribute
+            ``split`` then has its images inside that copy.
         batch_size: images a step, 2 or more.
         seed: of the order, the crops and the flips, 0 or more.
         augment: crop and flip; False only shuffles.
@@ -170,7 +171,13 @@ class Batches:
     def _prepare(self) -> None:
         split = self.split
         rows, columns = self.pads
-        self._padded = F.pad(split.images, (columns, columns, rows, rows)) if any(self.pads) else split.images
+        if any(self.pads):
+            _, height, width = split.shape
+            self._padded = F.pad(split.images, (columns, columns, rows, rows))
+            # The images are those inside the padding: who goes on with this split holds no second copy.
+            self.split = Split(self._padded[:, :, rows : rows + height, columns : columns + width], split.labels)
+        else:
+            self._padded = split.images
         self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -91,6 +91,7 @@ def find_lr(
     _check_high(high)
     data = load_splits(recipe.replace(protocol="holdout"), context.data_root).to(where)
     batches = batches_of(recipe, data)
+    data = replace(data, train=batches.split)  # one copy of the images: that inside the padding
     if steps is None:
         steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS)
     model, _ = initial_model(recipe, context.data_root)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
+from qtrain.models.fast_evaluation import fast_evaluation
 from qtrain.recipe import Recipe
 from qtrain.records.format import to_json
 from qtrain.records.runs import Epoch, Result
@@ -87,6 +88,7 @@ def train(
             context.say(note)
     data = data.to(where)
     session = _ready(model, recipe, data, where, ranks, built)
+    data = replace(data, train=session.batches.split)  # one copy of the images: that inside the padding
     if resume and (ended := last_result(out)):
         load_best(model, recipe, out, where)
         return ended
@@ -241,7 +243,8 @@ def _validate(run: _Run, epoch: int) -> Evaluation:
     session = run.session
     at = run.session.at
     with session.judged():
-        found = evaluate(session.model, run.data.validation, run.loss, ranks=session.ranks)
+        with fast_evaluation(session.model):
+            found = evaluate(session.model, run.data.validation, run.loss, ranks=session.ranks)
         _check_finite(found.loss, run.recipe, f"on the validation images after epoch {epoch + 1}")
         if found.accuracy > at.best_accuracy:
             at.best_epoch = epoch + 1

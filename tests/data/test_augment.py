@@ -296,3 +296,25 @@ def test_jitter_copies_nothing_to_the_device_after_its_first_batch() -> None:
             colour_jitter(images, factors)
         finally:
             cuda.set_sync_debug_mode("default")
+
+
+def test_the_padded_images_are_the_only_copy_that_batches_hold() -> None:
+    split = numbered(50)
+    before = split.images.clone()
+    batches = Batches(split, 10, seed=0, augment=True, flip=True)
+    held = [value for value in vars(batches).values() if isinstance(value, Tensor)]
+    held += [batches.split.images, batches.split.labels]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    assert sum(storages.values()) == 50 * 3 * 40 * 40 + 50 * 8  # bytes of pixels, and of labels
+    assert torch.equal(batches.split.images, before)
+    assert torch.equal(split.images, before)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_batches_of_their_own_split_are_the_same(augment: bool) -> None:
+    first = Batches(numbered(50), 10, seed=3, augment=augment, flip=True)
+    second = Batches(first.split, 10, seed=3, augment=augment, flip=True)
+    for (images, labels), (others, theirs) in zip(first.epoch(1), second.epoch(1), strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, theirs)
+    assert first.split.moments() == numbered(50).moments()

@@ -1,5 +1,6 @@
 """The training loop on real digits: what it learns, records, keeps, and how it ends on bad numbers."""
 
+import gc
 import itertools
 import json
 import math
@@ -21,7 +22,7 @@ from qtrain.experiments.run import load_run, resume_run, train_recipe
 from qtrain.recipe import Recipe, load_recipe
 from qtrain.records.runs import read_records
 from qtrain.schedulers.aslr import Search, exact_lr, step_size
-from qtrain.training import Interrupted, Result, checkpoint, evaluate, train
+from qtrain.training import Interrupted, Result, Silent, checkpoint, evaluate, train
 from qtrain.training.context import RunContext
 from qtrain.training.losses import LOSSES
 
@@ -367,3 +368,29 @@ def test_records_are_json_that_any_reader_takes(long_run: tuple[Path, Result]) -
 
     for line in (long_run[0] / "records.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
+
+
+class Held(Silent):
+    """Notes, at the first step, the bytes of all training images that the process holds; each storage counts once."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.bytes = 0
+
+    def step(self, images: int) -> None:
+        if self.bytes:
+            return
+        gc.collect()
+        found = [o for o in gc.get_objects() if type(o) is torch.Tensor and o.dtype is torch.uint8 and o.ndim == 4]
+        storages = [image.untyped_storage() for image in found if len(image) == self.count]
+        self.bytes = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+@pytest.mark.parametrize(("augment", "side"), [(True, 40), (False, 32)])
+def test_a_run_holds_one_copy_of_its_training_images(
+    tmp_path: Path, tiny: Callable[..., Recipe], augment: bool, side: int
+) -> None:
+    count = 137  # which no other images here are
+    held = Held(count)
+    train_recipe(tiny(train_size=count, augment=augment), tmp_path / "run", RunContext(watch=held))
+    assert held.bytes == count * 3 * side * side
