@@ -16,6 +16,10 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
+from qtrain.models.fused.carried import Integers, Normed
+from qtrain.models.fused.functions import dequantized, given
+from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, fuse, unfuse
+from qtrain.models.fused.layers import activated, product
 from qtrain.models.integer_multiply import grid_dtypes, multiply, producers
 from qtrain.models.straight_through import FastQuantizer, fast_quantizer
 
@@ -27,10 +31,15 @@ class _FastActivation(nn.Module):
     """The fast forward pass of QuantIdentity and QuantReLU."""
 
     fast: FastQuantizer
+    fused: Fused = NOT_FUSED
 
     def forward(self, x: Any) -> Any:
+        if isinstance(x, Normed):
+            return activated(self, x, super().forward)
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
+        if self.fused.gives and (dtypes := grid_dtypes(x.device, self.fast, self.fast, x)):
+            return given(x, self.fast, dtypes[1])
         return self.fast.values(x)
 
 
@@ -48,12 +57,19 @@ class _FastWeights(nn.Module):
     fast: FastQuantizer
     weight: Tensor
     source: FastQuantizer | None  # of the input, where it is multiplied on the grid
+    fused: Fused = NOT_FUSED
 
     def forward(self, x: Any) -> Any:
+        dtypes = None
+        if self.training and self.source is not None and not isinstance(x, QuantTensor):
+            dtypes = grid_dtypes(self.weight.device, self.source, self.fast, self.weight)
+        if dtypes and (self.fused.before_norm or isinstance(x, Integers)):
+            return product(self, x, dtypes)
+        x = dequantized(x) if isinstance(x, Integers) else x
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
         weight = self.fast.values(self.weight)
-        if self.source is not None and (dtypes := grid_dtypes(x.device, self.source, self.fast, weight)):
+        if self.source is not None and dtypes:
             return multiply(self, x, weight, self.source, self.fast, dtypes)
         return cast(Any, self).inner_forward_impl(x, weight, self.bias)
 
@@ -73,6 +89,7 @@ _FAST: dict[type, type] = {
     QuantLinear: FastLinear,
 }
 _PLAIN = {fast: plain for plain, fast in _FAST.items()}
+_QUANTIZERS = (FastIdentity, FastReLU)
 
 
 def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
@@ -106,11 +123,18 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
     if precision == "fast":
         for consumer, producer in producers(model, _fast_layers(model)).items():
             cast(Any, model.get_submodule(consumer)).source = cast(Any, model.get_submodule(producer)).fast
+        layers = _fast_layers(model)
+        fuse(
+            model,
+            quantizers={layer for layer in layers if isinstance(layer, _QUANTIZERS)},
+            products={layer for layer in layers if layer.source is not None},
+        )
     return left
 
 
 def plain_forward(model: nn.Module) -> None:
-    """Give Brevitas' layers their own forward pass back."""
+    """Give Brevitas' layers, and torch's that are fused with them, their own forward pass back."""
+    unfuse(model)
     for layer in _fast_layers(model):
         layer.__class__ = _PLAIN[type(layer)]
         del layer.fast, layer.source
@@ -118,7 +142,7 @@ def plain_forward(model: nn.Module) -> None:
 
 def plain_class(module: nn.Module) -> type:
     """Return a layer's class without the fast forward pass."""
-    return _PLAIN.get(type(module), type(module))
+    return _PLAIN.get(type(module)) or PLAIN_OF_FUSED.get(type(module), type(module))
 
 
 def _fast_layers(model: nn.Module) -> list[Any]:
