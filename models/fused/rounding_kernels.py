@@ -71,7 +71,8 @@ def gradient_kernel(
     if FACTOR_KIND == 1:
         given = tl.load(factor)
     total = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, size, BLOCK):
+    start = 0
+    while start < size:  # the interpreter has no range of its own numbers
         at = start + tl.arange(0, BLOCK)
         mask = at < size
         place = row.to(tl.int64) * size + at
@@ -86,6 +87,7 @@ def gradient_kernel(
         else:
             tl.store(out + place, to_quantized * passes, mask=mask)
             total += to_quantized * (clamped(integers, low, high) - steps * passes)
+        start += BLOCK
     tl.store(to_scale + row, tl.sum(total, 0))
 
 
