@@ -20,9 +20,11 @@ from qtrain.models.fused.carried import Integers, Normed
 from qtrain.models.fused.functions import dequantized, given
 from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, fuse, unfuse
 from qtrain.models.fused.layers import activated, product
-from qtrain.models.fused.self_check import use_kernels
+from qtrain.models.fused.operators import ROOM
+from qtrain.models.fused.self_check import comparisons
 from qtrain.models.integer_multiply import grid_dtypes, multiply, producers
 from qtrain.models.straight_through import FastQuantizer, fast_quantizer
+from qtrain.triton_kernels import use_kernels
 
 Precision = Literal["exact", "fast"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -126,7 +128,7 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
             cast(Any, model.get_submodule(consumer)).source = cast(Any, model.get_submodule(producer)).fast
         layers = _fast_layers(model)
         for device in {parameter.device for parameter in model.parameters()}:
-            use_kernels(device)
+            use_kernels(ROOM, device, comparisons)
         fuse(
             model,
             quantizers={layer for layer in layers if isinstance(layer, _QUANTIZERS)},

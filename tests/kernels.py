@@ -18,10 +18,17 @@ from unittest.mock import patch
 
 import torch
 
+from qtrain.data import crop_operator
 from qtrain.models.fused import operators
+from qtrain.triton_kernels import trust
 
+ROOMS = (operators.ROOM, crop_operator.ROOM)
 CAPABILITIES = (75, 80, 90)
-MODULES = ("qtrain.models.fused.norm_kernels", "qtrain.models.fused.rounding_kernels")
+MODULES = (
+    "qtrain.models.fused.norm_kernels",
+    "qtrain.models.fused.rounding_kernels",
+    "qtrain.data.crop_kernels",
+)
 
 
 @contextmanager
@@ -54,13 +61,15 @@ def _taken_away() -> dict[str, ModuleType]:
 
 @contextmanager
 def trusted_cpu() -> Iterator[None]:
-    """Inside, the operators compute with the kernels on the CPU, which must be interpreted."""
+    """Inside, everything computes with the kernels on the CPU, which must be interpreted."""
     device = torch.device("cpu")
-    operators.trust(device)
+    for room in ROOMS:
+        trust(room, device)
     try:
         yield
     finally:
-        operators.trust(device, kernels=False)
+        for room in ROOMS:
+            trust(room, device, kernels=False)
 
 
 class Launches:

@@ -1,8 +1,8 @@
 """The fused computations as operators of torch, ``torch.ops.qtrain``: one call each, whoever computes it.
 
 A call has a plain form (``plain``) and a kernel in Triton (``norm_kernels``, ``rounding_kernels``). The kernels are
-taken for devices that ``trust`` names, which ``self_check`` does where they give the plain form's numbers. As operators
-they are one node each for whatever records calls: a count of bytes, a compiler, the tests' stand-in for CUDA's graphs.
+taken for devices that are trusted with them, where ``self_check`` has seen the plain forms' numbers. As operators they
+are one node each for whatever records calls: a count of bytes, a compiler, the tests' stand-in for CUDA's graphs.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from torch.library import Library
 from qtrain.models.fused import plain
 from qtrain.models.fused.carried import Scale
 from qtrain.models.fused.plain import Scales, Target
+from qtrain.triton_kernels import trusted
 
 Split = tuple[Tensor | None, float]  # a scale as operators take it
 
@@ -45,28 +46,12 @@ READS = {"norm_quantize": 2, "norm_quantize_backward": 2, "integers": 1, "intege
 # Kernels that a call launches, some of which read a few numbers a channel alone.
 LAUNCHES = {"norm_quantize": 3, "norm_quantize_backward": 3, "integers": 1, "integers_gradient": 1}
 _library = Library("qtrain", "DEF")
-_trusted: set[torch.device] = set()
-
-
-def trust(device: torch.device, *, kernels: bool = True) -> None:
-    """Compute on ``device`` with the kernels from now on, or with the plain forms."""
-    (_trusted.add if kernels else _trusted.discard)(_indexed(device))
-
-
-def trusted(device: torch.device) -> bool:
-    """Whether the kernels compute on ``device``."""
-    return _indexed(device) in _trusted
+ROOM = "of normalisation and rounding"
 
 
 def split(scale: Scale) -> Split:
     """A scale as two arguments."""
     return (scale, 0.0) if isinstance(scale, Tensor) else (None, scale)
-
-
-def _indexed(device: torch.device) -> torch.device:
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
 
 
 def split_all(scales: Scales) -> tuple[Any, ...]:
@@ -83,7 +68,7 @@ def _joined(scale: Tensor | None, constant: float) -> Scale:
 
 
 def _norms(tensor: Tensor) -> Any:
-    if tensor.device not in _trusted:
+    if not trusted(ROOM, tensor.device):
         return plain
     from qtrain.models.fused import norm_kernels
 
@@ -91,7 +76,7 @@ def _norms(tensor: Tensor) -> Any:
 
 
 def _rounding(tensor: Tensor) -> Any:
-    if tensor.device not in _trusted:
+    if not trusted(ROOM, tensor.device):
         return plain
     from qtrain.models.fused import rounding_kernels
 

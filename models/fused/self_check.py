@@ -1,12 +1,9 @@
 """Whether the Triton kernels give the plain forms' numbers on a device, seen before anything is trained with them.
 
 A kernel that compiles may still be wrong there: another version of Triton, another GPU. Each kernel is run on small
-random tensors and held to its plain form. Where one differs or does not run, the plain forms train, and one line says
-so.
+random tensors and held to its plain form.
 """
 
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,10 +11,9 @@ from torch import Tensor
 
 from qtrain.models.fused import plain
 from qtrain.models.fused.carried import Scale
-from qtrain.models.fused.operators import trust
 from qtrain.models.fused.plain import Scales, Target
+from qtrain.triton_kernels import Checks
 
-SAID = "--precision fast trains without the fused kernels: "
 CLOSE = 1e-3  # of the largest number; float32 sums in another order lie nearer by far
 NEAR_A_TIE = 1e-3  # how far a value may lie from where it rounds otherwise, in steps, to be rounded otherwise
 # Channels that fill no block, rows that fill several; each kind of quantizer, trained scales and constants. Every case
@@ -28,37 +24,10 @@ CASES = (
     ((3, 8, 5, 4), Target(-7, 7, sign=False, clamps=False, relu=False), True),
     ((4, 16, 9, 9), Target(-1, 1, sign=True, clamps=True, relu=False), False),
 )
-_judged: set[torch.device] = set()
 
 
-def use_kernels(device: torch.device) -> None:
-    """Let the kernels compute on a GPU from now on, where they are right there; each GPU is looked at once."""
-    if device.type != "cuda" or device in _judged:
-        return
-    _judged.add(device)
-    reason = why_not(device)
-    if reason is None:
-        trust(device)
-    else:
-        warnings.warn(SAID + reason, stacklevel=3)
-
-
-def why_not(device: torch.device) -> str | None:
-    """Say in one line why the kernels may not be used on ``device``; None where all agree with their plain forms."""
-    state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    try:
-        for what, agrees in _comparisons(device):
-            if not agrees:
-                return f"{what} differs from its plain form"
-    except Exception as error:  # no Triton, or whatever its compiler raises
-        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    finally:
-        torch.random.set_rng_state(state)
-    return None
-
-
-def _comparisons(device: torch.device) -> Iterator[tuple[str, bool]]:
+def comparisons(device: torch.device) -> Checks:
+    """Run each kernel and its plain form; yield what was compared, and whether they agree."""
     from qtrain.models.fused import norm_kernels, rounding_kernels
 
     for shape, target, trained in CASES:
@@ -75,7 +44,7 @@ def _scales(channels: int, device: torch.device) -> Scales:
     return Scales(one.to(device), each.to(device), own.to(device))
 
 
-def _norm(kernels: Any, shape: tuple[int, ...], target: Target, scales: Scales, device: torch.device) -> Any:
+def _norm(kernels: Any, shape: tuple[int, ...], target: Target, scales: Scales, device: torch.device) -> Checks:
     sums = _ordered(torch.randint(-90, 91, shape).float(), device)
     gradient = _ordered(torch.randn(shape), device)
     channels = shape[1]
@@ -100,7 +69,7 @@ def _norm(kernels: Any, shape: tuple[int, ...], target: Target, scales: Scales, 
     yield f"the totals of {shape}", all(map(_mostly_close, own_totals[:rows], totals[:rows]))
 
 
-def _rounding(kernels: Any, shape: tuple[int, ...], target: Target, scale: Scale, device: torch.device) -> Any:
+def _rounding(kernels: Any, shape: tuple[int, ...], target: Target, scale: Scale, device: torch.device) -> Checks:
     if isinstance(scale, Tensor):
         shape = (len(scale), *shape[1:])
     values = _ordered(torch.randn(shape), device)

@@ -170,7 +170,7 @@ class Batches:
     def _prepare(self) -> None:
         split = self.split
         rows, columns = self.pads
-        self._padded = F.pad(split.images, (columns, columns, rows, rows)) if any(self.pads) else split.images
+        self.padded = F.pad(split.images, (columns, columns, rows, rows)) if any(self.pads) else split.images
         self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
 
     def __len__(self) -> int:
@@ -209,13 +209,13 @@ class Batches:
         ahead = self._ahead
         self._ahead = None
         plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
-        factors = self._factors(epoch)
+        factors = self.factors(epoch)
         for step, at in enumerate(self._slices(start), start):
             index = plan.order[at]
             if any(self.pads) or self.flip:
-                images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pads)
+                images = self._crop_flip(self.padded, index, plan.offsets[at], plan.flips[at], self.pads)
             else:
-                images = self._padded[index]
+                images = self.padded[index]
             yield self._finished(images, factors, epoch, step, at), self.split.labels[index]
         if self.split.device.type != "cpu":  # drawn while the device still works on the steps it was given
             self._ahead = epoch + 1, self.plan(epoch + 1)
@@ -238,8 +238,8 @@ class Batches:
             unit = with_noise(unit, self.noise, seed=self.seed, epoch=epoch, step=step, images=at)
         return unit
 
-    def _factors(self, epoch: int) -> Tensor | None:
-        """The epoch's jitter on the split's device; None without jitter."""
+    def factors(self, epoch: int) -> Tensor | None:
+        """Return the epoch's jitter on the split's device; None without jitter."""
         if not self.jitter:
             return None
         factors = draw_jitter(len(self.split), seed=self.seed, epoch=epoch, strength=self.jitter)

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 import qtrain.models.fast_forward as forward
 from qtrain.models.fast_forward import fast_forward
 from qtrain.models.fused import operators, plain, self_check
+from qtrain.models.fused.operators import ROOM
 from qtrain.models.fused.plain import Scales, Target
-from qtrain.models.fused.self_check import SAID, use_kernels, why_not
+from qtrain.models.fused.self_check import comparisons
 from qtrain.models.quantizers import Scales as Kinds
 from qtrain.models.quantizers import fixed_point_input
+from qtrain.triton_kernels import SAID, trusted, use_kernels, why_not
 from tests.kernels import MODULES, launches, trusted_cpu
 
 CPU = torch.device("cpu")
@@ -26,7 +28,7 @@ INTEGERS = Target(-7, 7, sign=False, clamps=True, relu=False)
 
 
 def test_interpreted_kernels_agree_with_their_plain_forms(interpreted: None) -> None:
-    assert why_not(CPU) is None
+    assert why_not(CPU, comparisons) is None
 
 
 def test_programs_that_take_several_tiles_agree(interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +38,7 @@ def test_programs_that_take_several_tiles_agree(interpreted: None, monkeypatch: 
     monkeypatch.setattr(norm_kernels, "TILE", 64)
     monkeypatch.setattr(norm_kernels, "MOST_PARTS", 3)
     monkeypatch.setattr(self_check, "CASES", self_check.CASES[:1])
-    assert why_not(CPU) is None
+    assert why_not(CPU, comparisons) is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_kernel_that_is_wrong_is_named(
         return found
 
     monkeypatch.setattr(kernels, function, wrong)
-    assert str(why_not(CPU)).startswith(what)
+    assert str(why_not(CPU, comparisons)).startswith(what)
 
 
 def test_statistics_that_do_not_move_are_seen(interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,14 +75,14 @@ def test_statistics_that_do_not_move_are_seen(interpreted: None, monkeypatch: py
         return right(sums, gamma, beta, mean.clone(), *more)
 
     monkeypatch.setattr(norm_kernels, "norm_quantize", wrong)
-    assert why_not(CPU) == "the running statistics differs from its plain form"
+    assert why_not(CPU, comparisons) == "the running statistics differs from its plain form"
 
 
 def test_without_triton_one_line_says_that_plain_forms_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    reason = str(why_not(CPU))
+    reason = str(why_not(CPU, comparisons))
     assert "triton" in reason
     assert "\n" not in reason
 
@@ -88,12 +90,11 @@ def test_without_triton_one_line_says_that_plain_forms_train(monkeypatch: pytest
 def test_a_gpu_that_cannot_run_them_is_asked_once() -> None:
     gpu = torch.device("cuda", 7)
     with pytest.warns(UserWarning, match=SAID):
-        use_kernels(gpu)
+        use_kernels(ROOM, gpu, comparisons)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        use_kernels(gpu)
-    assert not operators.trusted(gpu)
-    self_check._judged.discard(gpu)
+        use_kernels(ROOM, gpu, comparisons)
+    assert not trusted(ROOM, gpu)
 
 
 class Small(nn.Module):
