@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs hooks finn finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
+.PHONY: demo test test-slow check docs hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -62,6 +62,10 @@ hooks: .venv/.dev
 #: make finn    install the FINN compiler (finn-plus) beside the training environment, for estimate-only builds
 finn: .venv/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-finn.txt
+
+#: make triton  install Triton, which tests the GPU kernels without a GPU (640 MB)
+triton: .venv/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r constraints-triton.txt
 
 .venv-finn-base/.done: constraints-finn-base.txt
 	$(PYTHON) -m venv --clear .venv-finn-base

@@ -137,16 +137,23 @@ def _qtrain(setting: Setting, network: str | None = None, **changes: Any) -> Ste
     model.to(setting.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     batches = Batches(_split(setting).to(setting.device), setting.batch_size, seed=0, augment=True, flip=True)
     session, loss_function = make_session(model, recipe, batches), LOSSES[recipe.loss]
-    stream: Iterator[tuple[Tensor, Tensor]] = (batch for e in itertools.count() for batch in batches.epoch(e))
     fixed = next(batches.epoch(0))
-    loss_sum = torch.zeros((), dtype=torch.float64, device=setting.device)
+
+    def pipeline() -> Iterator[Tensor]:
+        while True:
+            for loss in session.steps(loss_function):
+                yield loss
+                session.after_step()
+            session.next_epoch()
+
+    stream = pipeline()
 
     def step() -> None:
-        images, labels = next(stream) if setting.pipeline else fixed
         with tf32(recipe.precision == "fast"):  # as the loop does
-            loss = session.step(loss_function, images, labels)
-        model.clip_weights()
-        loss_sum.add_(session.counted(loss) * len(labels))
+            if setting.pipeline:
+                next(stream)
+            else:
+                session.step(loss_function, *fixed)
 
     return step
 

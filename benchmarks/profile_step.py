@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -33,10 +34,12 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
 from qtrain.training.captured.step import WARM_UP
 from qtrain.training.losses import LOSSES
+from qtrain.training.session import Session
 from qtrain.training.setup import make_session
 from qtrain.training.tf32 import tf32
 
 STEPS = 10  # that are profiled
+EPOCH = 40  # steps; more than are taken, so that no epoch begins among those that are looked at
 MOST = 12  # kernels that are named
 RATES = {"exact": "float32", "fast": "bfloat16"}  # arithmetic of most products, and so the ceiling to look at
 
@@ -51,20 +54,29 @@ class Span:
 
 
 def trained_step(recipe: Recipe, device: torch.device, *, captures: bool) -> tuple[Callable[[], object], Any]:
-    """Return what takes a step on one batch again and again, and its session."""
+    """Return what takes one step after the other, data and all, and the session."""
     torch.manual_seed(0)
     model = build_model(recipe).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     fast_forward(model, recipe.precision)
-    batches = Batches(images(recipe.batch_size).to(device), recipe.batch_size, seed=0, augment=True, flip=True)
-    session = make_session(model, recipe, batches)
+    split = images(EPOCH * recipe.batch_size).to(device)
+    session = make_session(model, recipe, Batches(split, recipe.batch_size, seed=0, augment=True, flip=True))
     session.captures = captures
-    pixels, labels = next(batches.epoch(0))
+    stream = _endless(session, recipe)
 
     def step() -> object:
         with tf32(recipe.precision == "fast"):
-            return session.step(LOSSES[recipe.loss], pixels, labels)
+            return next(stream)
 
     return step, session
+
+
+def _endless(session: Session, recipe: Recipe) -> Iterator[Tensor]:
+    """Epoch after epoch."""
+    while True:
+        for loss in session.steps(LOSSES[recipe.loss]):
+            yield loss
+            session.after_step()
+        session.next_epoch()
 
 
 def spans_of(step: Callable[[], object], device: torch.device) -> list[Span]:

@@ -2,8 +2,8 @@
 
 `fast_forward` gives the Brevitas layers of a network another class each, which differs in training mode only: a
 quantizer is then one autograd function (`qtrain.models.straight_through`) where Brevitas walks through a dozen modules.
-Parameters, buffers and their names stay, and in evaluation mode so does Brevitas' arithmetic: checkpoints, tests and the
-export see nothing of it. `qtrain.models.fast_evaluation` is for validation.
+Parameters, buffers and their names stay, and in evaluation mode so does Brevitas' arithmetic: checkpoints, tests and
+the export see nothing of it. `qtrain.models.fast_evaluation` is for validation.
 
 The precision "exact" multiplies the numbers that Brevitas multiplies, in float32. "fast" multiplies integers, in as few
 bits as hold them, and applies the scales afterwards; its gradients are multiplied in bfloat16.
@@ -16,10 +16,17 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
-from qtrain.models.integer_multiply import Dtypes, grid_dtypes, multiply
-from qtrain.models.producers import handed_on, producers
+from qtrain.models.fused.carried import Integers, Normed
+from qtrain.models.fused.functions import dequantized, given
+from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, fuse, unfuse
+from qtrain.models.fused.layers import activated, product
+from qtrain.models.fused.operators import ROOM
+from qtrain.models.fused.self_check import comparisons
+from qtrain.models.integer_multiply import Dtypes, grid_dtypes
+from qtrain.models.producers import producers
 from qtrain.models.step_scales import StepScales
 from qtrain.models.straight_through import FastQuantizer, fast_quantizer
+from qtrain.triton_kernels import use_kernels
 
 Precision = Literal["exact", "fast"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -29,10 +36,16 @@ class _FastActivation(nn.Module):
     """The fast forward pass of QuantIdentity and QuantReLU."""
 
     fast: FastQuantizer
+    fused: Fused = NOT_FUSED
 
     def forward(self, x: Any) -> Any:
+        if isinstance(x, Normed):
+            return activated(self, x, super().forward)
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
+        gives = self.fused.gives and not self._forward_hooks  # who looks on expects values
+        if gives and (dtypes := grid_dtypes(x.device, self.fast, self.fast, x)):
+            return given(x, self.fast, dtypes[1])
         return self.fast.activations(x)
 
     def integer_dtypes(self) -> None:
@@ -53,12 +66,14 @@ class _FastWeights(nn.Module):
     fast: FastQuantizer
     weight: Tensor
     source: FastQuantizer | None  # of the input, where it is multiplied on the grid
+    fused: Fused = NOT_FUSED
 
     def forward(self, x: Any) -> Any:
+        if self.training and not isinstance(x, QuantTensor) and (dtypes := self.integer_dtypes()):
+            return product(self, x, dtypes)
+        x = dequantized(x) if isinstance(x, Integers) else x
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
-        if self.source is not None and (dtypes := self.integer_dtypes()):
-            return multiply(self, x, self.source, self.fast, dtypes)
         return cast(Any, self).inner_forward_impl(x, self.fast.weights(self.weight), self.bias)
 
     def integer_dtypes(self) -> Dtypes | None:
@@ -83,6 +98,7 @@ _FAST: dict[type, type] = {
     QuantLinear: FastLinear,
 }
 _PLAIN = {fast: plain for plain, fast in _FAST.items()}
+_QUANTIZERS = (FastIdentity, FastReLU)
 
 
 def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
@@ -114,20 +130,25 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
             layer.source = None
             layer.__class__ = _FAST[type(layer)]
     layers = _fast_layers(model)
-    handed: dict[nn.Module, list[nn.Module]] = {}
     if precision == "fast":
         for consumer, producer in producers(model, layers).items():
             cast(Any, model.get_submodule(consumer)).source = cast(Any, model.get_submodule(producer)).fast
-        for producer, consumers in handed_on(model, layers).items():
-            handed[model.get_submodule(producer)] = [model.get_submodule(path) for path in consumers]
-    scales = StepScales(layers, handed)
+        for device in {parameter.device for parameter in model.parameters()}:
+            use_kernels(ROOM, device, comparisons)
+        fuse(
+            model,
+            quantizers={layer for layer in layers if isinstance(layer, _QUANTIZERS)},
+            products={layer for layer in layers if layer.source is not None},
+        )
+    scales = StepScales(layers)
     model.register_forward_pre_hook(scales.fill)
     model.register_forward_hook(scales.empty, always_call=True)
     return left
 
 
 def plain_forward(model: nn.Module) -> None:
-    """Give Brevitas' layers their own forward pass back."""
+    """Give Brevitas' layers, and torch's that are fused with them, their own forward pass back."""
+    unfuse(model)
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for number in [n for n, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), StepScales)]:
@@ -140,7 +161,7 @@ def plain_forward(model: nn.Module) -> None:
 
 def plain_class(module: nn.Module) -> type:
     """Return a layer's class without the fast forward pass."""
-    return _PLAIN.get(type(module), type(module))
+    return _PLAIN.get(type(module)) or PLAIN_OF_FUSED.get(type(module), type(module))
 
 
 def _fast_layers(model: nn.Module) -> list[Any]:

@@ -1,7 +1,7 @@
 """Which quantizer each layer's input comes from, read from the network's own forward pass."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import fx, nn
@@ -17,32 +17,8 @@ def producers(model: nn.Module, layers: Sequence[nn.Module]) -> dict[str, str]:
         model: traced with torch.fx in training mode; where it cannot be, nothing is found.
         layers: quantizers and consumers, none of which is looked into.
     """
-    graph = _trace(model, layers)
+    graph = trace(model, layers)
     return {} if graph is None else _producers(model, graph, _names(model, layers))
-
-
-def handed_on(model: nn.Module, layers: Sequence[nn.Module]) -> dict[str, list[str]]:
-    """Return the layers behind each quantizer, by paths, of quantizers whose values go to such layers and nowhere else.
-
-    Args:
-        model: as `producers` takes it.
-        layers: as `producers` takes them.
-    """
-    graph = _trace(model, layers)
-    if graph is None:
-        return {}
-    sources = _producers(model, graph, _names(model, layers))
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    found = {}
-    for node in graph.nodes:
-        if node.op == "call_module" and node.target in sources.values() and calls[node.target] == 1:
-            readers = list(_readers(model, node))
-            paths = [str(reader.target) for reader in readers]
-            if all(reader.op == "call_module" for reader in readers) and {sources.get(p) for p in paths} == {
-                node.target
-            }:
-                found[str(node.target)] = paths
-    return found
 
 
 def _names(model: nn.Module, layers: Sequence[nn.Module]) -> dict[nn.Module, str]:
@@ -50,7 +26,8 @@ def _names(model: nn.Module, layers: Sequence[nn.Module]) -> dict[nn.Module, str
     return {layer: path for path, layer in model.named_modules() if layer in wanted}
 
 
-def _trace(model: nn.Module, layers: Sequence[nn.Module]) -> fx.Graph | None:
+def trace(model: nn.Module, layers: Collection[nn.Module]) -> fx.Graph | None:
+    """Return what a network calls in training mode, without a look into ``layers``; None where it cannot be traced."""
     leaves = set(layers)
 
     class Tracer(fx.Tracer):
@@ -93,15 +70,6 @@ def _producers(model: nn.Module, graph: fx.Graph, names: dict[nn.Module, str]) -
         if known and not isinstance(model.get_submodule(origin.target), _CONSUMERS):
             found[node.target] = origin.target
     return found
-
-
-def _readers(model: nn.Module, node: fx.Node) -> Iterator[fx.Node]:
-    """Who reads a node's values, through layers that leave them as they are."""
-    for reader in node.users:
-        if _keeps_grid(model, reader):
-            yield from _readers(model, reader)
-        else:
-            yield reader
 
 
 def _keeps_grid(model: nn.Module, node: fx.Node) -> bool:

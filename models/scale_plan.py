@@ -22,13 +22,11 @@ class Weights:
         shape: [outputs, ...].
         strided: whether they lie channels last in memory.
         dtypes: of their integers, where the layer multiplies these.
-        source: quantizer of the layer's input, where the layer multiplies integers.
     """
 
     shape: torch.Size
     strided: bool
     dtypes: Dtypes | None = None
-    source: FastQuantizer | None = None
 
     def in_memory_order(self, tensor: Tensor) -> Tensor:
         """Return a tensor of this shape as one row in the order in which the weights lie in memory."""
@@ -143,7 +141,6 @@ class Plan:
         counts = [cast(Weights, entry.weights).shape.numel() / entry.shape.numel() for entry in self.statistics]
         self.counts = self._of_statistics(counts, device)
         self._spreads = _spreads(self.entries, self.places)
-        self._set_products(device)
 
     def spread(self, numbers: Tensor, first: int = 0) -> Tensor:
         """Return for each weight the number of its scale, in the row's order.
@@ -169,40 +166,6 @@ class Plan:
         start = self.rows[number].start - self.groups[self.group_of(number)].place.start
         layer = cast(Weights, self.entries[number].weights)
         return layer.shaped(row[start : start + layer.shape.numel()])
-
-    def products(self, scales: Tensor) -> dict[int, Tensor]:
-        """Return, by their entries, the scales of layers that multiply integers, times those of their inputs.
-
-        Args:
-            scales: the vector of all.
-        """
-        if not self._multiplied:
-            return {}
-        constants = self._constants
-        found = torch.cat([scales, constants]) if len(constants) else scales
-        factors = found.index_select(0, self._factors)
-        middle = len(self._multiplied)
-        return dict(zip(self._multiplied, (factors[:middle] * factors[middle:]).unbind(), strict=True))
-
-    def _set_products(self, device: torch.device) -> None:
-        places = {entry.quantizer: place.start for entry, place in zip(self.entries, self.places, strict=True)}
-        self._multiplied: list[int] = []
-        constants: list[float] = []
-        inputs = []
-        own = []
-        for number, entry in enumerate(self.entries):
-            source = entry.weights.source if entry.weights is not None else None
-            if source is None or entry.shape.numel() > 1 or (source.constant is None and source not in places):
-                continue
-            if source.constant is None:
-                inputs.append(places[source])
-            else:
-                inputs.append(len(self.divisors) + len(constants))
-                constants.append(source.constant)
-            own.append(self.places[number].start)
-            self._multiplied.append(number)
-        self._constants = torch.tensor(constants, dtype=torch.float32).to(device)
-        self._factors = torch.tensor([*inputs, *own], dtype=torch.int64).to(device)
 
     def _of_statistics(self, numbers: Sequence[float], device: torch.device) -> Tensor:
         sizes = [entry.shape.numel() for entry in self.statistics]

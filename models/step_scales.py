@@ -1,6 +1,6 @@
 """When the scales of a network are computed at once: at the start of each of its forward passes in training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +19,10 @@ class StepScales:
 
     Args:
         layers: with the fast forward pass.
-        handed: layers whose values go to layers that can multiply integers, and nowhere else, with these.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], handed: Mapping[nn.Module, Sequence[nn.Module]]):
+    def __init__(self, layers: Sequence[nn.Module]):
         self._layers: list[Any] = list(layers)
-        self._handed: list[tuple[Any, list[Any]]] = [(layer, list(behind)) for layer, behind in handed.items()]
         self._calls: dict[Any, int] = {}  # the most in a forward pass, of layers that one has called more than once
         self._plan: Plan | None = None
         self._plan_of: object = None
@@ -35,9 +33,6 @@ class StepScales:
             return
         self.forget()
         dtypes = {layer: layer.integer_dtypes() for layer in self._layers if layer.training}
-        for layer, behind in self._handed:
-            seen = layer._forward_hooks or layer._forward_pre_hooks  # by someone who expects values
-            layer.fast.hands_integers = layer.training and not seen and all(dtypes.get(each) for each in behind)
         entries = []
         for layer, found in dtypes.items():
             if (entry := _entry(layer, found)) is not None:
@@ -49,12 +44,11 @@ class StepScales:
         weights = [entry.layer.weight for entry in plan.entries if entry.weights is not None]
         aside = Aside()
         found = AtOnce.apply(plan, aside, *learned, *weights)
-        products = plan.products(aside.scales)
         for number, (entry, value) in enumerate(zip(plan.entries, found, strict=True)):
             if entry.weights is None and entry.quantizer.ready is not None:
                 entry.quantizer.ready.scales.append(value)
             else:
-                entry.quantizer.ready = _ready(plan, number, value, aside, products.get(number))
+                entry.quantizer.ready = _ready(plan, number, value, aside)
 
     def empty(self, model: nn.Module, inputs: object, outputs: object) -> None:
         """Forget all of it, after the forward pass of the network."""
@@ -70,7 +64,6 @@ class StepScales:
         """Let every layer compute its own scale."""
         for layer in self._layers:
             layer.fast.ready = None
-            layer.fast.hands_integers = False
 
     def _plan_for(self, entries: list[Entry]) -> Plan:
         device = _source(entries[0]).device
@@ -103,7 +96,7 @@ def _entry_of_weights(layer: Any, dtypes: Dtypes | None) -> Entry | None:
     shape = quantizer.parameter.shape if quantizer.rule.learned else torch.Size(each)
     if shape.numel() > 1 and (len(shape) != weight.dim() or shape.numel() != len(weight)):
         return None  # one for each of something else than outputs
-    return Entry(quantizer, shape, layer, Weights(weight.shape, strided, dtypes, layer.source if dtypes else None))
+    return Entry(quantizer, shape, layer, Weights(weight.shape, strided, dtypes))
 
 
 def _is_given(source: Tensor) -> bool:
@@ -116,7 +109,7 @@ def _source(entry: Entry) -> Tensor:
     return entry.quantizer.parameter if weight is None else weight
 
 
-def _ready(plan: Plan, number: int, value: Tensor, aside: Aside, product: Tensor | None) -> Ready:
+def _ready(plan: Plan, number: int, value: Tensor, aside: Aside) -> Ready:
     entry = plan.entries[number]
     sources = entry.quantizer.sources(None if entry.weights is None else entry.layer.weight)
     versions = tuple(source._version for source in sources)
@@ -127,4 +120,4 @@ def _ready(plan: Plan, number: int, value: Tensor, aside: Aside, product: Tensor
     if entry.weights.dtypes is not None:
         forward, backward = aside.narrow[plan.group_of(number)]
         narrow = plan.part(forward, number), plan.part(backward, number)
-    return Ready([scale], sources, versions, value, narrow, product)
+    return Ready([scale], sources, versions, value, narrow)

@@ -33,53 +33,46 @@ class Sign(Function):
     """``scale`` where x >= 0, else ``-scale``; the scale is a constant."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, edges: Edges, integers: bool) -> Tensor:
-        """Return the quantized values of ``x``, which may have any shape, or their signs where integers are asked for.
-
-        Gradients are those of the values in both cases.
-        """
+    def forward(ctx: Any, x: Tensor, scale: float, edges: Edges) -> Tensor:
+        """Return the quantized values of ``x``, which may have any shape."""
         ctx.save_for_backward(x)
         ctx.scale = scale
         ctx.edges = edges
         # A fifth of torch.where's time on a CPU. Adding 0 makes -0 the 0 that it counts as.
-        return torch.copysign(x.new_full((), 1.0 if integers else scale), x + 0)
+        return torch.copysign(x.new_full((), scale), x + 0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """The gradient times the scale, between the edges."""
         (x,) = ctx.saved_tensors
         passed = gradient if ctx.edges == ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
-        return passed if ctx.scale == 1 else passed * ctx.scale, None, None, None
+        return passed if ctx.scale == 1 else passed * ctx.scale, None, None
 
 
 class Fixed(Function):
     """Integers of a constant scale, times that scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges, integers: bool) -> Tensor:
-        """Return the quantized values of ``x``, which may have any shape, or the integers alone.
-
-        Gradients are those of the values in both cases.
-        """
+    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges) -> Tensor:
+        """Return the quantized values of ``x``, which may have any shape."""
         ctx.save_for_backward(x)
         ctx.edges = edges
-        found = (x / scale).round_().clamp_(low, high)
-        return found if integers else found.mul_(scale)
+        return (x / scale).round_().clamp_(low, high).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         """The gradient, between the edges."""
         (x,) = ctx.saved_tensors
         passed = gradient if ctx.edges == ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
-        return passed, None, None, None, None, None
+        return passed, None, None, None, None
 
 
 class Scaled(Function):
     """Integers of a scale that is trained or follows the weights, times that scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, edges: Edges, integers: bool) -> Tensor:
-        """Return the quantized values of ``x``, or the integers alone; gradients are those of the values in both cases.
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, edges: Edges) -> Tensor:
+        """Return the quantized values of ``x``.
 
         What the scale's gradient is made of is computed here, where ``x`` lies in the cache, and kept in its place.
 
@@ -90,7 +83,6 @@ class Scaled(Function):
             low: least integer.
             high: largest integer.
             edges: gradients pass where ``x / scale`` lies strictly between them.
-            integers: return them without the scale.
         """
         steps = x / scale
         found = steps.round().clamp_(low, high)
@@ -104,14 +96,14 @@ class Scaled(Function):
             ctx.save_for_backward(error, None if told else steps)
             ctx.edges = edges
             ctx.shape = scale.shape
-        return found if integers else found.mul_(scale)
+        return found.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         """To the input where it was not clamped, and to the scale: the integer less what the input passes on."""
         error, steps = ctx.saved_tensors
         to_scale = (gradient * error).sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None
-        return passed_on(gradient, error, steps, ctx.edges), to_scale, None, None, None, None
+        return passed_on(gradient, error, steps, ctx.edges), to_scale, None, None, None
 
 
 def errors(found: Tensor, steps: Tensor, edges: Edges) -> Tensor:
@@ -185,7 +177,6 @@ class Ready:
         versions: how often each of them had been written to.
         values: of a layer's weights, quantized; or their integers, with the gradients of the quantized weights.
         narrow: the integers in the types of the forward and of the backward pass, where ``values`` are integers.
-        product: the scale times that of the layer's input, in a shape that broadcasts over outputs.
         calls: of the layer, up to now.
     """
 
@@ -194,7 +185,6 @@ class Ready:
     versions: tuple[int, ...]
     values: Tensor | None = None
     narrow: tuple[Tensor, Tensor] | None = None
-    product: Tensor | None = None
     calls: int = 0
 
     def is_of(self, sources: tuple[Tensor, ...]) -> bool:
@@ -219,7 +209,6 @@ class FastQuantizer:
         relu: a ReLU comes before it, and is not in the edges.
         rule: how its scale is computed, where that is known.
         ready: while a whole network computes, what was computed for this quantizer at the start.
-        hands_integers: while a whole network computes, whether the layers behind take integers in place of values.
     """
 
     proxy: nn.Module
@@ -230,7 +219,6 @@ class FastQuantizer:
     relu: bool = False
     rule: ScaleRule | None = None
     ready: Ready | None = field(default=None, repr=False)
-    hands_integers: bool = False
 
     @property
     def quantizer(self) -> nn.Module:
@@ -288,9 +276,9 @@ class FastQuantizer:
         return (found, found.scales[-found.calls]) if found.calls <= len(found.scales) else None
 
     def activations(self, x: Tensor) -> Tensor:
-        """``x``, of any shape, quantized; integers where the layers behind take these."""
+        """``x``, of any shape, quantized."""
         found = self.take()
-        return self.quantized(x, self.scale(x) if found is None else found[1], self.hands_integers)
+        return self.quantized(x, self.scale(x) if found is None else found[1])
 
     def weights(self, weight: Tensor) -> Tensor:
         """A layer's weights, quantized."""
@@ -299,15 +287,15 @@ class FastQuantizer:
             return self.quantized(weight, self.scale(weight))
         return found[0].values
 
-    def quantized(self, x: Tensor, scale: float | Tensor, integers: bool = False) -> Tensor:
-        """``x``, of any shape, quantized with a scale; the integers alone where these are asked for."""
+    def quantized(self, x: Tensor, scale: float | Tensor) -> Tensor:
+        """``x``, of any shape, quantized with a scale."""
         if isinstance(scale, Tensor):
             x = torch.relu(x) if self.relu else x
-            found: Tensor = Scaled.apply(x, scale, self.low, self.high, self.edges, integers)
+            found: Tensor = Scaled.apply(x, scale, self.low, self.high, self.edges)
             return found
         if self.is_sign:
-            return Sign.apply(x, scale, self.edges, integers)
-        return Fixed.apply(x, scale, self.low, self.high, self.edges, integers)
+            return Sign.apply(x, scale, self.edges)
+        return Fixed.apply(x, scale, self.low, self.high, self.edges)
 
 
 def tensor_quantizer(proxy: Any) -> nn.Module:

@@ -1,10 +1,12 @@
 """Fixtures that several test files share."""
 
+import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -19,6 +21,7 @@ from qtrain.export.proof.finn_base import find_finn_base
 from qtrain.recipe import Recipe
 from qtrain.report.comparison.read import ComparisonData, read_comparison
 from tests.installed_packages import Site
+from tests.kernels import kernel_modules
 from tests.report.comparison.report_data import write_comparison
 
 pytest.register_assert_rewrite("tests.checks")
@@ -70,6 +73,27 @@ def finn_base() -> str:
         return find_finn_base()
     except UserError:
         absent("finn-base", "make finn-base")
+
+
+@pytest.fixture(scope="session")
+def triton() -> None:
+    """See that Triton is here, which interprets and compiles kernels without a GPU."""
+    if importlib.util.find_spec("triton") is None:
+        absent("triton", "make triton")
+
+
+@pytest.fixture(scope="module")
+def interpreted(triton: None) -> Iterator[None]:
+    """Let the kernels of the house be Python that computes on the CPU."""
+    with kernel_modules(interpreted=True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled(triton: None) -> Iterator[dict[str, ModuleType]]:
+    """Return the modules of kernels as a GPU gets them."""
+    with kernel_modules(interpreted=False) as modules:
+        yield modules
 
 
 @pytest.fixture(scope="session")

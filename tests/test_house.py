@@ -23,6 +23,7 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 EVERYWHERE = {
     "qtrain.devices",
     "qtrain.errors",
+    "qtrain.triton_kernels",
     "qtrain.interrupt",
     "qtrain.records",
     "qtrain.plugins",
@@ -78,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Inside a package: room -> the rooms of the same package that it may import. What is in no room may import all.
 ROOMS: dict[str, set[str]] = {
+    "qtrain.models.fused": set(),
     "qtrain.models.quantize": set(),
     "qtrain.export.execute": set(),
     "qtrain.export.lint": {"proof.reference"},

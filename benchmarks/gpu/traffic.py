@@ -10,14 +10,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from qtrain.models.fused.operators import LAUNCHES, READS
+
 _NOTHING_MOVES = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "set_", "detach")
 
 
 class Traffic(TorchDispatchMode):
     """Counts what calls read and write, each call by itself; views move nothing.
 
+    A fused operator's inputs count as often as its kernels read them.
+
     Attributes:
-        calls: that move something.
+        calls: that move something; of a fused operator, its kernels.
         bytes: of their inputs and outputs.
     """
 
@@ -30,8 +34,10 @@ class Traffic(TorchDispatchMode):
         kwargs = kwargs or {}
         found = function(*args, **kwargs)
         if not _is_view(function) and function.overloadpacket.__name__ not in _NOTHING_MOVES:
-            self.calls += 1
-            self.bytes += sum(map(_bytes, _tensors((args, kwargs)))) + sum(map(_bytes, _tensors(found)))
+            name = function.overloadpacket.__name__ if function.namespace == "qtrain" else ""
+            reads = READS.get(name, 1)
+            self.calls += LAUNCHES.get(name, 1)
+            self.bytes += reads * sum(map(_bytes, _tensors((args, kwargs)))) + sum(map(_bytes, _tensors(found)))
         return found
 
 

@@ -85,22 +85,22 @@ def run(make: Make, recipe: Recipe, place: Place, *, captures: bool) -> Trace:
     session = make_session(model, recipe, batches)
     session.cuda, session.captures = place.cuda, captures
     trace, loss_function = Trace([Step(state_of(session), [], "the start")]), LOSSES[recipe.loss]
-    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
     with tf32(recipe.precision == "fast"):
         for epoch in range(recipe.epochs):
             model.train()
-            for number, (pixels, labels) in enumerate(batches.epoch(epoch)):
+            was_captured = session.captured
+            for loss in session.steps(loss_function):
+                full = batches.images_in(session.at.step) == recipe.batch_size
+                trace.replays += was_captured and session.captured and full
                 was_captured = session.captured
-                loss = session.step(loss_function, pixels, labels).clone()
-                clip_weights()
                 session.after_step()
-                trace.replays += was_captured and session.captured and len(labels) == recipe.batch_size
-                tensors = {"loss": loss, **state_of(session)}
-                trace.steps.append(Step(tensors, session.method.rates(), f"epoch {epoch + 1} step {number + 1}"))
+                tensors = {"loss": loss.clone(), "loss sum": session.loss_sum.clone(), **state_of(session)}
+                where = f"epoch {epoch + 1} step {session.at.step}"
+                trace.steps.append(Step(tensors, session.method.rates(), where))
             with session.judged():
                 accuracy = evaluate(model, held_out, loss_function).accuracy
             session.method.validated(1 - accuracy / 100)
-            session.at.epoch, session.at.step = epoch + 1, 0
+            session.next_epoch()
     trace.why_not = None if session._static is None else session._static.why_not
     return trace
 

@@ -173,11 +173,11 @@ class Batches:
         rows, columns = self.pads
         if any(self.pads):
             _, height, width = split.shape
-            self._padded = F.pad(split.images, (columns, columns, rows, rows))
+            self.padded = F.pad(split.images, (columns, columns, rows, rows))
             # The images are those inside the padding: who goes on with this split holds no second copy.
-            self.split = Split(self._padded[:, :, rows : rows + height, columns : columns + width], split.labels)
+            self.split = Split(self.padded[:, :, rows : rows + height, columns : columns + width], split.labels)
         else:
-            self._padded = split.images
+            self.padded = split.images
         self._crop_flip = crop_flip_slices if split.device.type == "cpu" else crop_flip_gather
 
     def __len__(self) -> int:
@@ -216,13 +216,13 @@ class Batches:
         ahead = self._ahead
         self._ahead = None
         plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
-        factors = self._factors(epoch)
+        factors = self.factors(epoch)
         for step, at in enumerate(self._slices(start), start):
             index = plan.order[at]
             if any(self.pads) or self.flip:
-                images = self._crop_flip(self._padded, index, plan.offsets[at], plan.flips[at], self.pads)
+                images = self._crop_flip(self.padded, index, plan.offsets[at], plan.flips[at], self.pads)
             else:
-                images = self._padded[index]
+                images = self.padded[index]
             yield self._finished(images, factors, epoch, step, at), self.split.labels[index]
         if self.split.device.type != "cpu":  # drawn while the device still works on the steps it was given
             self._ahead = epoch + 1, self.plan(epoch + 1)
@@ -245,8 +245,8 @@ class Batches:
             unit = with_noise(unit, self.noise, seed=self.seed, epoch=epoch, step=step, images=at)
         return unit
 
-    def _factors(self, epoch: int) -> Tensor | None:
-        """The epoch's jitter on the split's device; None without jitter."""
+    def factors(self, epoch: int) -> Tensor | None:
+        """Return the epoch's jitter on the split's device; None without jitter."""
         if not self.jitter:
             return None
         factors = draw_jitter(len(self.split), seed=self.seed, epoch=epoch, strength=self.jitter)

@@ -30,7 +30,7 @@ class FolderBatches(Batches):
 
     def _steps(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         plan = draw_epoch(len(self.split), seed=self.seed, epoch=epoch, pad=0, flip=self.flip)
-        factors = self._factors(epoch)
+        factors = self.factors(epoch)
         slices = list(self._slices(start))
         rows = [list(zip(plan.order[at].tolist(), plan.flips[at].tolist(), strict=True)) for at in slices]
         decode = partial(_decode, reader=self.split.reader, crop=self.crop, seed=self.seed, epoch=epoch)

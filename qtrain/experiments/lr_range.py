@@ -20,7 +20,7 @@ from qtrain.training.losses import LOSSES
 from qtrain.training.methods.method import Method
 from qtrain.training.methods.optimizer import make_optimizer
 from qtrain.training.session import Position, Session
-from qtrain.training.setup import batches_of, choose_device, fast_path, place, take_step
+from qtrain.training.setup import batches_of, choose_device, fast_path, place
 from qtrain.training.splits import load_splits
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
@@ -106,7 +106,7 @@ def find_lr(
 
     def step() -> Tensor:
         images, labels = next(stream)
-        loss = take_step(session, loss_of, images, labels)
+        loss = session.step(loss_of, images, labels)
         watch.step(len(labels))
         return loss
 

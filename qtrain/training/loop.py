@@ -29,7 +29,7 @@ from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
 from qtrain.training.saver import Saver
 from qtrain.training.session import Loss, Session
-from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place, take_step
+from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
 from qtrain.training.splits import load_splits, thinned
 
 
@@ -210,26 +210,23 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
     at = run.session.at
     started = time.perf_counter()
     images_seen = 0
-    loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=run.where)
     session.model.train()
-    for images, labels in session.batches.epoch(epoch, start=at.step):
+    # ASLR draws each layer's rate first; a line search asks for the loss more than once
+    for loss in session.steps(run.loss):
         count = session.batches.images_in(at.step)  # on all ranks
-        # ASLR draws each layer's rate first; a line search asks for the loss more than once
-        loss = session.counted(take_step(session, run.loss, images, labels))
         session.after_step()
-        loss_sum += loss * count
         images_seen += count
         run.watch.step(count)
         if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
-            _check_finite(loss.item(), run.recipe, f"at step {at.step}")
+            _check_finite(session.counted(loss).item(), run.recipe, f"at step {at.step}")
         if run.stopped():
-            at.loss_sum = loss_sum.item()
+            at.loss_sum = session.loss_sum.item()
             at.seconds += time.perf_counter() - started
             run.save()
             run.saver.wait()
             session.ranks.wait()
             raise Interrupted(f"stopped in epoch {epoch + 1} after step {at.step}; saved in {run.saver.out}")
-    mean_loss = loss_sum.item() / len(run.data.train)
+    mean_loss = session.loss_sum.item() / len(run.data.train)
     _check_finite(mean_loss, run.recipe, f"in epoch {epoch + 1}")
     return mean_loss, images_seen
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from qtrain.data import Batches
+from qtrain.data.tables import EpochTables, tables_of
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
-from qtrain.training.captured.step import StaticStep, can_capture
+from qtrain.training.captured.step import Batch, StaticStep, Work, can_capture
 from qtrain.training.check_model import check_logits
 from qtrain.training.distributed import ALONE, Ranks
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
@@ -58,6 +59,7 @@ class Session:
         cuda: what runs steps as CUDA graphs: ``torch.cuda`` where the model lies on a GPU, else None.
         captures: whether steps become a graph where the optimizer and the step allow it.
         classes: of the data, which the logits of every step are held to; None looks at nothing.
+        loss_sum: float64 [], of all images of the epoch's steps so far, on the model's device.
     """
 
     model: nn.Module
@@ -69,11 +71,15 @@ class Session:
     cuda: Any = None
     captures: bool = True
     classes: int | None = None
+    loss_sum: Tensor = field(init=False)
     _static: StaticStep | None = None
+    _tables: EpochTables | None = None
     _start: dict[str, bool | int | float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._start = numbers_by_name(self.model)
+        device = next(self.model.parameters()).device
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
 
     @property
     def steps_done(self) -> int:
@@ -115,8 +121,34 @@ class Session:
             value.backward()
         return self.ranks.mean_step(self.model, value, len(labels), gradients=backward)
 
+    def steps(self, loss: Loss) -> Iterator[Tensor]:
+        """Take the epoch's steps, or those that are left; ``after_step`` is to be called between them.
+
+        Args:
+            loss: of logits and labels.
+
+        Yields:
+            The loss before each step, detached; the next step may overwrite it.
+        """
+        self.loss_sum.fill_(self.at.loss_sum)
+        epoch = self.at.epoch
+        tables = self._tables = self._tables or (tables_of(self.batches) if self._is_static else None)
+        if tables is None:
+            for images, labels in self.batches.epoch(epoch, start=self.at.step):
+                yield self.step(loss, images, labels)
+            return
+        tables.begin(epoch, self.at.step)
+        for number in range(self.at.step, len(self.batches)):
+            count = self.batches.images_in(number)
+            self._before_step()
+            work = self._work(loss, partial(tables.read, count), count, (tables.position,))
+            yield self._static_step().step(work, looks=number % LOOK_EVERY == 0)
+        tables.prepare(epoch + 1)
+
     def step(self, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
-        """Let the method set the step's rate, then the optimizer take the step; a line search asks for more losses.
+        """Let the method set the step's rate, the optimizer take the step, and the model clip its weights.
+
+        A line search asks for more losses.
 
         Args:
             loss: of logits and labels.
@@ -126,21 +158,43 @@ class Session:
         Returns:
             The loss before the step, detached; the next step may overwrite it.
         """
+        self._before_step()
+        count = self.batches.images_in(self.at.step)
+        if self._is_static:
+            work = self._work(loss, (images, labels), len(images))
+            return self._static_step().step(work, looks=self.at.step % LOOK_EVERY == 0)
+        found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
+        self._finish(count, found.detach())
+        return found.detach()
+
+    def _before_step(self) -> None:
         self.ranks.seed_step(self.batches.seed, self.at.epoch, self.at.step)
         self.method.before_step(self.at.epoch + self.at.step / len(self.batches))
         if self.at.step == 0:
             self.at.lr = self.method.rate()
-        # Ranks talk to each other inside the closure, which no graph can hold.
-        if self.cuda is not None and self.ranks.alone and can_capture(self.optimizer):
-            if self._static is None:
-                full = self.batches.images_in(0)
-                self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
-            # Handed in each time: kept, it would be a cycle that holds data and graph after the run.
-            compute = partial(self.batch_loss, loss)
-            looks = self.at.step % LOOK_EVERY == 0
-            return self._static.step(compute, images, labels, looks=looks)
-        found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
-        return found.detach()
+
+    @property
+    def _is_static(self) -> bool:
+        """Whether steps may become a graph: ranks talk to each other inside the closure, which no graph can hold."""
+        return self.cuda is not None and self.ranks.alone and can_capture(self.optimizer)
+
+    def _static_step(self) -> StaticStep:
+        if self._static is None:
+            full = self.batches.images_in(0)
+            self._static = StaticStep(self.model, self.optimizer, full, self.cuda if self.captures else None)
+        return self._static
+
+    def _work(self, loss: Loss, batch: Batch | Callable[[], Batch], count: int, moves: tuple[Tensor, ...] = ()) -> Work:
+        """The parts of a step; made anew each time: kept, they would be a cycle that holds data and graph."""
+        compute = partial(self.batch_loss, loss)
+        return Work(batch, count, compute, partial(self._finish, count), (*moves, self.loss_sum))
+
+    def _finish(self, count: int, loss: Tensor) -> None:
+        """Add the step's loss to the epoch's, and bring weights back into their range where the model does so."""
+        self.loss_sum += self.counted(loss) * count
+        clip_weights: Callable[[], None] | None = getattr(self.model, "clip_weights", None)
+        if clip_weights is not None:
+            clip_weights()
 
     def after_step(self) -> None:
         """Let the method see the new weights, and count the step."""
@@ -208,6 +262,7 @@ class Session:
         self.method = make_method(self.model, recipe, len(self.batches))
         self.method.load_state_dict(state["method"])
         self._static = None
+        self._tables = None
         self.at = Position(**state["position"])
         self.at.resumed += 1
         torch.set_rng_state(state["rng"].cpu())

@@ -1,10 +1,10 @@
 """Sets a run up: device, batches, model and session, for training as for the range test and measurements of a step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qtrain.data import Batches, DataSet, make_batches
 from qtrain.devices import named_device
@@ -14,7 +14,7 @@ from qtrain.training.captured.step import graphs_for
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
 from qtrain.training.methods.make import make_method
-from qtrain.training.session import Loss, Position, Session
+from qtrain.training.session import Position, Session
 from qtrain.training.tf32 import tf32
 
 
@@ -83,22 +83,3 @@ def fast_path(model: nn.Module, recipe: Recipe) -> Iterator[list[str]]:
             yield left
     finally:
         plain_forward(model)
-
-
-def take_step(session: Session, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
-    """Take one training step and clip the weights where the model does so.
-
-    Args:
-        session: of the run.
-        loss: of logits and labels.
-        images: float [B, C, H, W], this rank's.
-        labels: int64 [B].
-
-    Returns:
-        The loss before the step, detached; the next step may overwrite it.
-    """
-    value = session.step(loss, images, labels)
-    clip_weights: Callable[[], None] | None = getattr(session.model, "clip_weights", None)
-    if clip_weights is not None:
-        clip_weights()
-    return value

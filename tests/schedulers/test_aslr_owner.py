@@ -14,7 +14,7 @@ from torch.optim.swa_utils import SWALR
 
 from qtrain import ASLR
 from qtrain.errors import UserError
-from qtrain.training.captured.step import StaticStep
+from qtrain.training.captured.step import StaticStep, Work
 from tests.optimizers.unit_gradients import group_lrs, make_optimizer
 
 
@@ -248,7 +248,7 @@ def test_a_static_step_that_puts_tensors_in_the_rates_place_is_not_accused():
     drawn = set()
     for _ in range(3):
         for _ in range(3):
-            static.step(compute, torch.ones(4, 3), torch.zeros(4, dtype=torch.int64))
+            static.step(Work((torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)), 4, compute))
             drawn.add(scheduler.last_draws[0])
         scheduler.step(0.5)
     assert len(drawn) == 9

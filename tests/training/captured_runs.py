@@ -1,7 +1,6 @@
 """Short training runs whose steps are captured by the stand-in for CUDA, and the same runs kernel by kernel."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,19 +76,17 @@ def advance(session: Session, recipe: Recipe, epochs: int, held_out: Split) -> t
     """Train as the loop does, with an evaluation after each epoch; losses and rates of every step."""
     losses, rates = [], []
     model, at = session.model, session.at
-    clip_weights: Callable[[], None] = getattr(model, "clip_weights", lambda: None)
     loss_function = LOSSES[recipe.loss]
-    for epoch in range(at.epoch, epochs):
+    for _ in range(at.epoch, epochs):
         model.train()
-        for pixels, labels in session.batches.epoch(epoch, start=at.step):
-            losses.append(float(session.step(loss_function, pixels, labels)))
-            clip_weights()
+        for loss in session.steps(loss_function):
+            losses.append(float(loss))
             session.after_step()
             rates.append(session.method.rates())
         with session.judged():
             accuracy = evaluate(model, held_out, loss_function).accuracy
         session.method.validated(1 - accuracy / 100)
-        at.epoch, at.step = epoch + 1, 0
+        session.next_epoch()
     return losses, rates
 
 

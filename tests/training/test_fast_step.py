@@ -19,7 +19,7 @@ from qtrain.models import build_model
 from qtrain.models.fast_forward import Precision, fast_forward
 from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
-from qtrain.training.captured.step import StaticStep, can_capture
+from qtrain.training.captured.step import StaticStep, Work, can_capture
 from qtrain.training.compiled import Compiled
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.methods.make import make_method
@@ -122,7 +122,9 @@ def test_steps_on_fixed_tensors_are_the_optimizers_own(optimizer: str, scheduler
         loss = F.cross_entropy(plain(images), labels)
         loss.backward()
         methods[0].optimizer.step()
-        torch.testing.assert_close(step.step(compute, images, labels), loss.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            step.step(Work((images, labels), len(images), compute)), loss.detach(), rtol=1e-4, atol=1e-5
+        )
         assert methods[0].rates() == methods[1].rates()  # the same draws, one for each layer
     for (name, theirs), ours in zip(plain.named_parameters(), static.parameters(), strict=True):
         if name.endswith("weight") and theirs.dim() > 1:

@@ -16,7 +16,7 @@ from qtrain.recipe import Recipe
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.losses import LOSSES
 from qtrain.training.recorder import machine
-from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place, take_step
+from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
 from qtrain.training.splits import load_splits
 
 REFERENCE = "aslr"
@@ -57,7 +57,7 @@ class Trainee:
         begun = self._clock()
         for _ in range(count):
             images, labels = next(self._stream)
-            take_step(self.session, LOSSES[self._recipe.loss], images, labels)
+            self.session.step(LOSSES[self._recipe.loss], images, labels)
             self.session.after_step()
             if stop():
                 return None

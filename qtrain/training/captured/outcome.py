@@ -17,15 +17,16 @@ class Kept:
 
     Args:
         python: the state before the step.
+        others: tensors beside the modules' and the optimizer's.
 
     Attributes:
-        tensors: of the modules and the optimizer.
+        tensors: of the modules and the optimizer, and the others.
         values: copies of them.
     """
 
-    def __init__(self, python: PythonState):
+    def __init__(self, python: PythonState, others: tuple[Tensor, ...] = ()):
         self._python = python
-        self.tensors = python.tensors()
+        self.tensors = [*python.tensors(), *others]
         self.values = values_of(self.tensors)
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,31 @@ PATIENCE = 100  # further steps, after quantizers have collected, in which Pytho
 MOST_CAPTURES = 4  # a value that changes between steps, now and then, costs a capture each time
 
 Compute = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]
+
+
+def _nothing(loss: Tensor) -> None:
+    """Do nothing behind a step."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The parts of a step, the same functions every time; what they do is in the graph.
+
+    Attributes:
+        batch: images, float [B, C, H, W], and labels, int64 [B], on the device, of which a graph reads a copy; or what
+            gives them by launches alone, which are in the graph.
+        images: B.
+        compute: from images and labels to the loss, with gradients in the parameters that were None before.
+        after: takes the loss, behind the update.
+        moves: tensors that are moved in place beside the model's and the optimizer's.
+    """
+
+    batch: Batch | Callable[[], Batch]
+    images: int
+    compute: Compute
+    after: Callable[[Tensor], None] = _nothing
+    moves: tuple[Tensor, ...] = ()
 
 
 def can_capture(optimizer: Optimizer) -> bool:
@@ -79,14 +105,11 @@ class StaticStep:
         """Whether there is a graph to replay."""
         return self._captured is not None
 
-    def step(self, compute: Compute, images: Tensor, labels: Tensor, *, looks: bool = True) -> Tensor:
+    def step(self, work: Work, *, looks: bool = True) -> Tensor:
         """Take one step.
 
         Args:
-            compute: from images and labels to the loss, with gradients in the parameters that were None before; the
-                same function every time.
-            images: float [B, C, H, W] on the device.
-            labels: int64 [B].
+            work: its parts.
             looks: see first whether a value of the model was set from outside, which the graph does not know.
 
         Returns:
@@ -96,10 +119,12 @@ class StaticStep:
         for hook in list(optimizer._optimizer_step_pre_hooks.values()):  # ASLR draws here
             hook(optimizer, (), {})
         self._write_rates()
-        if self._graph is None or len(images) != self._images:
-            self._kernels(compute, images, labels)
+        if self._graph is None or work.images != self._images:
+            self._kernels(work)
         else:
-            self._full_step(self._graph, compute, self._fill(images, labels), looks)
+            if isinstance(work.batch, tuple):
+                work = replace(work, batch=self._fill(*work.batch))
+            self._full_step(self._graph, work, looks)
         for hook in list(optimizer._optimizer_step_post_hooks.values()):
             hook(optimizer, (), {})
         return self._loss
@@ -109,7 +134,7 @@ class StaticStep:
         pinned = rates.pin_memory() if self._rates.is_cuda else rates
         self._rates.copy_(pinned, non_blocking=True)
 
-    def _fill(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _fill(self, images: Tensor, labels: Tensor) -> Batch:
         """Copy a batch to where the graph reads it."""
         if self._inputs is None:
             self._inputs = torch.empty_like(images), torch.empty_like(labels)
@@ -117,38 +142,40 @@ class StaticStep:
         self._inputs[1].copy_(labels)
         return self._inputs
 
-    def _full_step(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor], looks: bool) -> None:
+    def _full_step(self, graph: StepGraph, work: Work, looks: bool) -> None:
         if self._captured is not None and looks and (moved := self._captured[0].moved()):
             self._captured = None
             self._stable = 0
             if self._captures == MOST_CAPTURES:
-                return self._go_on_plainly(f"{moved} changes again and again", compute, batch)
+                return self._go_on_plainly(f"{moved} changes again and again", work)
         if self._captured is not None:
             graph.replay()
             self._loss = self._captured[1]
         elif self._stable < WARM_UP:
-            self._try(graph, compute, batch)
+            self._try(graph, work)
         else:
-            self._capture(graph, compute, batch)
+            self._capture(graph, work)
         return None
 
-    def _kernels(self, compute: Compute, images: Tensor, labels: Tensor, capturable: bool = False) -> None:
+    def _kernels(self, work: Work, capturable: bool = False) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss = compute(images, labels).detach()
+        batch = work.batch if isinstance(work.batch, tuple) else work.batch()
+        self._loss = work.compute(*batch).detach()
         with self._rates_in_memory(capturable):
             self._optimizer.step()
+        work.after(self._loss)
 
-    def _try(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+    def _try(self, graph: StepGraph, work: Work) -> None:
         """Take an ordinary step, and see whether one like it could be captured."""
         # While quantizers collect, their counters show it, and a closer look at each step would be paid for nothing.
         before = PythonState(self._model, self._optimizer, self._device, deep=self._stable > 0)
-        work = partial(self._kernels, compute, *batch)
+        ordinary = partial(self._kernels, work)
         places: list[str] = []
         if self._stable == WARM_UP - 1:
             with graph.watched() as places:
-                graph.run(work)
+                graph.run(ordinary)
         else:
-            graph.run(work)
+            graph.run(ordinary)
         self._steps += 1
         moved = before.moved_by_a_step()
         self._stable = 0 if moved else self._stable + 1
@@ -157,18 +184,18 @@ class StaticStep:
         elif moved and self._steps >= _collecting_steps(self._model) + PATIENCE:
             self._give_up(f"{moved} changes from step to step")
 
-    def _capture(self, graph: StepGraph, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+    def _capture(self, graph: StepGraph, work: Work) -> None:
         """Capture the step at hand, and take it both ways; what stays is the ordinary one's."""
         python = PythonState(self._model, self._optimizer, self._device)
-        kept = Kept(python)
+        kept = Kept(python, work.moves)
         random_state = graph.random_state()
-        ordinary = partial(self._kernels, compute, *batch)
+        ordinary = partial(self._kernels, work)
         self._captures += 1
         try:
             graph.record(partial(ordinary, capturable=True))
         except Exception as error:
             kept.restore()
-            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", compute, batch)
+            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", work)
         loss = self._loss
         gradients = [p.grad for p in self._parameters()]
         kept.restore()  # a capture changes nothing; work that went past it would pass for the replay's
@@ -189,9 +216,9 @@ class StaticStep:
             parameter.grad = gradient  # where the graph writes it
         return None
 
-    def _go_on_plainly(self, reason: str, compute: Compute, batch: tuple[Tensor, Tensor]) -> None:
+    def _go_on_plainly(self, reason: str, work: Work) -> None:
         self._give_up(reason)
-        self._kernels(compute, *batch)
+        self._kernels(work)
 
     def _give_up(self, reason: str) -> None:
         self.why_not = reason

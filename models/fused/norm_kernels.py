@@ -1,0 +1,489 @@
+# mypy: disable-error-code="no-untyped-def"
+"""BatchNorm and quantizer in Triton: the kernels behind ``plain``'s forms, which say what each computes.
+
+Tensors are seen as rows of channels, which they are in memory where channels come last. A program has a block of
+channels and some tiles of rows. The way forward reads the sums twice, for the statistics and for the integers, and the
+way back reads sums and gradient twice, for the totals and for the gradient: batch statistics depend on all rows.
+
+Triton is imported here, so this module is imported on a GPU or by tests alone.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from qtrain.models.fused.carried import Scale
+from qtrain.models.fused.plain import Scales, Target
+
+TILE = 4096  # numbers of a tile; 16 a thread, which need no more registers than there are
+WARPS = 8
+MOST_PARTS = 256  # programs over the rows of a reduction, whose results one more tile adds
+FINISH_COLUMNS = 16
+ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2**23: adding it leaves no place for what lies behind the point
+
+
+@triton.jit
+def rounded(steps, low, high, SIGN: tl.constexpr):
+    """Integers from one below ``low`` to one above ``high``: what lies further out is as good as that; NaN stays."""
+    if SIGN:
+        return tl.where(steps >= 0, 1.0, -1.0)
+    near = tl.minimum(tl.maximum(steps, low - 1.0), high + 1.0)
+    return tl.where(steps == steps, (near + ROUNDER) - ROUNDER, steps)
+
+
+@triton.jit
+def clamped(integers, low, high):
+    """Integers from ``low`` to ``high``; NaN stays."""
+    inside = tl.minimum(tl.maximum(integers, low), high)
+    return tl.where(integers == integers, inside, integers)
+
+
+@triton.jit
+def passing(steps, integers, low, high, SIGN: tl.constexpr, CLAMPS: tl.constexpr, RELU: tl.constexpr):
+    """1 where gradients pass, else 0."""
+    passes = steps == steps
+    if CLAMPS:
+        passes = tl.abs(steps) <= 1.0 if SIGN else (integers >= low) & (integers <= high)
+    else:
+        passes = passes | (steps != steps)
+    if RELU:
+        passes = passes & (steps > 0)
+    return passes.to(tl.float32)
+
+
+@triton.jit
+def moments_kernel(sums, parts, rows, channels, tiles, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Mean and sum of squared deviations of each channel over this program's tiles, merged tile by tile (Chan)."""
+    part = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    count = 0.0
+    mean = tl.zeros([COLUMNS], tl.float32)
+    squares = tl.zeros([COLUMNS], tl.float32)
+    tile = part * tiles
+    while tile < part * tiles + tiles:  # the interpreter has no range of its own numbers
+        row = tile * ROWS + tl.arange(0, ROWS)
+        mask = (row < rows)[:, None] & (column < channels)[None, :]
+        at = row.to(tl.int64)[:, None] * channels + column[None, :]
+        values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
+        here = tl.minimum(tl.maximum(rows - tile * ROWS, 0), ROWS).to(tl.float32)
+        if here > 0:
+            own = tl.sum(values, 0) / here
+            apart = tl.where(mask, values - own[None, :], 0.0)
+            both = count + here
+            offset = own - mean
+            squares += tl.sum(apart * apart, 0) + offset * offset * (count * here / both)
+            mean += offset * (here / both)
+            count = both
+        tile += 1
+    tl.store(parts + (part * 2) * channels + column, mean, mask=column < channels)
+    tl.store(parts + (part * 2 + 1) * channels + column, squares, mask=column < channels)
+
+
+@triton.jit
+def scale_of(pointer, constant, column, channels, KIND: tl.constexpr):
+    """A scale for each of the columns: a constant (0), one number (1), or one for each channel (2)."""
+    if KIND == 0:
+        return tl.zeros_like(column).to(tl.float32) + constant
+    if KIND == 1:
+        return tl.zeros_like(column).to(tl.float32) + tl.load(pointer)
+    return tl.load(pointer + column, mask=column < channels, other=1.0)
+
+
+@triton.jit
+def statistics_kernel(
+    parts,
+    statistics,
+    running_mean,
+    running_var,
+    counter,
+    input_scale,
+    input_constant,
+    weight_scale,
+    weight_constant,
+    eps,
+    share,
+    rows,
+    channels,
+    part_rows,
+    count_of_parts,
+    INPUT: tl.constexpr,
+    WEIGHT: tl.constexpr,
+    PARTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Mean and inverse deviation of the scaled sums from those of all parts; the running statistics' next values."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    part = tl.arange(0, PARTS)
+    mask = (part < count_of_parts)[:, None] & there[None, :]
+    at = (part * 2)[:, None] * channels + column[None, :]
+    means = tl.load(parts + at, mask=mask, other=0.0)
+    squares = tl.load(parts + at + channels, mask=mask, other=0.0)
+    counts = tl.minimum(tl.maximum(rows - part * part_rows, 0), part_rows).to(tl.float32)[:, None]
+    total = rows.to(tl.float32)
+    mean = tl.sum(means * counts, 0) / total
+    apart = tl.where(mask, means - mean[None, :], 0.0)
+    variance = (tl.sum(squares, 0) + tl.sum(apart * apart * counts, 0)) / total
+    product = scale_of(input_scale, input_constant, column, channels, INPUT)
+    product = product * scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
+    mean = mean * product
+    variance = variance * product * product
+    tl.store(statistics + column, mean, mask=there)
+    tl.store(statistics + channels + column, 1.0 / tl.sqrt(variance + eps), mask=there)
+    old_mean = tl.load(running_mean + column, mask=there, other=0.0)
+    old_var = tl.load(running_var + column, mask=there, other=0.0)
+    unbiased = variance * (total / tl.maximum(total - 1.0, 1.0))
+    tl.store(running_mean + column, old_mean + share * (mean - old_mean), mask=there)
+    tl.store(running_var + column, old_var + share * (unbiased - old_var), mask=there)
+    if tl.program_id(0) == 0:
+        tl.store(counter, tl.load(counter) + 1)
+
+
+@triton.jit
+def steps_of(sums, product, mean, slope, beta, own):
+    """The normalised sums in units of the quantizer's scale; arguments but the sums by channel."""
+    normed = (sums * product[None, :] - mean[None, :]) * slope[None, :] + beta[None, :]
+    return tl.div_rn(normed, tl.zeros_like(normed) + own[None, :])
+
+
+@triton.jit
+def quantize_kernel(
+    sums,
+    statistics,
+    gamma,
+    beta,
+    out,
+    input_scale,
+    input_constant,
+    weight_scale,
+    weight_constant,
+    scale,
+    constant,
+    low,
+    high,
+    rows,
+    channels,
+    INPUT: tl.constexpr,
+    WEIGHT: tl.constexpr,
+    OWN: tl.constexpr,
+    SIGN: tl.constexpr,
+    DEQUANTIZES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The integers of one tile, in the type of ``out``."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    mask = (row < rows)[:, None] & there[None, :]
+    at = row.to(tl.int64)[:, None] * channels + column[None, :]
+    product = scale_of(input_scale, input_constant, column, channels, INPUT)
+    product = product * scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
+    own = scale_of(scale, constant, column, channels, OWN)
+    mean = tl.load(statistics + column, mask=there, other=0.0)
+    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
+    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
+    offset = tl.load(beta + column, mask=there, other=0.0)
+    values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
+    steps = steps_of(values, product, mean, slope, offset, own)
+    integers = clamped(rounded(steps, low, high, SIGN), low, high)
+    if DEQUANTIZES:
+        integers = integers * own[None, :]
+    tl.store(out + at, integers.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def totals_kernel(
+    gradient,
+    sums,
+    statistics,
+    gamma,
+    beta,
+    parts,
+    input_scale,
+    input_constant,
+    weight_scale,
+    weight_constant,
+    scale,
+    constant,
+    low,
+    high,
+    rows,
+    channels,
+    tiles,
+    INPUT: tl.constexpr,
+    WEIGHT: tl.constexpr,
+    OWN: tl.constexpr,
+    SIGN: tl.constexpr,
+    CLAMPS: tl.constexpr,
+    RELU: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The gradients of gamma, beta and the scale over this program's tiles."""
+    part = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    product = scale_of(input_scale, input_constant, column, channels, INPUT)
+    product = product * scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
+    own = scale_of(scale, constant, column, channels, OWN)
+    mean = tl.load(statistics + column, mask=there, other=0.0)
+    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
+    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
+    offset = tl.load(beta + column, mask=there, other=0.0)
+    to_gamma = tl.zeros([COLUMNS], tl.float32)
+    to_beta = tl.zeros([COLUMNS], tl.float32)
+    to_scale = tl.zeros([COLUMNS], tl.float32)
+    tile = part * tiles
+    while tile < part * tiles + tiles:  # the interpreter has no range of its own numbers
+        row = tile * ROWS + tl.arange(0, ROWS)
+        mask = (row < rows)[:, None] & there[None, :]
+        at = row.to(tl.int64)[:, None] * channels + column[None, :]
+        values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
+        given = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
+        steps = steps_of(values, product, mean, slope, offset, own)
+        integers = rounded(steps, low, high, SIGN)
+        passes = passing(steps, integers, low, high, SIGN, CLAMPS, RELU)
+        passed = given * passes
+        if SIGN:
+            passed = passed * own[None, :]
+        to_gamma += tl.sum(passed * ((values * product[None, :] - mean[None, :]) * inverse[None, :]), 0)
+        to_beta += tl.sum(passed, 0)
+        to_scale += tl.sum(given * (clamped(integers, low, high) - steps * passes), 0)
+        tile += 1
+    place = parts + (part * 3) * channels + column
+    tl.store(place, to_gamma, mask=there)
+    tl.store(place + channels, to_beta, mask=there)
+    tl.store(place + 2 * channels, to_scale, mask=there)
+
+
+@triton.jit
+def gradient_kernel(
+    gradient,
+    sums,
+    statistics,
+    gamma,
+    beta,
+    totals,
+    out,
+    input_scale,
+    input_constant,
+    weight_scale,
+    weight_constant,
+    scale,
+    constant,
+    low,
+    high,
+    rows,
+    channels,
+    INPUT: tl.constexpr,
+    WEIGHT: tl.constexpr,
+    OWN: tl.constexpr,
+    SIGN: tl.constexpr,
+    CLAMPS: tl.constexpr,
+    RELU: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The gradient of one tile's sums, in the type of ``out``."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    mask = (row < rows)[:, None] & there[None, :]
+    at = row.to(tl.int64)[:, None] * channels + column[None, :]
+    weights = scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
+    product = scale_of(input_scale, input_constant, column, channels, INPUT) * weights
+    own = scale_of(scale, constant, column, channels, OWN)
+    mean = tl.load(statistics + column, mask=there, other=0.0)
+    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
+    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
+    offset = tl.load(beta + column, mask=there, other=0.0)
+    mean_normed = tl.load(totals + column, mask=there, other=0.0) / rows
+    mean_passed = tl.load(totals + channels + column, mask=there, other=0.0) / rows
+    values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
+    given = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
+    steps = steps_of(values, product, mean, slope, offset, own)
+    passed = given * passing(steps, rounded(steps, low, high, SIGN), low, high, SIGN, CLAMPS, RELU)
+    if SIGN:
+        passed = passed * own[None, :]
+    normed = (values * product[None, :] - mean[None, :]) * inverse[None, :]
+    result = (passed - mean_passed[None, :] - normed * mean_normed[None, :]) * (slope * weights)[None, :]
+    tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
+
+
+def norm_quantize(
+    sums: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    counter: Tensor,
+    scales: Scales,
+    eps: float,
+    share: float,
+    target: Target,
+    dtype: torch.dtype,
+    dequantizes: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return what ``plain.norm_quantize`` returns; three launches, of which two read the sums."""
+    flat = _rows(sums)
+    rows, channels = flat.shape
+    row, column = _tile(channels)
+    tiles, count = _shares(rows, row)
+    parts = torch.empty(count, 2, channels, device=sums.device)
+    moments_kernel[(count, triton.cdiv(channels, column))](
+        flat, parts, rows, channels, tiles, ROWS=row, COLUMNS=column, **_OPTIONS
+    )
+    statistics = torch.empty(2, channels, device=sums.device)
+    statistics_kernel[(triton.cdiv(channels, FINISH_COLUMNS),)](
+        parts,
+        statistics,
+        running_mean,
+        running_var,
+        counter,
+        *_pointers(scales, gamma)[:4],
+        eps,
+        share,
+        rows,
+        channels,
+        tiles * row,
+        count,
+        INPUT=_kind(scales.input),
+        WEIGHT=_kind(scales.weight),
+        PARTS=triton.next_power_of_2(count),
+        COLUMNS=FINISH_COLUMNS,
+        **_OPTIONS,
+    )
+    out = _like(sums, dtype)
+    quantize_kernel[(triton.cdiv(rows, row), triton.cdiv(channels, column))](
+        flat,
+        statistics,
+        gamma,
+        beta,
+        _rows(out),
+        *_pointers(scales, gamma),
+        target.low,
+        target.high,
+        rows,
+        channels,
+        **_kinds(scales),
+        SIGN=target.sign,
+        DEQUANTIZES=dequantizes,
+        ROWS=row,
+        COLUMNS=column,
+        **_OPTIONS,
+    )
+    return out, statistics
+
+
+def norm_quantize_backward(
+    gradient: Tensor,
+    sums: Tensor,
+    statistics: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    scales: Scales,
+    eps: float,
+    target: Target,
+    dtype: torch.dtype,
+    wants_scale: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return what ``plain.norm_quantize_backward`` returns; three launches, of which two read gradient and sums."""
+    flat = _rows(sums)
+    rows, channels = flat.shape
+    row, column = _tile(channels)
+    tiles, count = _shares(rows, row)
+    given = _rows(gradient)
+    fixed = {"SIGN": target.sign, "CLAMPS": target.clamps, "RELU": target.relu, "ROWS": row, "COLUMNS": column}
+    parts = torch.empty(count, 3, channels, device=sums.device)
+    totals_kernel[(count, triton.cdiv(channels, column))](
+        given,
+        flat,
+        statistics,
+        gamma,
+        beta,
+        parts,
+        *_pointers(scales, gamma),
+        target.low,
+        target.high,
+        rows,
+        channels,
+        tiles,
+        **_kinds(scales),
+        **fixed,
+        **_OPTIONS,
+    )
+    totals = parts.sum(0)
+    out = _like(sums, dtype)
+    gradient_kernel[(triton.cdiv(rows, row), triton.cdiv(channels, column))](
+        given,
+        flat,
+        statistics,
+        gamma,
+        beta,
+        totals,
+        _rows(out),
+        *_pointers(scales, gamma),
+        target.low,
+        target.high,
+        rows,
+        channels,
+        **_kinds(scales),
+        **fixed,
+        **_OPTIONS,
+    )
+    return out, totals
+
+
+# Products and sums are rounded one by one, as they are written.
+_OPTIONS: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": False}
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Rows and channels of a tile."""
+    columns = min(64, triton.next_power_of_2(channels))
+    return TILE // columns, columns
+
+
+def _shares(rows: int, row: int) -> tuple[int, int]:
+    """Tiles of each program of a reduction, and programs."""
+    tiles = triton.cdiv(rows, row)
+    each = triton.cdiv(tiles, MOST_PARTS)
+    return each, triton.cdiv(tiles, each)
+
+
+def _pointers(scales: Scales, any_tensor: Tensor) -> list[Any]:
+    """A pointer and a constant of each scale, of which its kind chooses one."""
+    found: list[Any] = []
+    for scale in scales:
+        found += [scale, 0.0] if isinstance(scale, Tensor) else [any_tensor, scale]
+    return found
+
+
+def _kinds(scales: Scales) -> dict[str, int]:
+    return {name: _kind(scale) for name, scale in zip(("INPUT", "WEIGHT", "OWN"), scales, strict=True)}
+
+
+def _kind(scale: Scale) -> int:
+    """What ``scale_of`` reads: a constant, one number, or one for each channel."""
+    if not isinstance(scale, Tensor):
+        return 0
+    return 1 if scale.numel() == 1 else 2
+
+
+def _last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous() if tensor.dim() == 2 else tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """[N, C] or [N, C, H, W] as rows of channels; a view where channels come last already."""
+    tensor = _last(tensor)
+    return tensor if tensor.dim() == 2 else tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
+
+
+def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    memory = torch.contiguous_format if tensor.dim() == 2 else torch.channels_last
+    return torch.empty(tensor.shape, dtype=dtype, device=tensor.device, memory_format=memory)
