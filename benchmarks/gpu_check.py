@@ -2,8 +2,9 @@
 
 Captured steps are held against the same steps taken kernel by kernel, to the bit; resumed runs against uninterrupted
 ones; networks of one's own against what a graph cannot follow; a whole run for warnings, waiting, memory and TF32; the
-fast and the compiled forward pass against Brevitas'. One line a check, one record a group of checks, exit status 1
-where a check fails. On a CPU the tests' stand-in for torch.cuda captures, so that the checks are themselves tested.
+fast and the compiled forward pass against Brevitas'; the fused kernels against their plain forms. One line a check, one
+record a group of checks, exit status 1 where a check fails. On a CPU the tests' stand-in for torch.cuda captures, so
+that the checks are themselves tested.
 
 Usage: python -m benchmarks.gpu_check [--device cuda] [--networks CNV_1W1A,CNV_4W4A] [--width 1] [--no-compile]
        [--groups captured,forward] [--max-minutes 5] [--tiny]
@@ -22,6 +23,7 @@ import torch
 from benchmarks.common import RESULTS
 from benchmarks.gpu.check_captured import check_failed_captures, check_network, check_other_device, check_own_networks
 from benchmarks.gpu.check_forward import check_forward
+from benchmarks.gpu.check_kernels import check_kernels
 from benchmarks.gpu.check_resume import check_resume
 from benchmarks.gpu.check_tf32 import check_tf32
 from benchmarks.gpu.check_training import check_training
@@ -32,7 +34,7 @@ NETWORKS = "CNV_1W1A,CNV_2W2A,CNV_4W4A,CNV_8W8A,VGG11_4W4A,RESNET20_4W4A"
 RESUMED = "VGG11_4W4A"  # whose scales are statistics
 COMPILED = "CNV_4W4A"
 SMALL = "TFC_2W2A"  # has dropout
-GROUPS = ("training", "captured", "resume", "own", "forward", "compiled")
+GROUPS = ("training", "kernels", "captured", "resume", "own", "forward", "compiled")
 
 Group = tuple[str, str, Callable[[Say], None]]  # its name, the network, the checks
 
@@ -41,6 +43,8 @@ def groups(place: Place, networks: list[str], compiles: bool) -> Iterator[Group]
     """Yield the groups of checks in order of what they are worth; compiling takes longest and comes last."""
     first = networks[0]
     yield "training", first, lambda say: check_training(first, place, say)
+    if place.is_gpu:  # without one the tests interpret them
+        yield "kernels", COMPILED, lambda say: check_kernels(COMPILED, place, say)
     for network in networks:
         yield "captured", network, lambda say, n=network: check_network(n, place, say)  # type: ignore[misc]
         yield "captured", network, lambda say, n=network: check_network(n, place, say, precision="fast")  # type: ignore[misc]

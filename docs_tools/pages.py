@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from docs_tools.gpu_expected import expected
 from docs_tools.gpu_tables import gpu
 from docs_tools.rules import base_network, record_findings, rules_by_topic, rules_table
 from qtrain.cli import command_parsers
@@ -129,6 +130,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "rules": rules_table,
     "rules-by-topic": rules_by_topic,
     "gpu": gpu,
+    "gpu-expected": expected,
 }
 
 

@@ -20,14 +20,17 @@ import torch
 
 from qtrain.data import crop_operator
 from qtrain.models.fused import operators
+from qtrain.training.captured import update
 from qtrain.triton_kernels import trust
 
-ROOMS = (operators.ROOM, crop_operator.ROOM)
+ROOMS = (operators.ROOM, crop_operator.ROOM, update.ROOM)
 CAPABILITIES = (75, 80, 90)
 MODULES = (
     "qtrain.models.fused.norm_kernels",
     "qtrain.models.fused.rounding_kernels",
+    "qtrain.models.fused.magnitude_kernels",
     "qtrain.data.crop_kernels",
+    "qtrain.training.captured.update_kernels",
 )
 
 
@@ -116,7 +119,7 @@ def launches() -> Iterator[Launches]:
         yield found
 
 
-def resources(kernel: Any, capability: int, types: dict[str, str], constants: dict[str, Any]) -> dict[str, int]:
+def resources(kernel: Any, capability: int, types: dict[str, Any], constants: dict[str, Any]) -> dict[str, int]:
     """Compile a kernel for a GPU of that compute capability; registers, stack, local and shared memory of its code.
 
     Pointers and numbers of channels are taken for multiples of 16, as a launch finds them to be.
@@ -124,7 +127,7 @@ def resources(kernel: Any, capability: int, types: dict[str, str], constants: di
     Args:
         kernel: as ``triton.jit`` made it.
         capability: 75, 80, 90.
-        types: of the arguments that are no constants, as Triton calls them.
+        types: of the arguments that are no constants, as Triton calls them; tuples where tuples are given.
         constants: of the others.
     """
     import triton
@@ -132,9 +135,14 @@ def resources(kernel: Any, capability: int, types: dict[str, str], constants: di
     from triton.compiler import ASTSource
 
     names = list(inspect.signature(kernel.fn).parameters)
-    signature = {name: "constexpr" if name in constants else types[name] for name in names}
-    aligned = [i for i, name in enumerate(names) if signature[name].startswith("*") or name == "channels"]
-    attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
+    signature: dict[str, Any] = {name: "constexpr" if name in constants else types[name] for name in names}
+    attributes = {}
+    for number, name in enumerate(names):
+        kind = signature[name]
+        if isinstance(kind, tuple) and kind[0].startswith("*"):
+            attributes |= {(number, place): [["tt.divisibility", 16]] for place in range(len(kind))}
+        elif not isinstance(kind, tuple) and (kind.startswith("*") or name == "channels"):
+            attributes[(number,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     options = inspect.getmodule(kernel.fn)._OPTIONS  # type: ignore[union-attr]
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

@@ -82,7 +82,7 @@ def _checks(here: _Here) -> list[Stage]:
     for name, groups, about, share in (
         (
             "check",
-            "training,captured,resume,own",
+            "training,kernels,captured,resume,own",
             "captured = kernel by kernel, resume, own networks, a whole run",
             2.5,
         ),

@@ -39,12 +39,19 @@ _SCHEMAS = {
         f"(Tensor gradient, Tensor values, Tensor? scale, float constant, Tensor? factor, float factor_constant, "
         f"{_TARGET}, bool wants_scale) -> (Tensor, Tensor)"
     ),
+    "mean_magnitudes": "(Tensor row, Tensor bounds) -> Tensor",
 }
 # How often the kernels read their inputs: what is normalised depends on the statistics of all of it, and what goes back
 # on sums over all of it. Bytes are counted with it.
-READS = {"norm_quantize": 2, "norm_quantize_backward": 2, "integers": 1, "integers_gradient": 1}
+READS = {"norm_quantize": 2, "norm_quantize_backward": 2, "integers": 1, "integers_gradient": 1, "mean_magnitudes": 1}
 # Kernels that a call launches, some of which read a few numbers a channel alone.
-LAUNCHES = {"norm_quantize": 3, "norm_quantize_backward": 3, "integers": 1, "integers_gradient": 1}
+LAUNCHES = {
+    "norm_quantize": 3,
+    "norm_quantize_backward": 3,
+    "integers": 1,
+    "integers_gradient": 1,
+    "mean_magnitudes": 2,
+}
 _library = Library("qtrain", "DEF")
 ROOM = "of normalisation and rounding"
 
@@ -122,6 +129,14 @@ def _integers_gradient(
     return out
 
 
+def _mean_magnitudes(row: Tensor, bounds: Tensor) -> Tensor:
+    if not trusted(ROOM, row.device):
+        return plain.mean_magnitudes(row, bounds)
+    from qtrain.models.fused import magnitude_kernels
+
+    return magnitude_kernels.mean_magnitudes(row, bounds)
+
+
 def _shape_of_norm_quantize(sums: Tensor, gamma: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(sums, dtype=more[-2]), gamma.new_empty((2, len(gamma)))
 
@@ -143,6 +158,7 @@ _COMPUTED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "norm_quantize_backward": (_norm_quantize_backward, _shape_of_norm_quantize_backward),
     "integers": (_integers, _shape_of_integers),
     "integers_gradient": (_integers_gradient, _shape_of_integers_gradient),
+    "mean_magnitudes": (_mean_magnitudes, lambda row, bounds: row.new_empty(len(bounds) - 1)),
 }
 for _name, (_compute, _shape) in _COMPUTED.items():
     _library.define(_name + _SCHEMAS[_name])

@@ -165,6 +165,16 @@ def integers_gradient(
     return passed, to_scale.flatten(1).sum(1)
 
 
+def mean_magnitudes(row: Tensor, bounds: Tensor) -> Tensor:
+    """Return the mean magnitude of each part of a row, from which scales by statistics follow, float32 [parts].
+
+    Args:
+        row: float32 [n], the weights of all layers one after the other.
+        bounds: int64 [parts + 1], where each part begins; the last is n.
+    """
+    return torch.segment_reduce(row.abs(), "mean", offsets=bounds)
+
+
 def _rounded(steps: Tensor, target: Target) -> Tensor:
     if target.sign:
         return torch.where(steps >= 0, 1.0, -1.0)

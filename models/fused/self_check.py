@@ -28,7 +28,7 @@ CASES = (
 
 def comparisons(device: torch.device) -> Checks:
     """Run each kernel and its plain form; yield what was compared, and whether they agree."""
-    from qtrain.models.fused import norm_kernels, rounding_kernels
+    from qtrain.models.fused import magnitude_kernels, norm_kernels, rounding_kernels
 
     for shape, target, trained in CASES:
         scales = _scales(shape[1], device) if trained else Scales(0.13, 0.05, 0.3)
@@ -36,6 +36,10 @@ def comparisons(device: torch.device) -> Checks:
         scale = scales.weight
         rows = scale.reshape(-1, *[1] * (len(shape) - 1)) if isinstance(scale, Tensor) else scale
         yield from _rounding(rounding_kernels, shape, target, rows, device)
+    row = torch.randn(50_000).to(device)
+    bounds = torch.tensor([0, 1, 40, 49_000, 50_000], device=device)
+    found = [form.mean_magnitudes(row, bounds) for form in (plain, magnitude_kernels)]
+    yield "mean_magnitudes", _close(found[1], found[0])
 
 
 def _scales(channels: int, device: torch.device) -> Scales:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qtrain.data import Batches
 from qtrain.data.tables import EpochTables, tables_of
 from qtrain.errors import UserError
+from qtrain.models.network import Network
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
 from qtrain.training.batchnorm import norms, re_estimate
@@ -164,7 +165,7 @@ class Session:
             work = self._work(loss, (images, labels), len(images))
             return self._static_step().step(work, looks=self.at.step % LOOK_EVERY == 0)
         found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
-        self._finish(count, found.detach())
+        self._finish(count, found.detach(), clipped=False)
         return found.detach()
 
     def _before_step(self) -> None:
@@ -187,13 +188,27 @@ class Session:
     def _work(self, loss: Loss, batch: Batch | Callable[[], Batch], count: int, moves: tuple[Tensor, ...] = ()) -> Work:
         """The parts of a step; made anew each time: kept, they would be a cycle that holds data and graph."""
         compute = partial(self.batch_loss, loss)
-        return Work(batch, count, compute, partial(self._finish, count), (*moves, self.loss_sum))
+        after = partial(self._finish, count)
+        return Work(batch, count, compute, after, self._limits, (*moves, self.loss_sum))
 
-    def _finish(self, count: int, loss: Tensor) -> None:
+    @property
+    def _limits(self) -> dict[Tensor, float]:
+        """Of the weights that the zoo's networks clip; what another network does in its stead is its own matter."""
+        if not self._clips_as_zoo:
+            return {}
+        model = cast(Network, self.model)
+        limits = model.weight_limits
+        return {cast(Tensor, model.get_submodule(path).weight): limit for path, limit in limits.items()}
+
+    @property
+    def _clips_as_zoo(self) -> bool:
+        return getattr(type(self.model), "clip_weights", None) is Network.clip_weights
+
+    def _finish(self, count: int, loss: Tensor, clipped: bool) -> None:
         """Add the step's loss to the epoch's, and bring weights back into their range where the model does so."""
         self.loss_sum += self.counted(loss) * count
         clip_weights: Callable[[], None] | None = getattr(self.model, "clip_weights", None)
-        if clip_weights is not None:
+        if clip_weights is not None and not (clipped and self._clips_as_zoo):
             clip_weights()
 
     def after_step(self) -> None:

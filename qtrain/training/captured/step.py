@@ -11,9 +11,9 @@ kernel. Where any of it fails, one line says why, and the kernels are launched o
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ from torch.optim import SGD, Adam, Optimizer
 from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.outcome import Kept, agree, values_of
 from qtrain.training.captured.state import PythonState
+from qtrain.training.captured.update import ROOM, comparisons, updated
+from qtrain.triton_kernels import use_kernels
 
 WARM_UP = 3  # steps in a row that change nothing of Python's, before the capture; libraries choose their algorithms
 PATIENCE = 100  # further steps, after quantizers have collected, in which Python's values may still move
@@ -33,7 +35,7 @@ Compute = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
 
 
-def _nothing(loss: Tensor) -> None:
+def _nothing(loss: Tensor, clipped: bool) -> None:
     """Do nothing behind a step."""
 
 
@@ -46,14 +48,16 @@ class Work:
             gives them by launches alone, which are in the graph.
         images: B.
         compute: from images and labels to the loss, with gradients in the parameters that were None before.
-        after: takes the loss, behind the update.
+        after: takes the loss, behind the update, and whether that has brought parameters back into their range.
+        limits: of parameters that stay in [-limit, limit].
         moves: tensors that are moved in place beside the model's and the optimizer's.
     """
 
     batch: Batch | Callable[[], Batch]
     images: int
     compute: Compute
-    after: Callable[[Tensor], None] = _nothing
+    after: Callable[[Tensor, bool], None] = _nothing
+    limits: Mapping[Tensor, float] = field(default_factory=dict)
     moves: tuple[Tensor, ...] = ()
 
 
@@ -92,6 +96,7 @@ class StaticStep:
         self._graph = None if cuda is None else StepGraph(self._device, cuda)
         self._captured: tuple[PythonState, Tensor] | None = None  # what the graph was made with, and its loss
         self._stable = self._steps = self._captures = 0
+        use_kernels(ROOM, self._device, comparisons)
         for group in optimizer.param_groups:
             group.update(fused=True, foreach=False)
             if "capturable" in group:
@@ -161,9 +166,11 @@ class StaticStep:
         self._optimizer.zero_grad(set_to_none=True)
         batch = work.batch if isinstance(work.batch, tuple) else work.batch()
         self._loss = work.compute(*batch).detach()
-        with self._rates_in_memory(capturable):
-            self._optimizer.step()
-        work.after(self._loss)
+        by_kernels = updated(self._optimizer, self._rates, work.limits)
+        if not by_kernels:
+            with self._rates_in_memory(capturable):
+                self._optimizer.step()
+        work.after(self._loss, by_kernels)
 
     def _try(self, graph: StepGraph, work: Work) -> None:
         """Take an ordinary step, and see whether one like it could be captured."""
