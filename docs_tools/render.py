@@ -6,7 +6,16 @@ from typing import Any
 from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
 from docs_tools import campaign_pages
-from docs_tools.speed_tables import draws, many_runs, proof_times, quantizing, same_accuracy, speed, sweeps
+from docs_tools.speed_tables import (
+    draws,
+    many_runs,
+    proof_speed,
+    proof_times,
+    quantizing,
+    same_accuracy,
+    speed,
+    sweeps,
+)
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 from qtrain.schedulers.catalogue import row_of
@@ -199,7 +208,7 @@ def main() -> None:
         "The fast forward pass against Brevitas'": same_accuracy(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
-        "Speed of the proof": proof_times(),
+        "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",
         "finn-base, a second executor": second_opinions(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())

@@ -70,6 +70,23 @@ def proof_times() -> str:
     return f"Full width, the whole CIFAR-10 test set, {r['threads']} threads.\n\n{table(head, rows)}"
 
 
+def proof_speed() -> str:
+    """The last record of each part of the proof, beside what it took before."""
+    last = {r["row"]: r for r in lines("benchmarks.jsonl") if r["benchmark"] == "proof_speed"}
+    if not last:
+        return NOT_YET
+    rows = []
+    for r in last.values():
+        now = r["now"]
+        ratio = spread(r["ratio"]["cpu_s"]) if "ratio" in r else ""
+        theirs = now.get("qonnx")
+        qonnx = f"{theirs['wall_s'] / theirs['images']:.2f} s an image" if theirs else ""
+        images = f"{now['images']:,}" if "images" in now else ""
+        rows.append([r["row"], r["network"], images, spread(now["wall_s"], 1), spread(now["cpu_s"], 1), ratio, qonnx])
+    head = ["part", "network", "images", "wall, s", "CPU, s", "before / now, CPU", "qonnx's executor"]
+    return table(head, rows)
+
+
 def draws() -> str:
     """The last record of the draw's cost."""
     records = [r for r in lines("benchmarks.jsonl") if r["benchmark"] == "aslr_overhead"]

@@ -20,7 +20,7 @@ from qtrain.export.execute.integer_grid import Grid, grid_of, integer_grid
 from qtrain.export.execute.nodes import attributes_of, check_written, refusing, run_node
 from qtrain.export.execute.operators import AS_WRITTEN, OPERATORS, Attributes, Operator
 from qtrain.export.execute.precision import exact_float32
-from qtrain.export.execute.whole_steps import on_steps, values_of
+from qtrain.export.execute.whole_steps import in_order, on_steps, values_of
 
 _INTEGERS = {
     TensorProto.UINT8: torch.uint8,
@@ -166,7 +166,7 @@ class Executor:
                 for name in step.node.input:
                     if last_use[name] == i and name not in wanted:
                         values.pop(name, None)
-        return {name: values_of(values[name]).cpu() for name in wanted}
+        return {name: in_order(values_of(values[name])).cpu() for name in wanted}
 
     def batches(self, x: Tensor, keep: Collection[str] = ()) -> Iterator[dict[str, Tensor]]:
         """Execute on any number of images, as many at a time as are computed fast; yield what each batch gives."""

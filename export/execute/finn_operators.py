@@ -13,17 +13,38 @@ from torch.nn import functional as F
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.operators import OPERATORS as ONNX_OPERATORS
 from qtrain.export.execute.operators import Attributes, Operator, text, top1
-from qtrain.export.execute.whole_products import EXACT_FLOAT32
+from qtrain.export.execute.whole_products import EXACT_FLOAT32, largest_sums
+from qtrain.export.execute.windows import check_size
+
+COMPARED = 31  # thresholds, up to which comparing with each of them is faster than searching among them
 
 
 def count_reached(x: Tensor, thresholds: Tensor, axis: int) -> Tensor:
-    """How many of its channel's thresholds each value has reached, in ``x``'s dtype.
+    """How many of its channel's thresholds each value has reached, in ``x``'s dtype; what is no number reached all.
 
     Args:
         x: any shape.
         thresholds: [channels or 1, steps].
         axis: of the channels.
     """
+    steps = thresholds.shape[1]
+    if steps <= COMPARED and not bool(thresholds.isnan().any()):
+        return _compared(x, thresholds.to(x.dtype), axis)
+    return _searched(x, thresholds, axis)
+
+
+def _compared(x: Tensor, thresholds: Tensor, axis: int) -> Tensor:
+    shape = [1] * x.dim()
+    shape[axis] = len(thresholds)
+    above = torch.zeros_like(x, dtype=torch.uint8)
+    one = torch.empty_like(x, dtype=torch.bool)
+    for threshold in thresholds.unbind(1):
+        torch.gt(threshold.view(shape), x, out=one)
+        above += one.view(torch.uint8)
+    return above.to(x.dtype).neg_().add_(thresholds.shape[1])
+
+
+def _searched(x: Tensor, thresholds: Tensor, axis: int) -> Tensor:
     ordered = thresholds.to(x.dtype).sort(dim=1).values
     if len(ordered) == 1:
         return torch.searchsorted(ordered[0], x.contiguous(), right=True).to(x.dtype)
@@ -58,8 +79,13 @@ def _windows(x: Tensor, kernel: list[int], stride: list[int], dilation: list[int
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
     oh = (height - dh * (kh - 1) - 1) // sh + 1
     ow = (width - dw * (kw - 1) - 1) // sw + 1
-    columns = F.unfold(x.permute(0, 3, 1, 2), (kh, kw), dilation=(dh, dw), stride=(sh, sw))
-    return columns.view(n, channels, kh * kw, oh, ow).permute(0, 3, 4, 2, 1).reshape(n, oh, ow, kh * kw * channels)
+    if min(oh, ow) < 1:
+        raise ProofError(f"a window of {kh} x {kw} does not fit into {height} x {width}")
+    image, row, column, channel = x.stride()
+    strides = (image, sh * row, sw * column, dh * row, dw * column, channel)
+    windows = x.as_strided((n, oh, ow, kh, kw, channels), strides)
+    check_size((n, oh, ow, kh * kw * channels), x.element_size())
+    return windows.reshape(n, oh, ow, kh * kw * channels)
 
 
 def _im2col(a: Attributes, x: Tensor) -> Tensor:
@@ -78,8 +104,8 @@ def _channels_last(operator: Operator) -> Operator:
 
 def integer_product(x: Tensor, weight: Tensor) -> Tensor:
     """``x @ weight`` of integers [..., K] and [K, M], exact."""
-    largest = x.abs().amax() * weight.abs().sum(0).amax()
-    if largest < EXACT_FLOAT32:
+    least, most = (float(end) for end in x.aminmax())
+    if bool((largest_sums(weight.T, least, most) < EXACT_FLOAT32).all()):
         return (x.float() @ weight.float()).to(x.dtype)
     return x @ weight
 

@@ -8,10 +8,20 @@ from onnx import NodeProto, helper
 
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.operators import READ, Attributes, Operator
-from qtrain.export.execute.whole_steps import values_of
+from qtrain.export.execute.whole_steps import in_order, values_of
 
 # Domains whose operators have the meanings that are executed here.
 _DOMAINS = ("qonnx.custom_op.", "finn.custom_op.", "onnx.brevitas")
+
+
+# Operators that compute each value from those at its place alone, or choose among values: it does not matter how a
+# tensor lies in memory. Others may add in another order then.
+ANY_LAYOUT = frozenset(
+    (
+        *("Add", "Sub", "Mul", "Div", "Relu", "Clip", "Identity", "BatchNormalization", "MaxPool"),
+        *("Quant", "IntQuant", "BipolarQuant", "MultiThreshold"),
+    )
+)
 
 
 def called(node: NodeProto) -> str:
@@ -52,7 +62,10 @@ def run_node(
     """
     with refusing(node):
         given = [values[name] if name else None for name in node.input]
-        out = operator(attributes, *(given if takes_steps else map(values_of, given)))
+        given = given if takes_steps else [values_of(value) for value in given]
+        if node.op_type not in ANY_LAYOUT and not (takes_steps and node.op_type == "Conv"):
+            given = [in_order(value) for value in given]
+        out = operator(attributes, *given)
         results = out if isinstance(out, tuple) else (out,)
         missing = [name for name in node.output[len(results) :] if name]
         if missing:

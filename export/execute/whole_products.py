@@ -67,6 +67,10 @@ class WholeProduct:
             return sums.add_(high)
         return sums.index_add_(axis, self.split, high)
 
+    def parts(self) -> list[Tensor]:
+        """Return the weights that are multiplied."""
+        return [self.low] if self.high is None else [self.low, self.high]
+
     def on(self, device: torch.device) -> WholeProduct:
         """Return the same product on a device."""
         high = None if self.high is None else self.high.to(device)

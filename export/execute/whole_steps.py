@@ -12,6 +12,7 @@ import torch
 from onnx import NodeProto
 from torch import Tensor
 
+from qtrain.export.execute.int8 import Int8Product, int8_product
 from qtrain.export.execute.integer_grid import KEEPS_GRID, Grid
 from qtrain.export.execute.quantize import steps_of
 from qtrain.export.execute.whole_products import WholeProduct, whole_product
@@ -46,6 +47,15 @@ Operator = Callable[..., Any]
 def values_of(x: Any) -> Any:
     """Return the values of a tensor in steps; anything else as it is."""
     return x.values() if isinstance(x, Steps) else x
+
+
+def in_order(x: Any) -> Any:
+    """Return a tensor whose images lie channels last with its values in the order of its axes; others as they are."""
+    if isinstance(x, Steps):
+        return Steps(in_order(x.whole), x.scale)
+    if not isinstance(x, Tensor) or x.dim() != 4 or x.is_contiguous():
+        return x
+    return x.contiguous() if x.is_contiguous(memory_format=torch.channels_last) else x
 
 
 def on_steps(
@@ -119,15 +129,38 @@ def _on_the_grid(
 
 
 def _multiplying(operator: Operator, product: WholeProduct, x_grid: Grid, scale: float, matrix: bool) -> Operator:
-    def multiply(attributes: Mapping[str, Any], x: Tensor | Steps, _weight: Tensor) -> Tensor:
-        steps = x.whole if isinstance(x, Steps) else x_grid.whole(x)
+    def in_float32(attributes: Mapping[str, Any], steps: Tensor) -> Tensor:
         single = steps.float()
 
         def sums(filters: Tensor) -> Tensor:
             found: Tensor = operator(attributes, single, filters.T if matrix else filters)
             return found
 
-        axis = -1 if matrix else 1
-        return product(sums, axis).mul_(scale)
+        return product(sums, -1 if matrix else 1)
+
+    sums_of = in_float32 if matrix else _Convolving(in_float32, product, x_grid)
+
+    def multiply(attributes: Mapping[str, Any], x: Tensor | Steps, _weight: Tensor) -> Tensor:
+        steps = x.whole if isinstance(x, Steps) else x_grid.whole(x)
+        return sums_of(attributes, steps).mul_(scale)
 
     return multiply
+
+
+class _Convolving:
+    """A convolution's whole sums, on the processor's integer units where its first image says that they are exact."""
+
+    def __init__(self, in_float32: Callable[..., Tensor], product: WholeProduct, grid: Grid):
+        self._in_float32 = in_float32
+        self._product = product
+        self._grid = grid
+        self._asked = False
+        self._small: Int8Product | None = None
+
+    def __call__(self, attributes: Mapping[str, Any], steps: Tensor) -> Tensor:
+        if not self._asked:
+            self._asked = True
+            self._small = int8_product(self._product, self._grid.least, self._grid.most, attributes)
+            if self._small and not torch.equal(self._small(steps[:1]), self._in_float32(attributes, steps[:1])):
+                self._small = None
+        return self._in_float32(attributes, steps) if self._small is None else self._small(steps)

@@ -85,6 +85,14 @@ def _spatial(kinds: Mapping[int, Any], x: Tensor) -> Any:
     return kinds[x.dim() - 2]
 
 
+def symmetric_pads(a: Attributes) -> list[int] | None:
+    """The pads of a node over two axes at both their ends; None where they differ, crop, or follow from the image."""
+    pads = list(a.get("pads", [0] * 4))
+    if text(a, "auto_pad", "NOTSET") != "NOTSET" or len(pads) != 4 or pads[:2] != pads[2:] or min(pads) < 0:
+        return None
+    return pads[:2]
+
+
 def conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """ONNX's Conv over one, two or three axes."""
     kernel = list(weight.shape[2:])
@@ -127,9 +135,11 @@ def max_pool(a: Attributes, x: Tensor) -> Tensor:
         raise ProofError(f"pads {pads} leave windows of {list(kernel)} with nothing of the image in them")
     rounded_up = bool(a.get("ceil_mode"))
     padded = pad_axes(x if x.is_floating_point() else x.double(), pads, float("-inf"))
-    if x.dim() == 4:  # torch's pool is up to twenty times as fast on a CPU where an image's channels lie together
+    turned = x.dim() == 4 and x.is_contiguous()
+    if turned:  # torch's pool is up to twenty times as fast on a CPU where an image's channels lie together
         padded = padded.contiguous(memory_format=torch.channels_last)
-    out = pool(padded, kernel, a.get("strides", ones), dilation=dilations, ceil_mode=rounded_up).contiguous()
+    out = pool(padded, kernel, a.get("strides", ones), dilation=dilations, ceil_mode=rounded_up)
+    out = out.contiguous() if turned else out
     if rounded_up:
         for axis, size in enumerate(_ceil_sizes(a, x, pads), 2):
             out = out.narrow(axis, 0, size)

@@ -18,6 +18,7 @@ from qtrain.export.execute.operators import text
 
 ALIKE = 0.9  # share of equal values from which a tensor is surely the quantizer's; by chance a sign has half
 SAMPLE = 4096
+COUNTED = 2**16  # different numbers, up to which they are counted; beyond, they are sorted
 _HARDWARE = ("Thresholding", "MVAU", "VVAU")
 
 
@@ -124,12 +125,20 @@ def threshold_outputs(model: ModelWrapper) -> dict[str, ThresholdOutput]:
     return found
 
 
+def most_frequent(whole: Tensor) -> Tensor:
+    """Return the most frequent of whole numbers, the least one where several are."""
+    least, most = (float(end) for end in whole.aminmax())
+    if not most - least < COUNTED:  # also where one is no number
+        return whole.flatten().mode().values
+    return (whole.flatten() - least).long().bincount().argmax() + least
+
+
 def _off(value: Tensor, output: Tensor) -> Tensor:
     """By how many steps each value is off, with the sign and the offset that leave the fewest."""
     best = None
     for sign in (1, -1):
         difference = value - sign * output
-        difference = difference - difference.flatten().mode().values
+        difference = difference - most_frequent(difference)
         if best is None or difference.count_nonzero() < best.count_nonzero():
             best = difference
     assert best is not None

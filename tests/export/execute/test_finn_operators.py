@@ -13,7 +13,10 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.basic import qonnx_make_model
+from torch.nn import functional as F
 
+from qtrain.export.errors import ProofError
+from qtrain.export.execute import finn_operators
 from qtrain.export.execute.executor import Executor
 from qtrain.export.execute.finn_operators import FINN_OPERATORS, count_reached, integer_product
 
@@ -170,3 +173,45 @@ def test_a_truncating_pool_drops_the_low_bits_of_the_sum() -> None:
 def test_sums_that_float32_cannot_hold_stay_exact() -> None:
     x, weight = torch.tensor([[2.0**24, 1.0]]).double(), torch.tensor([[1.0], [1.0]]).double()
     assert integer_product(x, weight).item() == 2**24 + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    channels=st.sampled_from([1, 3]),
+    steps=st.sampled_from([1, 3, 15, 31, 32, 63]),
+    axis=st.sampled_from([1, -1]),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+    seed=st.integers(0, 99),
+)
+def test_comparing_and_searching_count_the_same_thresholds(
+    channels: int, steps: int, axis: int, dtype: torch.dtype, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    thresholds = torch.randint(-20, 20, (channels, steps), generator=draw).double() / 2
+    shape = (2, 3, 5, 3)
+    x = torch.randint(-25, 25, shape, generator=draw).to(dtype) / 2  # on thresholds and between them
+    x[0, 0, 0] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    compared = finn_operators._compared(x, thresholds.to(dtype), axis)
+    searched = finn_operators._searched(x, thresholds, axis)
+    assert compared.dtype == searched.dtype == dtype
+    assert torch.equal(compared, searched)
+    assert torch.equal(finn_operators.count_reached(x, thresholds, axis), searched)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 3)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("dilation", [(1, 1), (1, 2)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_windows_are_those_of_unfold(kernel: tuple, stride: tuple, dilation: tuple, turned: bool) -> None:
+    x = torch.arange(2 * 7 * 8 * 3, dtype=torch.float64).reshape(2, 7, 8, 3)
+    if turned:  # as a transpose leaves it
+        x = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    found = finn_operators._windows(x, list(kernel), list(stride), list(dilation))
+    columns = F.unfold(x.permute(0, 3, 1, 2), kernel, dilation=dilation, stride=stride)
+    expected = columns.view(2, 3, kernel[0] * kernel[1], *found.shape[1:3]).permute(0, 3, 4, 2, 1)
+    assert torch.equal(found, expected.reshape(found.shape))
+
+
+def test_a_window_larger_than_its_image_is_refused() -> None:
+    with pytest.raises(ProofError, match="a window of 3 x 3 does not fit into 2 x 8"):
+        finn_operators._windows(torch.zeros(1, 2, 8, 1), [3, 3], [1, 1], [1, 1])

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
@@ -12,7 +14,14 @@ from torch import Tensor
 from qtrain.data import DataSet
 from qtrain.export.execute.executor import Executor
 from qtrain.export.passes import PASSES
-from qtrain.export.proof.matching import Quantizer, ThresholdOutput, compare, quantizers, threshold_outputs
+from qtrain.export.proof.matching import (
+    Quantizer,
+    ThresholdOutput,
+    compare,
+    most_frequent,
+    quantizers,
+    threshold_outputs,
+)
 from qtrain.export.qonnx import to_qonnx
 from qtrain.models import build_model
 from tests.export.lint.probe_builds import moved
@@ -133,3 +142,10 @@ def cnv_input(graph: ModelWrapper) -> Callable[[], ModelWrapper]:
         return made
 
     return make
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.integers(-9, 9), min_size=1, max_size=60), far=st.booleans())
+def test_the_most_frequent_is_that_of_torch(values: list[int], far: bool) -> None:
+    whole = torch.tensor(values + [2**20] * far, dtype=torch.float64)
+    assert most_frequent(whole) == whole.mode().values
