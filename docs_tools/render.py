@@ -7,6 +7,7 @@ from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
 from docs_tools import campaign_pages
 from docs_tools.speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
+from docs_tools.waiting_tables import waiting
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 from qtrain.schedulers.catalogue import row_of
@@ -196,6 +197,7 @@ def main() -> None:
         "What tuning the baseline cost": tuning(),
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
         "The fast forward pass against Brevitas'": same_accuracy(),
+        "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
         "Speed of the proof": proof_times(),
