@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
 from docs_tools import campaign_pages
-from docs_tools.speed_tables import draws, many_runs, proof_times, same_accuracy, speed, sweeps
+from docs_tools.speed_tables import draws, many_runs, proof_times, quantizing, same_accuracy, speed, sweeps
 from docs_tools.waiting_tables import waiting
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
@@ -196,6 +196,7 @@ def main() -> None:
         "Schedulers across bit widths": f"{GRIDS}\n\n{grids()}",
         "What tuning the baseline cost": tuning(),
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
+        "What quantizers cost a training step": quantizing(),
         "The fast forward pass against Brevitas'": same_accuracy(),
         "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),

@@ -22,6 +22,25 @@ def speed() -> str:
     return f"{table(head, rows)}\n\n{_bounds(last)}"
 
 
+def quantizing() -> str:
+    """Steps of Brevitas' own forward pass, this project's and the float twin: the last record of each network."""
+    last = {(r["network"], r["width"]): r for r in lines("benchmarks.jsonl") if r["benchmark"] == "quantizing_cost"}
+    if not last:
+        return NOT_YET
+    rows = [
+        [
+            *(f"{network}, width {width:g}", str(r["batch_size"]), str(r["threads"])),
+            *(spread(r["ms_a_step"][arm], 1) for arm in r["ms_a_step"]),
+            *(spread(ratio) for ratio in r["times_brevitas"].values()),
+            *(spread(r["share_of_the_float_twins_rate"]), "equal" if r["first_loss_equal"] else "DIFFERS"),
+        ]
+        for (network, width), r in last.items()
+    ]
+    arms = ["Brevitas, ms a step", "qtrain, ms", "float twin, ms"]
+    ratios = ["qtrain / Brevitas", "float twin / Brevitas", "qtrain / float twin", "first loss, to the bit"]
+    return table(["network", "batch", "threads", *arms, *ratios], rows)
+
+
 def _bounds(last: dict[tuple[str, str, int], dict[str, Any]]) -> str:
     """How near the trainer comes to its products, which no trainer in the same arithmetic can leave out."""
     found = []

@@ -38,7 +38,7 @@ def decoupled_weights(network: nn.Module, image: Tensor) -> dict[str, IntQuantTe
     return found
 
 
-def in_float64(weight: IntQuantTensor) -> IntQuantTensor:
-    """The same quantized weights in float64."""
+def in_float64(weight: IntQuantTensor, device: torch.device) -> IntQuantTensor:
+    """The same quantized weights in float64, on a device."""
     parts = (weight.value, weight.scale, weight.zero_point, weight.bit_width)
-    return IntQuantTensor(*(part.double() for part in parts), weight.signed, weight.training)
+    return IntQuantTensor(*(part.to(device, torch.float64) for part in parts), weight.signed, weight.training)

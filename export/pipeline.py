@@ -9,6 +9,7 @@ from typing import Any
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
 
+from qtrain.devices import named_device
 from qtrain.errors import UserError
 from qtrain.export.bare import unwrapped
 from qtrain.export.compiler.boards import Board, get_board
@@ -113,6 +114,7 @@ def export_finn(
     source: Mapping[str, Any] | None = None,
     linted: LintedNetwork | None = None,
     data: DataFacts | None = None,
+    device: str = "cpu",
     say: Callable[[str], None] = _silent,
 ) -> Proof:
     """Export a trained network to a FINN folder and prove it equal to torch on the whole test set.
@@ -132,16 +134,18 @@ def export_finn(
         linted: what ``lint_network`` made of this network, where it was linted before; its graph is exported.
         data: what is known of the images: class names, layout and value range where they come from, mean and
             deviation. It goes into manifest, README and ``board/``.
+        device: that computes the test images, torch's side and the graph's: cpu, cuda, cuda:N, or auto.
         say: told of each step.
 
     Raises:
         UserError: unknown board, a target or clock that is not positive, a destination that is not free, pixels or
-            labels of another kind, ``data`` of other images, a network that lint says FINN refuses, ``linted`` of
-            other weights or images.
+            labels of another kind, ``data`` of other images, no such device, a network that lint says FINN refuses,
+            ``linted`` of other weights or images.
         ProofError: the graph differs from torch; names the first tensor. Or equal answers would say nothing.
     """
     out = Path(out)
     found = check_target(board, target_fps, clock_ns)
+    where = named_device(device)
     check_images(pixels, labels)
     pixels = pixels.cpu()
     labels = labels.cpu()
@@ -153,7 +157,7 @@ def export_finn(
         linted.check_same(model, shape)
     if not refused_too:
         check_accepted(linted)
-    reference = float64_reference(model, pixels[:1].float() / 255)
+    reference = float64_reference(model, pixels[:1].float() / 255, where)
     outputs = predict(reference, pixels[:1]).shape[1]
     check_classes(labels, outputs)
     data = input_facts(data, shape, outputs)
@@ -164,8 +168,8 @@ def export_finn(
         say(f"running torch in float64 on {len(pixels)} test images")
         logits = predict(reference, pixels)
         classes = top1(logits).flatten()
-        differs = int((float32_classes(model, pixels) != classes).sum())
-        proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+        differs = int((float32_classes(model, pixels, where) != classes).sum())
+        proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, device=where, say=say)
         # FINN's checks run in float32 too: images that it classifies as float64 does
         agreed = (sample == classes[: len(sample)]).nonzero().flatten()
         finn_folder.write_golden_pair(work, pixels[agreed], classes[agreed])
@@ -197,7 +201,12 @@ def export_finn(
 
 
 def verify(
-    folder: str | Path, *, model: nn.Module | None = None, trust: bool = False, say: Callable[[str], None] = _silent
+    folder: str | Path,
+    *,
+    model: nn.Module | None = None,
+    trust: bool = False,
+    device: str = "cpu",
+    say: Callable[[str], None] = _silent,
 ) -> Proof:
     """Repeat the proof from the folder alone: its files, every test image, the images beyond, the golden pair.
 
@@ -207,14 +216,16 @@ def verify(
         folder: that ``export_finn`` wrote.
         model: the trained network that it is said to be of; torch's side is then computed anew.
         trust: take build steps that qtrain does not ship; nothing of them is executed here.
+        device: that computes the test images: cpu, cuda, cuda:N, or auto.
         say: told what is being done.
 
     Raises:
-        UserError: not a FINN folder of this version.
+        UserError: not a FINN folder of this version, or no such device.
         ProofError: a file changed, is missing or is one too many, the manifest says something else than what comes
             out, or the graph answers otherwise than torch did.
     """
     folder = Path(folder)
+    where = named_device(device)
     manifest = finn_folder.read_manifest(folder)
     check_folder(folder, manifest, trust=trust)
     beyond = read_facts(manifest)
@@ -225,7 +236,7 @@ def verify(
     differs = manifest["proof"].get("float32_torch_differs")
     with one_line(folder, "executed"):
         check_annotations(graph, pixels[:STAGE_IMAGES])
-        proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, say=say)
+        proof, sample = prove(graph, pixels, labels, logits, float32_torch_differs=differs, device=where, say=say)
         check_figures(manifest, proof)
         check_stages(folder, manifest, pixels, logits)
         check_board(folder, manifest, pixels, labels, top1(logits).flatten(), logits.shape[1])
@@ -239,5 +250,5 @@ def verify(
     if not holds:
         raise ProofError("the golden pair (input.npy, expected_output.npy) does not hold")
     if model is not None:
-        check_origin(folder, manifest, model, say)
+        check_origin(folder, manifest, model, say, where)
     return proof

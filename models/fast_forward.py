@@ -16,7 +16,9 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
-from qtrain.models.integer_multiply import grid_dtypes, multiply, producers
+from qtrain.models.integer_multiply import Dtypes, grid_dtypes, multiply
+from qtrain.models.producers import handed_on, producers
+from qtrain.models.step_scales import StepScales
 from qtrain.models.straight_through import FastQuantizer, fast_quantizer
 
 Precision = Literal["exact", "fast"]
@@ -31,7 +33,10 @@ class _FastActivation(nn.Module):
     def forward(self, x: Any) -> Any:
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
-        return self.fast.values(x)
+        return self.fast.activations(x)
+
+    def integer_dtypes(self) -> None:
+        """Nothing is multiplied."""
 
 
 class FastIdentity(_FastActivation, QuantIdentity):
@@ -52,10 +57,15 @@ class _FastWeights(nn.Module):
     def forward(self, x: Any) -> Any:
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
-        weight = self.fast.values(self.weight)
-        if self.source is not None and (dtypes := grid_dtypes(x.device, self.source, self.fast, weight)):
-            return multiply(self, x, weight, self.source, self.fast, dtypes)
-        return cast(Any, self).inner_forward_impl(x, weight, self.bias)
+        if self.source is not None and (dtypes := self.integer_dtypes()):
+            return multiply(self, x, self.source, self.fast, dtypes)
+        return cast(Any, self).inner_forward_impl(x, self.fast.weights(self.weight), self.bias)
+
+    def integer_dtypes(self) -> Dtypes | None:
+        """What integers are multiplied in; None where the layer multiplies values."""
+        if self.source is None:
+            return None
+        return grid_dtypes(self.weight.device, self.source, self.fast, self.weight)
 
 
 class FastConv2d(_FastWeights, QuantConv2d):
@@ -103,14 +113,26 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
             layer.fast = quantizer
             layer.source = None
             layer.__class__ = _FAST[type(layer)]
+    layers = _fast_layers(model)
+    handed: dict[nn.Module, list[nn.Module]] = {}
     if precision == "fast":
-        for consumer, producer in producers(model, _fast_layers(model)).items():
+        for consumer, producer in producers(model, layers).items():
             cast(Any, model.get_submodule(consumer)).source = cast(Any, model.get_submodule(producer)).fast
+        for producer, consumers in handed_on(model, layers).items():
+            handed[model.get_submodule(producer)] = [model.get_submodule(path) for path in consumers]
+    scales = StepScales(layers, handed)
+    model.register_forward_pre_hook(scales.fill)
+    model.register_forward_hook(scales.empty, always_call=True)
     return left
 
 
 def plain_forward(model: nn.Module) -> None:
     """Give Brevitas' layers their own forward pass back."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for number in [n for n, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), StepScales)]:
+                del hooks[number]
+                module._forward_hooks_always_called.pop(number, None)
     for layer in _fast_layers(model):
         layer.__class__ = _PLAIN[type(layer)]
         del layer.fast, layer.source

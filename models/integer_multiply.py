@@ -5,11 +5,10 @@ the output type's largest exact integer, and the scales are applied once, afterw
 same integers with the gradients, in bfloat16.
 """
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.autograd import Function
 
 from qtrain.models.straight_through import FastQuantizer
@@ -18,7 +17,6 @@ Dtypes = tuple[torch.dtype, torch.dtype]  # of the forward and of the backward p
 HALF_LIMIT = 2048  # float16 holds every integer up to it, and of larger ones every second at most
 TENSOR_CORES = (7, 0)  # first compute capability that multiplies float16 in them
 AMPERE = (8, 0)  # first that has TF32 and bfloat16
-_KEEPS_GRID = (nn.MaxPool2d, nn.Flatten, nn.Identity)  # values stay multiples of the same scale
 
 
 def grid_dtypes(device: torch.device, x: FastQuantizer, weight: FastQuantizer, values: Tensor) -> Dtypes | None:
@@ -61,27 +59,41 @@ def _cpu_has_bfloat16() -> bool:
 
 
 class _Multiply(Function):
-    """Convolution or matrix product of two quantized tensors, on their integers."""
+    """Convolution or matrix product of two tensors of integers; gradients are those of the dequantized values."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, x_scale: Any, weight_scale: Any, shape: Any, dtypes: Dtypes
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        scales: tuple[Any, Any, Any],
+        narrow: tuple[Tensor, Tensor] | None,
+        shape: Any,
+        dtypes: Dtypes,
     ) -> Tensor:
-        """``shape`` is stride, padding, dilation and groups of a convolution; None is a matrix product."""
+        """Return float32.
+
+        Args:
+            ctx: of autograd.
+            x: integers.
+            weight: integers.
+            scales: of the input, of the weights, and the one times the other in a shape that broadcasts over outputs.
+            narrow: the weights in the types of the forward and of the backward pass, where they are there already.
+            shape: stride, padding, dilation and groups of a convolution; None is a matrix product.
+            dtypes: of the forward and of the backward pass.
+        """
         forward, backward = dtypes
-        x_int = (x / x_scale).round_()
-        weight_int = (weight / weight_scale).round_()
-        ctx.save_for_backward(x_int.to(backward), weight_int.to(backward))
-        ctx.scales = (x_scale, weight_scale)
+        weight_forward, weight_backward = narrow or (weight.to(forward), weight.to(backward))
+        ctx.save_for_backward(x.to(backward), weight_backward)
+        ctx.scales = scales[:2]
         ctx.shape = shape
-        x_int = x_int.to(forward)
-        weight_int = weight_int.to(forward)
+        x = x.to(forward)
         y = (
-            nn.functional.linear(x_int, weight_int)
+            nn.functional.linear(x, weight_forward)
             if shape is None
-            else nn.functional.conv2d(x_int, weight_int, None, *shape)
+            else nn.functional.conv2d(x, weight_forward, None, *shape)
         )
-        return y.float() * (x_scale * _over_outputs(weight_scale, y.dim()))
+        return _times(y, scales[2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
@@ -90,26 +102,23 @@ class _Multiply(Function):
         x_scale, weight_scale = ctx.scales
         wants_x, wants_weight = ctx.needs_input_grad[:2]
         low = gradient.to(x.dtype)
-        to_x = to_weight = None
-        if wants_x and _is_one(weight_scale):
-            to_x = _to_input(low, x, weight, ctx.shape).float() * weight_scale
-        elif wants_x:
-            scaled = (gradient * _over_outputs(weight_scale, gradient.dim())).to(x.dtype)
-            to_x = _to_input(scaled, x, weight, ctx.shape).float()
-        if wants_weight:
-            to_weight = _to_weight(low, x, weight, ctx.shape).float() * x_scale
-        return to_x, to_weight, None, None, None, None
+        if _is_one(weight_scale):
+            to_x, to_weight = _gradients(low, x, weight, ctx.shape, (wants_x, wants_weight))
+            to_x = None if to_x is None else _times(to_x, weight_scale)
+        else:
+            scaled = (gradient * _over_outputs(weight_scale, gradient.dim())).to(x.dtype) if wants_x else low
+            to_x = _gradients(scaled, x, weight, ctx.shape, (wants_x, False))[0]
+            to_x = None if to_x is None else to_x.float()
+            to_weight = _gradients(low, x, weight, ctx.shape, (False, wants_weight))[1]
+        return to_x, None if to_weight is None else _times(to_weight, x_scale), None, None, None, None
 
 
-def multiply(
-    layer: nn.Module, x: Tensor, weight: Tensor, source: FastQuantizer, own: FastQuantizer, dtypes: Dtypes
-) -> Tensor:
-    """Convolve, or multiply with a matrix, what two quantizers have given; float32, with the layer's bias.
+def multiply(layer: nn.Module, x: Tensor, source: FastQuantizer, own: FastQuantizer, dtypes: Dtypes) -> Tensor:
+    """Convolve, or multiply with a matrix, what a quantizer has given; float32, with the layer's bias.
 
     Args:
         layer: a convolution or a linear layer.
-        x: its input, integers times the scale of ``source``.
-        weight: integers times the scale of ``own``.
+        x: its input, integers times the scale of ``source``, or the integers alone where the source hands on these.
         source: quantizer of the input.
         own: quantizer of the weights.
         dtypes: of the forward and of the backward pass.
@@ -117,42 +126,41 @@ def multiply(
     shape = None
     if isinstance(layer, nn.Conv2d):
         shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    with torch.no_grad():  # the scales' gradients flow through the dequantized values
-        scales = source.scale(x), own.scale(cast(Tensor, layer.weight))
-    y: Tensor = _Multiply.apply(x, weight, *scales, shape, dtypes)
+    raw = cast(Tensor, layer.weight)
+    found = own.take(raw)
+    given = source.ready  # asked for first: the scale of the product was made with it
+    x_scale = source.present_scale(x)
+    if found is None or found[0].narrow is None:
+        live = own.scale(raw)
+        weight = own.quantized(raw, live, integers=True)
+        weight_scale = live.detach() if isinstance(live, Tensor) else live
+        narrow = product = None
+    else:
+        ready, weight_scale = found
+        weight = cast(Tensor, ready.values)
+        narrow = ready.narrow
+        product = ready.product
+    if product is None or (given is None and source.constant is None):
+        product = x_scale * _over_outputs(weight_scale, raw.dim())
+    if not source.hands_integers:
+        x = Integers.apply(x, x_scale)
+    y: Tensor = _Multiply.apply(x, weight, (x_scale, weight_scale, product), narrow, shape, dtypes)
     bias = layer.bias
     return y if bias is None else y + _over_outputs(bias, y.dim())
 
 
-def producers(model: nn.Module, layers: Sequence[nn.Module]) -> dict[str, str]:
-    """Which quantizer each layer's input comes from, by paths; layers whose input has no one quantizer are absent.
+class Integers(Function):
+    """Quantized values over their scale; the gradient is that of the values."""
 
-    Args:
-        model: traced with torch.fx; where it cannot be, nothing is found.
-        layers: quantizers and consumers, none of which is looked into.
-    """
-    names = {layer: path for path, layer in model.named_modules() if layer in set(layers)}
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float | Tensor) -> Tensor:
+        """Return the integers of ``x``, which may have any shape."""
+        return (x / scale).round_()
 
-    class Tracer(fx.Tracer):
-        def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-            return module in names or super().is_leaf_module(module, path)
-
-    try:
-        graph = Tracer().trace(model)
-    except Exception:  # control flow that depends on values, or whatever else a network does
-        return {}
-    found = {}
-    for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(model.get_submodule(node.target), nn.Conv2d | nn.Linear):
-            continue
-        origin = node.args[0]
-        while origin.op == "call_module" and isinstance(model.get_submodule(origin.target), _KEEPS_GRID):
-            origin = origin.args[0]
-        if origin.op != "call_module" or node.target not in names.values() or origin.target not in names.values():
-            continue
-        if not isinstance(model.get_submodule(origin.target), nn.Conv2d | nn.Linear):
-            found[node.target] = origin.target
-    return found
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The gradient as it is."""
+        return gradient, None
 
 
 def _over_outputs(scale: Any, dims: int) -> Any:
@@ -162,19 +170,27 @@ def _over_outputs(scale: Any, dims: int) -> Any:
     return scale.reshape(1, -1, *[1] * (dims - 2))
 
 
+def _times(x: Tensor, scale: Any) -> Tensor:
+    """``x`` of any type times a scale, in float32; in one kernel where the scale is a tensor."""
+    if isinstance(scale, float):
+        return x.float() * scale
+    # A tensor without dimensions would be taken for a number, and the product for one of the type of x.
+    return x * scale.reshape([1] * x.dim()) if scale.numel() == 1 else x * scale
+
+
 def _is_one(scale: Any) -> bool:
     return isinstance(scale, float) or scale.numel() == 1
 
 
-def _to_input(gradient: Tensor, x: Tensor, weight: Tensor, shape: Any) -> Tensor:
-    return gradient @ weight if shape is None else _convolution(gradient, x, weight, shape, (True, False, False))[0]
-
-
-def _to_weight(gradient: Tensor, x: Tensor, weight: Tensor, shape: Any) -> Tensor:
-    return gradient.T @ x if shape is None else _convolution(gradient, x, weight, shape, (False, True, False))[1]
-
-
-def _convolution(gradient: Tensor, x: Tensor, weight: Tensor, shape: Any, mask: tuple[bool, ...]) -> Any:
+def _gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, shape: Any, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """To the input and to the weights, each where it is wanted."""
+    if not any(wanted):
+        return None, None
+    if shape is None:
+        return gradient @ weight if wanted[0] else None, gradient.T @ x if wanted[1] else None
     stride, padding, dilation, groups = shape
-    arguments = (None, stride, padding, dilation, False, [0, 0], groups, mask)
-    return torch.ops.aten.convolution_backward(gradient, x, weight, *arguments)
+    arguments = (None, stride, padding, dilation, False, [0, 0], groups, (*wanted, False))
+    to_x, to_weight, _ = torch.ops.aten.convolution_backward(gradient, x, weight, *arguments)
+    return to_x, to_weight

@@ -1,10 +1,11 @@
 """Quantizers as one autograd function each: rounded on the way forward, straight through on the way back.
 
 They compute what Brevitas' modules compute, in the same order and so to the same bits, and keep for the backward pass
-their input alone.
+one tensor of their input's size; after a ReLU, whose gradient goes through it, two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,72 +18,144 @@ from brevitas.core.zero_point import ZeroZeroPoint
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from qtrain.models.scale_rules import ScaleRule, scale_rule
+
 Edges = tuple[float, float]  # gradients pass where the input lies strictly between them
-_ALL: Edges = (-torch.inf, torch.inf)
+ALL: Edges = (-torch.inf, torch.inf)
+
+
+# Where a gradient passes, an integer and what it was rounded from are at most a half apart; where it was clamped, they
+# count as one apart and more. Anything between tells the two cases from each other.
+TOLD_APART = 0.75
 
 
 class Sign(Function):
     """``scale`` where x >= 0, else ``-scale``; the scale is a constant."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, edges: Edges) -> Tensor:
-        """Return the quantized values of ``x``, which may have any shape."""
+    def forward(ctx: Any, x: Tensor, scale: float, edges: Edges, integers: bool) -> Tensor:
+        """Return the quantized values of ``x``, which may have any shape, or their signs where integers are asked for.
+
+        Gradients are those of the values in both cases.
+        """
         ctx.save_for_backward(x)
         ctx.scale = scale
         ctx.edges = edges
         # A fifth of torch.where's time on a CPU. Adding 0 makes -0 the 0 that it counts as.
-        return torch.copysign(x.new_full((), scale), x + 0)
+        return torch.copysign(x.new_full((), 1.0 if integers else scale), x + 0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient times the scale, between the edges."""
         (x,) = ctx.saved_tensors
-        passed = gradient if ctx.edges == _ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
-        return passed if ctx.scale == 1 else passed * ctx.scale, None, None
+        passed = gradient if ctx.edges == ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
+        return passed if ctx.scale == 1 else passed * ctx.scale, None, None, None
 
 
 class Fixed(Function):
     """Integers of a constant scale, times that scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges) -> Tensor:
-        """Return the quantized values of ``x``, which may have any shape."""
+    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges, integers: bool) -> Tensor:
+        """Return the quantized values of ``x``, which may have any shape, or the integers alone.
+
+        Gradients are those of the values in both cases.
+        """
         ctx.save_for_backward(x)
         ctx.edges = edges
-        return (x / scale).round_().clamp_(low, high).mul_(scale)
+        found = (x / scale).round_().clamp_(low, high)
+        return found if integers else found.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         """The gradient, between the edges."""
         (x,) = ctx.saved_tensors
-        passed = gradient if ctx.edges == _ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
-        return passed, None, None, None, None
+        passed = gradient if ctx.edges == ALL else torch.ops.aten.hardtanh_backward(gradient, x, *ctx.edges)
+        return passed, None, None, None, None, None
 
 
 class Scaled(Function):
     """Integers of a scale that is trained or follows the weights, times that scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, clamps: bool) -> Tensor:
-        """``scale`` is one number or one for each output channel, in a shape that broadcasts."""
-        ctx.save_for_backward(x, scale)
-        ctx.low = low
-        ctx.high = high
-        ctx.clamps = clamps
-        return (x / scale).round_().clamp_(low, high).mul_(scale)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: float, high: float, edges: Edges, integers: bool) -> Tensor:
+        """Return the quantized values of ``x``, or the integers alone; gradients are those of the values in both cases.
+
+        What the scale's gradient is made of is computed here, where ``x`` lies in the cache, and kept in its place.
+
+        Args:
+            ctx: of autograd.
+            x: of any shape.
+            scale: one number, or one for each output channel, in a shape that broadcasts.
+            low: least integer.
+            high: largest integer.
+            edges: gradients pass where ``x / scale`` lies strictly between them.
+            integers: return them without the scale.
+        """
+        steps = x / scale
+        found = steps.round().clamp_(low, high)
+        if any(ctx.needs_input_grad[:2]):
+            told = tells(low, high, edges)
+            if told:
+                error = errors(found, steps, edges)
+            else:
+                passed = torch.ops.aten.hardtanh_backward(steps, steps, *edges)
+                error = torch.sub(found, passed, out=passed)
+            ctx.save_for_backward(error, None if told else steps)
+            ctx.edges = edges
+            ctx.shape = scale.shape
+        return found if integers else found.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         """To the input where it was not clamped, and to the scale: the integer less what the input passes on."""
-        x, scale = ctx.saved_tensors
-        steps = x / scale
-        rounded = steps.round()
-        integer = rounded.clamp(ctx.low, ctx.high)
-        passes = rounded == integer if ctx.clamps else torch.ones_like(rounded, dtype=torch.bool)
-        to_scale = gradient * torch.where(passes, integer - steps, integer)
-        return gradient * passes, to_scale.sum_to_size(scale.shape), None, None, None
+        error, steps = ctx.saved_tensors
+        to_scale = (gradient * error).sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None
+        return passed_on(gradient, error, steps, ctx.edges), to_scale, None, None, None, None
 
 
+def errors(found: Tensor, steps: Tensor, edges: Edges) -> Tensor:
+    """Return the scale's gradient at each number: the integer, less the number in steps where that is passed on.
+
+    Args:
+        found: the integers.
+        steps: what they were rounded and clamped from; the errors take its place.
+        edges: as `Scaled` takes them.
+    """
+    if edges != ALL:  # used for its forward form: 0 beyond the edges
+        torch.ops.aten.hardtanh_backward(steps, steps, *edges, grad_input=steps)
+    return torch.sub(found, steps, out=steps)
+
+
+def passed_on(gradient: Tensor, error: Tensor, steps: Tensor | None, edges: Edges) -> Tensor:
+    """Return the input's gradient.
+
+    Args:
+        gradient: of the values.
+        error: as `errors` gives it.
+        steps: where ``error`` does not tell what was clamped.
+        edges: as `Scaled` takes them.
+    """
+    if edges == ALL:
+        return gradient
+    if steps is None:
+        told: Tensor = torch.ops.aten.hardtanh_backward(gradient, error, -TOLD_APART, TOLD_APART)
+        return told
+    if edges[0] != 0:
+        passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, steps, *edges)
+        return passed
+    # A ReLU's gradient lies in memory as its input does, whatever the order of the gradient that it gets. Sums behind
+    # it are taken in that order.
+    behind = torch.empty_like(steps)
+    return torch.ops.aten.hardtanh_backward(gradient, steps, *edges, grad_input=behind)
+
+
+def tells(low: float, high: float, edges: Edges) -> bool:
+    """Whether an error alone says if its number was clamped: it is then the least or the largest integer itself."""
+    return edges == ALL or (low <= -1 and high >= 1)
+
+
+@cache
 def edges_of(scale: float, low: float, high: float) -> Edges:
     """The floats next to the first and the last that rounds to an integer from ``low`` to ``high``.
 
@@ -101,7 +174,36 @@ def edges_of(scale: float, low: float, high: float) -> Edges:
     return beyond(low, -1.0), beyond(high, 1.0)
 
 
-@dataclass
+@dataclass(eq=False)
+class Ready:
+    """What a quantizer finds computed at the start of a forward pass of the whole network.
+
+    Attributes:
+        scales: of its integers, one for each call of the layer; the first call takes the last. All are equal, but the
+            gradients of each are multiplied before they are added, as where each call computes its own.
+        sources: the tensors that they were computed from.
+        versions: how often each of them had been written to.
+        values: of a layer's weights, quantized; or their integers, with the gradients of the quantized weights.
+        narrow: the integers in the types of the forward and of the backward pass, where ``values`` are integers.
+        product: the scale times that of the layer's input, in a shape that broadcasts over outputs.
+        calls: of the layer, up to now.
+    """
+
+    scales: list[Tensor]
+    sources: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    values: Tensor | None = None
+    narrow: tuple[Tensor, Tensor] | None = None
+    product: Tensor | None = None
+    calls: int = 0
+
+    def is_of(self, sources: tuple[Tensor, ...]) -> bool:
+        """Whether it was computed from just these tensors, and none of them has been written to since."""
+        same = all(now is then for now, then in zip(sources, self.sources, strict=True))
+        return same and all(now._version == then for now, then in zip(sources, self.versions, strict=True))
+
+
+@dataclass(eq=False)
 class FastQuantizer:
     """What stands in for a Brevitas quantizer.
 
@@ -113,18 +215,22 @@ class FastQuantizer:
         low: least integer.
         high: largest integer.
         constant: the scale, where it is one.
-        edges: where gradients pass, of a constant scale.
-        clamps: whether gradients pass only what was not clamped.
-        relu: a ReLU comes before it.
+        edges: where gradients pass: of the input where the scale is constant, else of the input over the scale.
+        relu: a ReLU comes before it, and is not in the edges.
+        rule: how its scale is computed, where that is known.
+        ready: while a whole network computes, what was computed for this quantizer at the start.
+        hands_integers: while a whole network computes, whether the layers behind take integers in place of values.
     """
 
     proxy: nn.Module
     low: float
     high: float
     constant: float | None
-    edges: Edges = _ALL
-    clamps: bool = False
+    edges: Edges = ALL
     relu: bool = False
+    rule: ScaleRule | None = None
+    ready: Ready | None = field(default=None, repr=False)
+    hands_integers: bool = False
 
     @property
     def quantizer(self) -> nn.Module:
@@ -141,18 +247,67 @@ class FastQuantizer:
         """Whether there are two values, which lack the 0."""
         return isinstance(self.quantizer, BinaryQuant | ClampedBinaryQuant)
 
+    @property
+    def parameter(self) -> Tensor:
+        """The trained number behind a learned scale."""
+        found: Tensor = self.quantizer.scaling_impl.value  # type: ignore[union-attr, assignment]
+        return found
+
+    def sources(self, weight: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the tensors that the scale follows from, and the weights themselves."""
+        learned = self.rule is not None and self.rule.learned
+        return tuple(found for found in (weight, self.parameter if learned else None) if found is not None)
+
     def scale(self, x: Tensor) -> float | Tensor:
         """Of the integers that ``x`` becomes."""
         return _scale(self.quantizer, x) if self.constant is None else self.constant
 
-    def values(self, x: Tensor) -> Tensor:
-        """``x``, of any shape, quantized."""
-        if self.constant is None:
+    def present_scale(self, x: Tensor) -> float | Tensor:
+        """As ``scale``, without gradients; where the network's forward pass has computed it already, that one."""
+        if self.ready is not None:
+            return self.ready.scales[0].detach()
+        with torch.no_grad():
+            return self.scale(x)
+
+    def take(self, weight: Tensor | None = None) -> tuple[Ready, Tensor] | None:
+        """Return what was computed for this quantizer at the start of the network's forward pass, and the call's scale.
+
+        None where nothing was, where what it was computed from has changed since, and at more calls than it was
+        computed for.
+
+        Args:
+            weight: what is quantized, where it is a layer's weights.
+        """
+        found = self.ready
+        if found is None:
+            return None
+        if not found.is_of(self.sources(weight)):
+            self.ready = None
+            return None
+        found.calls += 1
+        return (found, found.scales[-found.calls]) if found.calls <= len(found.scales) else None
+
+    def activations(self, x: Tensor) -> Tensor:
+        """``x``, of any shape, quantized; integers where the layers behind take these."""
+        found = self.take()
+        return self.quantized(x, self.scale(x) if found is None else found[1], self.hands_integers)
+
+    def weights(self, weight: Tensor) -> Tensor:
+        """A layer's weights, quantized."""
+        found = self.take(weight)
+        if found is None or found[0].values is None or found[0].narrow is not None:
+            return self.quantized(weight, self.scale(weight))
+        return found[0].values
+
+    def quantized(self, x: Tensor, scale: float | Tensor, integers: bool = False) -> Tensor:
+        """``x``, of any shape, quantized with a scale; the integers alone where these are asked for."""
+        if isinstance(scale, Tensor):
             x = torch.relu(x) if self.relu else x
-            return Scaled.apply(x, _scale(self.quantizer, x), self.low, self.high, self.clamps)
+            found: Tensor = Scaled.apply(x, scale, self.low, self.high, self.edges, integers)
+            return found
         if self.is_sign:
-            return Sign.apply(x, self.constant, self.edges)
-        return Fixed.apply(x, self.constant, self.low, self.high, self.edges)
+            return Sign.apply(x, scale, self.edges, integers)
+        return Fixed.apply(x, scale, self.low, self.high, self.edges, integers)
 
 
 def tensor_quantizer(proxy: Any) -> nn.Module:
@@ -184,7 +339,7 @@ def _sign(proxy: nn.Module, quantizer: Any) -> FastQuantizer | None:
     clamps = type(quantizer) is ClampedBinaryQuant
     limits = torch.tensor([-scale, scale])
     low, high = torch.nextafter(limits, limits * torch.inf).tolist()
-    return FastQuantizer(proxy, -1.0, 1.0, scale, (low, high) if clamps else _ALL, clamps)
+    return FastQuantizer(proxy, -1.0, 1.0, scale, (low, high) if clamps else ALL)
 
 
 def _integers(proxy: nn.Module, quantizer: Any, relu: bool) -> FastQuantizer | None:
@@ -206,13 +361,15 @@ def _integers(proxy: nn.Module, quantizer: Any, relu: bool) -> FastQuantizer | N
     high = float(inner.max_int(bits))
     if relu and low != 0:
         return None
-    if not isinstance(quantizer.scaling_impl, ConstScaling):
-        return FastQuantizer(proxy, low, high, None, clamps=clamps, relu=relu)
-    scale = float(_scale(quantizer, torch.zeros(1, device=_device(quantizer))))
-    edges = edges_of(scale, low, high) if clamps else _ALL
-    if relu:  # whose gradient is 0 at 0
+    constant = isinstance(quantizer.scaling_impl, ConstScaling)
+    scale = float(_scale(quantizer, torch.zeros(1, device=_device(quantizer)))) if constant else 1.0
+    edges = edges_of(scale, low, high) if clamps else ALL
+    if relu and (clamps or constant):  # whose gradient is 0 at 0
         edges = (0.0, edges[1])
-    return FastQuantizer(proxy, low, high, scale, edges, clamps, relu)
+        relu = False
+    if constant:
+        return FastQuantizer(proxy, low, high, scale, edges)
+    return FastQuantizer(proxy, low, high, None, edges, relu, scale_rule(quantizer))
 
 
 def _scale(quantizer: Any, x: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def narrow(recipe: Recipe) -> Network:
 def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: Path, few_digits: DataSet) -> None:
     recipe = shipped_recipe(path).replace(width=NARROW, epochs=1 if which == "aslr" else 2)
     recipe = recipe.replace(scheduler="aslr" if which == "aslr" else recipe.baseline)
-    train(narrow(recipe), recipe, tmp_path / "run", data=fitting(few_digits, recipe.network))
+    train(narrow(recipe), recipe, tmp_path / "run", data=fitting(few_digits, recipe.network), built=True)
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
     run, *epochs, result = read_records(tmp_path / "run")
     assert run["recipe"] == recipe.to_dict()

@@ -101,13 +101,6 @@ def test_networks_are_built_with_nothing_but_torch_and_brevitas(tmp_path: Path) 
         assert dragged not in modules
 
 
-def test_data_are_split_without_scikit_learn(tmp_path: Path) -> None:
-    modules, said = loaded("from qtrain.data import load_data; load_data('digits')", tmp_path)
-    assert not said
-    assert "qtrain.data.digits" in modules
-    assert not modules & {"sklearn", "scipy", "brevitas"}
-
-
 def test_a_folder_is_proven_without_the_exporter(tmp_path: Path) -> None:
     modules, _ = loaded("from qtrain.export import verify", tmp_path)
     assert "torch._dynamo" not in modules

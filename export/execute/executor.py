@@ -5,22 +5,23 @@ for a whole test set. Operators follow the ONNX and QONNX specifications; the pr
 on real images at every export.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
 from qtrain.export.errors import ProofError
-from qtrain.export.execute.integer_grid import Grid, grid_of, integer_grid, on_the_grid
-from qtrain.export.execute.operators import AS_WRITTEN, OPERATORS, READ, Attributes, Operator
+from qtrain.export.execute.batches import images_at_a_time
+from qtrain.export.execute.integer_grid import Grid, grid_of, integer_grid
+from qtrain.export.execute.nodes import attributes_of, check_written, refusing, run_node
+from qtrain.export.execute.operators import AS_WRITTEN, OPERATORS, Attributes, Operator
+from qtrain.export.execute.precision import exact_float32
+from qtrain.export.execute.whole_steps import on_steps, values_of
 
-# Domains whose operators have the meanings that are executed here.
-_DOMAINS = ("qonnx.custom_op.", "finn.custom_op.", "onnx.brevitas")
 _INTEGERS = {
     TensorProto.UINT8: torch.uint8,
     TensorProto.INT8: torch.int8,
@@ -39,12 +40,14 @@ class _Step(NamedTuple):
     Attributes:
         operator: for any number of images, where the graph was written for one.
         as_written: for as many images as the graph declares.
+        takes_steps: whether both take, or give, tensors in whole steps of their grid.
     """
 
     node: NodeProto
     attributes: Attributes
-    operator: Operator
-    as_written: Operator
+    operator: Callable[..., Any]
+    as_written: Callable[..., Any]
+    takes_steps: bool
 
 
 def _constant(name: str, array: np.ndarray) -> Tensor:
@@ -53,35 +56,6 @@ def _constant(name: str, array: np.ndarray) -> Tensor:
     except TypeError:
         raise ProofError(f"constant {name!r} holds {array.dtype}, which is not executed") from None
     return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _called(node: NodeProto) -> str:
-    """A node's name, or what it makes where it has none."""
-    return f"node {node.name!r}" if node.name or not node.output else f"the node that makes {node.output[0]!r}"
-
-
-@contextmanager
-def _refusing(node: NodeProto) -> Iterator[None]:
-    """Turn whatever a node of foreign origin raises into a ``ProofError`` that names it, and the error's kind."""
-    try:
-        yield
-    except Exception as error:
-        known = isinstance(error, ProofError)
-        reason = " ".join(str(error).split())[:300]
-        why = reason if known else f"{reason} ({type(error).__name__})"
-        raise ProofError(f"{_called(node)}: cannot execute this {node.op_type}: {why}") from error
-
-
-def _run(
-    node: NodeProto, attributes: Attributes, operator: Operator, values: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    with _refusing(node):
-        out = operator(attributes, *(values[name] if name else None for name in node.input))
-        results = out if isinstance(out, tuple) else (out,)
-        missing = [name for name in node.output[len(results) :] if name]
-        if missing:
-            raise ProofError(f"its output {missing[0]!r} is not computed")
-    return dict(zip(node.output, results, strict=False))
 
 
 def _rounded_as_float32(
@@ -94,38 +68,8 @@ def _rounded_as_float32(
     if node.op_type not in ("Quant", "IntQuant") or constants[node.input[0]].dim() < 2:
         return constants  # a bias' scale is no constant in the network
     floats = {name: constants[name].float() for name in node.input}
-    rounded = _run(node, attributes, operator, floats)[node.output[0]]
+    rounded = run_node(node, attributes, operator, floats)[node.output[0]]
     return {**constants, node.input[0]: rounded.double()}
-
-
-def _attributes(node: NodeProto, operators: Mapping[str, Operator]) -> dict[str, Any]:
-    """Return a node's attributes by name.
-
-    Raises:
-        ProofError: the operator is not one of ``operators``, or has an attribute that it does not read here.
-    """
-    if node.op_type not in operators or (node.domain not in ("", "ai.onnx") and not node.domain.startswith(_DOMAINS)):
-        where = f" of {node.domain}" if node.op_type in operators else ""
-        raise ProofError(f"{_called(node)}: cannot execute operator {node.op_type!r}{where}")
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    unread = sorted(set(found) - READ.get(node.op_type, frozenset(found)))
-    if unread:
-        raise ProofError(f"{_called(node)}: cannot execute this {node.op_type}: its {unread[0]} is not read")
-    return found
-
-
-def _check_written(node: NodeProto, known: Collection[str]) -> None:
-    """See that a node's inputs are there and its outputs new.
-
-    Raises:
-        ProofError: names the tensor.
-    """
-    for name in node.input:
-        if name and name not in known:
-            raise ProofError(f"{_called(node)}: its input {name!r} is made by no node before it")
-    for name in node.output:
-        if name in known:
-            raise ProofError(f"{_called(node)}: its output {name!r} is there already")
 
 
 class Executor:
@@ -134,18 +78,25 @@ class Executor:
     Args:
         model: exported for a batch of one; executed with any batch size.
         operators: by ONNX operator type.
+        device: that executes; what goes in and comes out lies on the CPU.
 
     Attributes:
         input: the graph's input.
         output: its output.
         constants: all tensors that do not depend on the input.
+        device: that executes.
+        largest: values of an image's largest tensor, as far as images were executed.
 
     Raises:
         ProofError: the graph holds an operator outside ``operators``, one that is not executed as it is specified, or
             is no graph of one input whose nodes follow each other.
     """
 
-    def __init__(self, model: ModelWrapper, operators: Mapping[str, Operator] = OPERATORS):
+    def __init__(
+        self, model: ModelWrapper, operators: Mapping[str, Operator] = OPERATORS, device: torch.device | None = None
+    ):
+        self.device = device or torch.device("cpu")
+        self.largest = 0
         initializers = {init.name: model.get_initializer(init.name) for init in model.graph.initializer}
         self.constants = {name: _constant(name, value) for name, value in initializers.items()}
         self.output: str = _names(model.graph.output, "output")[0]
@@ -154,26 +105,31 @@ class Executor:
         grids = {name: grid for name, value in self.constants.items() if (grid := integer_grid(value))}
         made = {self.input}
         for node in model.graph.node:
-            _check_written(node, made | self.constants.keys())
+            check_written(node, made | self.constants.keys())
             self._add(node, operators, grids)
             made.update(name for name in node.output if name)
         if self.output not in made | self.constants.keys():
             raise ProofError(f"the graph's output {self.output!r} is made by no node")
+        self._held = {name: _beside(value, self.device) for name, value in self.constants.items()}
 
     def _add(self, node: NodeProto, operators: Mapping[str, Operator], grids: dict[str, Grid]) -> None:
         """Compute a node of constants now, and keep another for the images."""
-        attributes = _attributes(node, operators)
+        attributes = attributes_of(node, operators)
         operator = operators[node.op_type]
         as_written = AS_WRITTEN.get(node.op_type, operator)
-        with _refusing(node):
+        with refusing(node):
             if grid := grid_of(node, attributes, grids, self.constants):
                 grids[node.output[0]] = grid
-            on_grid = on_the_grid(node, operator, grids, self.constants)
+            on_grid = on_steps(node, operator, grids, self.constants, self.device)
+            on_grid_as_written = on_steps(node, as_written, grids, self.constants, self.device)
         if all(name in self.constants for name in node.input if name):
             values = _rounded_as_float32(node, attributes, as_written, self.constants)
-            self.constants.update(_run(node, attributes, as_written, values))  # quantized weights, once
+            self.constants.update(run_node(node, attributes, as_written, values))  # quantized weights, once
             return
-        self._nodes.append(_Step(node, attributes, on_grid, on_grid if as_written is operator else as_written))
+        if on_grid is None or on_grid_as_written is None:
+            self._nodes.append(_Step(node, attributes, operator, as_written, takes_steps=False))
+        else:
+            self._nodes.append(_Step(node, attributes, on_grid, on_grid_as_written, takes_steps=True))
 
     def _take_input(self, model: ModelWrapper) -> None:
         """Find the graph's one input, its type and the number of images that it declares."""
@@ -195,19 +151,33 @@ class Executor:
         """Execute on ``x`` [N, C, H, W]; return the graph's output and the tensors named in ``keep``."""
         wanted = {self.output, *keep}
         last_use = {name: i for i, step in enumerate(self._nodes) for name in step.node.input}
-        values = {**self.constants, self.input: x.to(self._dtype)}
+        values = {**self._held, self.input: x.to(self.device, self._dtype)}
         as_declared = x.dim() == 0 or len(x) == self._declared
         if self._declared != 1 and not as_declared:
             raise ProofError(
                 f"the graph declares {self._declared} images at a time; declare 1, and any number is executed"
             )
-        for i, step in enumerate(self._nodes):
-            operator = step.as_written if as_declared else step.operator
-            values.update(_run(step.node, step.attributes, operator, values))
-            for name in step.node.input:
-                if last_use[name] == i and name not in wanted:
-                    values.pop(name, None)
-        return {name: values[name] for name in wanted}
+        with exact_float32(self.device):
+            for i, step in enumerate(self._nodes):
+                operator = step.as_written if as_declared else step.operator
+                made = run_node(step.node, step.attributes, operator, values, step.takes_steps)
+                self.largest = max(self.largest, *(value.numel() // max(1, len(x)) for value in made.values()))
+                values.update(made)
+                for name in step.node.input:
+                    if last_use[name] == i and name not in wanted:
+                        values.pop(name, None)
+        return {name: values_of(values[name]).cpu() for name in wanted}
+
+    def batches(self, x: Tensor, keep: Collection[str] = ()) -> Iterator[dict[str, Tensor]]:
+        """Execute on any number of images, as many at a time as are computed fast; yield what each batch gives."""
+        if len(x) > 1 and not self.largest:
+            self(x[:1])
+        yield from (self(batch, keep) for batch in x.split(images_at_a_time(self.largest, self.device)))
+
+
+def _beside(value: Tensor, device: torch.device) -> Tensor:
+    """A constant on the device; what operators read stays, a single number or a shape, so that none waits for it."""
+    return value.to(device) if value.dim() and value.is_floating_point() else value
 
 
 def _names(values: Collection[Any], what: str) -> list[str]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qtrain.export.errors import ProofError
-from qtrain.export.execute.integer_grid import EXACT_FLOAT32
 from qtrain.export.execute.operators import OPERATORS as ONNX_OPERATORS
 from qtrain.export.execute.operators import Attributes, Operator, text, top1
+from qtrain.export.execute.whole_products import EXACT_FLOAT32
 
 
 def count_reached(x: Tensor, thresholds: Tensor, axis: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from qtrain.export.errors import ProofError
-from qtrain.export.execute.integer_grid import WIDEST
+from qtrain.export.execute.integer_grid import WIDEST, limits
 from qtrain.export.execute.windows import Attributes, text
 
 _ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,27 +36,25 @@ def _width(bits: Tensor) -> int:
     return int(width)
 
 
-def _limits(width: int, signed: bool, narrow: bool) -> tuple[int, int]:
-    """Smallest and largest integer of ``width`` bits."""
-    if signed:
-        return -(2 ** (width - 1)) + narrow, 2 ** (width - 1) - 1
-    return 0, 2**width - 1 - narrow
-
-
 def quant(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, bits: Tensor) -> Tensor:
     """Round to integers of ``bits`` bits times ``scale``, as qonnx does; one bit with a sign gives the scale's sign."""
+    y = steps_of(a, x, scale, zero_point, bits)
+    if bool(zero_point.any()):
+        return (y - zero_point) * scale
+    return y.mul_(scale) if scale.numel() == 1 else y * scale
+
+
+def steps_of(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, bits: Tensor) -> Tensor:
+    """Return the integers that ``quant`` scales, zero point included, as a new tensor."""
     signed = bool(a.get("signed", 1))
     narrow = bool(a.get("narrow", 1))
     width = _width(bits)
-    shifted = bool(zero_point.any())
     y = x / scale  # a new tensor: what follows may work in it
-    if shifted:
+    if bool(zero_point.any()):
         y = y + zero_point
     if width == 1 and signed:
-        y = torch.where(y >= 0, 1.0, -1.0).to(x.dtype)
-    else:
-        y = _rounding(a)(y.clamp_(*_limits(width, signed, narrow)))
-    return (y - zero_point) * scale if shifted else y.mul_(scale) if scale.numel() == 1 else y * scale
+        return torch.where(y >= 0, 1.0, -1.0).to(x.dtype)
+    return _rounding(a)(y.clamp_(*limits(width, signed, narrow)))
 
 
 def trunc(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, *rest: Tensor) -> Tensor:
@@ -68,8 +66,8 @@ def trunc(a: Attributes, x: Tensor, scale: Tensor, zero_point: Tensor, *rest: Te
         return (rounding(integers / 2.0 ** (in_bits - out_bits)) - zero_point) * scale
     _, out_scale, out_bits = rest
     factor = 2 ** torch.round(torch.log2(out_scale / scale))
-    limits = _limits(_width(out_bits), bool(a.get("signed", 1)), bool(a.get("narrow", 0)))
-    return (rounding((integers / factor).clamp(*limits)) - zero_point / factor) * out_scale
+    ends = limits(_width(out_bits), bool(a.get("signed", 1)), bool(a.get("narrow", 0)))
+    return (rounding((integers / factor).clamp(*ends)) - zero_point / factor) * out_scale
 
 
 def bipolar_quant(_: Attributes, x: Tensor, scale: Tensor) -> Tensor:

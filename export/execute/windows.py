@@ -39,12 +39,17 @@ def pad_axes(x: Tensor, pads: Sequence[int], value: float = 0.0) -> Tensor:
     half = len(pads) // 2
     starts = pads[:half]
     ends = pads[half:]
-    kept = x.dim() - half
-    padded = [size + start + end for size, start, end in zip(x.shape[kept:], starts, ends, strict=True)]
-    check_size([*x.shape[:kept], *padded], x.element_size())
+    _check_padded(x, pads)
     # torch wants (start, end) pairs from the last axis.
     torch_order = [p for axis in reversed(range(half)) for p in (starts[axis], ends[axis])]
     return F.pad(x, torch_order, value=value) if any(pads) else x
+
+
+def _check_padded(x: Tensor, pads: Sequence[int]) -> None:
+    half = len(pads) // 2
+    kept = x.dim() - half
+    axes = zip(x.shape[kept:], pads[:half], pads[half:], strict=True)
+    check_size([*x.shape[:kept], *(size + start + end for size, start, end in axes)], x.element_size())
 
 
 def _ones(x: Tensor) -> list[int]:
@@ -88,7 +93,12 @@ def conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -
     convolution = _spatial(_CONVOLUTIONS, x)
     ones = _ones(x)
     options = {"stride": a.get("strides", ones), "dilation": a.get("dilations", ones), "groups": a.get("group", 1)}
-    return convolution(_padded(a, x, kernel, 0.0), weight, bias, **options)
+    pads = _pads(a, x.shape[2:], kernel)
+    starts = pads[: len(kernel)]
+    if starts == pads[len(kernel) :] and min(starts) >= 0:
+        _check_padded(x, pads)
+        return convolution(x, weight, bias, padding=starts, **options)
+    return convolution(pad_axes(x, pads), weight, bias, **options)
 
 
 def _ceil_sizes(a: Attributes, x: Tensor, pads: Sequence[int]) -> list[int]:
@@ -116,8 +126,10 @@ def max_pool(a: Attributes, x: Tensor) -> Tensor:
     if any(pad > limit for pad, limit in zip(pads, reach + reach, strict=True)):
         raise ProofError(f"pads {pads} leave windows of {list(kernel)} with nothing of the image in them")
     rounded_up = bool(a.get("ceil_mode"))
-    padded = pad_axes(x.double(), pads, float("-inf"))
-    out = pool(padded, kernel, a.get("strides", ones), dilation=dilations, ceil_mode=rounded_up)
+    padded = pad_axes(x if x.is_floating_point() else x.double(), pads, float("-inf"))
+    if x.dim() == 4:  # torch's pool is up to twenty times as fast on a CPU where an image's channels lie together
+        padded = padded.contiguous(memory_format=torch.channels_last)
+    out = pool(padded, kernel, a.get("strides", ones), dilation=dilations, ceil_mode=rounded_up).contiguous()
     if rounded_up:
         for axis, size in enumerate(_ceil_sizes(a, x, pads), 2):
             out = out.narrow(axis, 0, size)

@@ -93,14 +93,13 @@ def check_equal_classes(got: Tensor, expected: Tensor) -> None:
         )
 
 
-def run_graph(model: ModelWrapper, pixels: Tensor, batch_size: int = 50) -> tuple[Tensor, Tensor]:
+def run_graph(model: ModelWrapper, pixels: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Execute the final graph on uint8 ``pixels``; return its classes int64 [N] and its logits float64 [N, classes]."""
-    executor = Executor(model)
+    executor = Executor(model, device=device)
     logits_name = model.graph.node[-1].input[0]  # TopK's input
     classes = []
     logits = []
-    for batch in pixels.split(batch_size):
-        out = executor(batch, keep=[logits_name])
+    for out in executor.batches(pixels, keep=[logits_name]):
         classes.append(out[executor.output].flatten())
         logits.append(out[logits_name])
     return torch.cat(classes), torch.cat(logits)
@@ -138,6 +137,7 @@ def prove(
     expected: Tensor,
     *,
     float32_torch_differs: int | None = None,
+    device: torch.device | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Proof, Tensor]:
     """Run the final graph on the whole test set and compare with torch's logits, image by image.
@@ -148,6 +148,7 @@ def prove(
         labels: int64 [N].
         expected: float64 logits [N, classes] of the torch reference.
         float32_torch_differs: for the record.
+        device: that executes the graph.
         say: told what is being done.
 
     Returns:
@@ -158,7 +159,7 @@ def prove(
     """
     check_answers(expected)
     say(f"executing the exported graph on {len(pixels)} test images")
-    classes, logits = run_graph(model, pixels)
+    classes, logits = run_graph(model, pixels, device)
     reference = top1(expected).flatten()
     check_equal_classes(classes, reference)
     check_difference(model.graph.node[-1].input[0], logits, expected)

@@ -9,6 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.cleanup import cleanup_model
 from torch import Tensor
 
+from qtrain.devices import named_device
 from qtrain.errors import UserError
 from qtrain.export.execute.executor import Executor
 from qtrain.export.execute.finn_operators import FINN_OPERATORS
@@ -18,7 +19,6 @@ from qtrain.export.proof.finn_stages import classes_of
 from qtrain.export.proof.inside_finn import FinnProof, check_build
 
 NOISE_IMAGES = 256
-BATCH = 25
 
 
 def image_shape(model: ModelWrapper) -> tuple[int, ...]:
@@ -53,6 +53,7 @@ def verify_graph(
     target_fps: int = 1000,
     clock_ns: float = 10.0,
     timeout_s: float = 900.0,
+    device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[FinnProof, str | None]:
     """Let the compiler build a QONNX file, and prove the graph after each of its steps against the file in float64.
@@ -65,15 +66,17 @@ def verify_graph(
         target_fps: frames a second to fold for.
         clock_ns: clock period in nanoseconds.
         timeout_s: seconds until the compiler is stopped.
+        device: that executes the graphs: cpu, cuda, cuda:N, or auto.
         say: told what is being done.
 
     Returns:
         The proof, and in one line why it fails; None where it holds.
 
     Raises:
-        UserError: no ONNX file, one that takes no such images, or no compiler.
+        UserError: no ONNX file, one that takes no such images, no compiler or no such device.
         ProofError: the graph cannot be executed.
     """
+    where = named_device(device)
     with folder_of(Path(path)) as folder, one_line(Path(path), "executed"):
         exported = cleanup_model(ModelWrapper(str(folder / "model.onnx")))
         shape = image_shape(exported)
@@ -82,9 +85,9 @@ def verify_graph(
             say(f"no data given: {len(pixels)} random images of {list(shape)}")
         if tuple(pixels.shape[1:]) != shape:
             raise UserError(f"{path} takes images of {list(shape)}, but the data has {list(pixels.shape[1:])}")
-        executor = Executor(exported, FINN_OPERATORS)
-        classes = torch.cat([classes_of(executor(batch)[executor.output]) for batch in pixels.split(BATCH)])
+        executor = Executor(exported, FINN_OPERATORS, where)
+        classes = torch.cat([classes_of(out[executor.output]) for out in executor.batches(pixels)])
         target: dict[str, Any] = {"board": board, "target_fps": target_fps, "clock_ns": clock_ns}
         return check_build(
-            folder, exported, pixels, classes, {**target, "timeout_s": timeout_s}, images=images, say=say
+            folder, exported, pixels, classes, {**target, "timeout_s": timeout_s}, images=images, device=where, say=say
         )

@@ -57,9 +57,9 @@ class Stage:
         ours, theirs = ({i.name: i for i in s.model.graph.initializer} for s in (self, other))
         return ours == theirs
 
-    def runner(self) -> "Runner":
-        """The graph, ready to run."""
-        return Runner(self)
+    def runner(self, device: torch.device | None = None) -> "Runner":
+        """The graph, ready to run on a device."""
+        return Runner(self, device)
 
 
 class Runner:
@@ -69,18 +69,18 @@ class Runner:
         ProofError: an operator that is not known here.
     """
 
-    def __init__(self, stage: Stage):
-        self._executor = Executor(stage.model, FINN_OPERATORS)
+    def __init__(self, stage: Stage, device: torch.device | None = None):
+        self._executor = Executor(stage.model, FINN_OPERATORS, device)
         self._channels_last = stage.channels_last
         self._thresholds = threshold_outputs(stage.model)
 
     def _feed(self, pixels: Tensor) -> Tensor:
         return pixels.permute(0, 2, 3, 1) if self._channels_last else pixels
 
-    def classes(self, pixels: Tensor, batch_size: int = 25) -> Iterator[Tensor]:
+    def classes(self, pixels: Tensor) -> Iterator[Tensor]:
         """Yield the classes int64 [batch] of uint8 ``pixels`` [N, C, H, W], batch by batch."""
-        for batch in pixels.split(batch_size):
-            yield classes_of(self._executor(self._feed(batch))[self._executor.output])
+        for out in self._executor.batches(self._feed(pixels)):
+            yield classes_of(out[self._executor.output])
 
     def thresholds(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return every threshold layer's output in steps, float64 [N, values], channels first, in graph order."""

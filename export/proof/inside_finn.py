@@ -15,6 +15,7 @@ import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor
 
+from qtrain.devices import named_device
 from qtrain.errors import UserError
 from qtrain.export.compiler.result import BuildResult
 from qtrain.export.compiler.start import estimate_build
@@ -98,9 +99,10 @@ def _executed(
     expected: Tensor,
     references: Sequence[Quantizer],
     integers: bool,
+    device: torch.device | None,
 ) -> dict[str, Any]:
     """What one graph makes of all images, and of a sample tensor by tensor; where classes differ, of those images."""
-    runner = stage.runner()
+    runner = stage.runner(device)
     values = runner.thresholds(pixels[:TENSOR_IMAGES])
     recognised, differences = compare(values, references)
     classes = torch.cat(list(runner.classes(pixels)))
@@ -121,12 +123,12 @@ def _executed(
     }
 
 
-def _affordable(stages: Sequence[Stage], pixels: Tensor, budget_s: float) -> int:
+def _affordable(stages: Sequence[Stage], pixels: Tensor, budget_s: float, device: torch.device | None) -> int:
     """How many images all stages together execute in the time, 16 or more."""
     sample = pixels[:TENSOR_IMAGES]
     started = time.perf_counter()
     for stage in stages:
-        list(stage.runner().classes(sample))
+        list(stage.runner(device).classes(sample))
     an_image = (time.perf_counter() - started) / len(sample)
     return max(TENSOR_IMAGES, min(len(pixels), int(budget_s / an_image)))
 
@@ -137,6 +139,7 @@ def check_stages(
     pixels: Tensor,
     expected: Tensor,
     say: Callable[[str], None] = _silent,
+    device: torch.device | None = None,
 ) -> tuple[FinnStage, ...]:
     """Execute every stage on all ``pixels`` and compare classes, and on a few of them every threshold layer.
 
@@ -146,6 +149,7 @@ def check_stages(
         pixels: uint8 [N, C, H, W].
         expected: classes int64 [N] of torch in float64.
         say: told of each stage.
+        device: that executes.
 
     Raises:
         ProofError: a graph holds an operator that is not known here.
@@ -163,7 +167,7 @@ def check_stages(
             facts = {name: getattr(found[-1], name) for name in _OF_THE_GRAPH} | {"unchanged": True}
             facts["rounding"] = facts["rounding"] and not integers
         else:
-            facts = _executed(stage, exported, pixels, expected, references, integers)
+            facts = _executed(stage, exported, pixels, expected, references, integers, device)
         seconds = time.perf_counter() - started
         found.append(FinnStage(stage.step, len(stage.model.graph.node), len(pixels), seconds=seconds, **facts))
         say(
@@ -199,6 +203,7 @@ def check_build(
     *,
     images: int | Literal["all"] | None,
     budget_s: float = BUDGET_S,
+    device: torch.device | None = None,
     say: Callable[[str], None] = _silent,
 ) -> tuple[FinnProof, str | None]:
     """Build a folder and check every stage; the rest as ``verify_finn``.
@@ -211,6 +216,7 @@ def check_build(
         options: of ``estimate_build``.
         images: as of ``verify_finn``.
         budget_s: as of ``verify_finn``.
+        device: that executes.
         say: as of ``verify_finn``.
     """
     images = len(pixels) if images == "all" else images
@@ -223,9 +229,9 @@ def check_build(
         if not stages:
             raise ProofError(_refused(build, exported))
         try:
-            count = images or _affordable(stages, pixels, budget_s)
+            count = images or _affordable(stages, pixels, budget_s, device)
             say(f"executing {len(stages)} graphs on {count} of {len(pixels)} test images")
-            checked = check_stages(stages, exported, pixels[:count], classes[:count], say)
+            checked = check_stages(stages, exported, pixels[:count], classes[:count], say, device)
         except ProofError as error:
             if build.accepted:
                 raise
@@ -242,6 +248,7 @@ def verify_finn(
     timeout_s: float = 900.0,
     golden_images: int = 4,
     trust: bool = False,
+    device: str = "cpu",
     say: Callable[[str], None] = _silent,
 ) -> tuple[FinnProof, str | None]:
     """Let the compiler build a FINN folder up to its estimates, and prove the graph after each of its steps.
@@ -254,16 +261,18 @@ def verify_finn(
         timeout_s: seconds until the compiler is stopped.
         golden_images: that FINN's own executor runs, at seconds each.
         trust: execute build steps that qtrain does not ship.
+        device: that executes the graphs: cpu, cuda, cuda:N, or auto.
         say: told what is being done.
 
     Returns:
         The proof, and in one line why it fails; None where it holds.
 
     Raises:
-        UserError: no FINN folder, no compiler, or a number of images out of range.
+        UserError: no FINN folder, no compiler, no such device, or a number of images out of range.
         ProofError: the folder is not what was exported, or a graph cannot be executed.
     """
     folder = Path(folder)
+    where = named_device(device)
     manifest = finn_folder.read_manifest(folder)
     check_folder(folder, manifest, trust=trust)
     say(said_of_steps(folder))
@@ -272,5 +281,5 @@ def verify_finn(
     options |= {"timeout_s": timeout_s, "images": golden_images}
     with one_line(folder / "model.onnx"):
         exported = ModelWrapper(read_graph(folder / "model.onnx"))
-    limits: dict[str, Any] = {"images": images, "budget_s": budget_s, "say": say}
+    limits: dict[str, Any] = {"images": images, "budget_s": budget_s, "device": where, "say": say}
     return check_build(folder, exported, pixels, top1(logits).flatten(), options, **limits)

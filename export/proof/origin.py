@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import Tensor, nn
 
-from qtrain.export.bare import unwrapped
+from qtrain.export.bare import bare_copy, unwrapped
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.operators import top1
 from qtrain.export.folder.checks import STAGES
@@ -18,20 +19,24 @@ from qtrain.export.proof.against_torch import check_difference, check_equal_clas
 from qtrain.export.proof.beyond import prove_beyond, read_facts, verify_beyond
 from qtrain.export.proof.digests import weights_digest
 from qtrain.export.proof.figures import STAGE_IMAGES
-from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
+from qtrain.export.proof.reference import device_of, float64_reference, layer_outputs, predict
+from qtrain.export.proof.settled import settle
 
 
-def float32_classes(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Return the classes that training measured, int64 [N]; the model keeps its mode."""
-    model = unwrapped(model)
-    training = model.training
-    try:
-        return predict(model.eval(), pixels).argmax(1)
-    finally:
-        model.train(training)
+def float32_classes(model: nn.Module, pixels: Tensor, device: torch.device | None = None) -> Tensor:
+    """Return the classes that training measured, int64 [N]; computed by a copy, on the model's device by default."""
+    network = bare_copy(model)
+    settle(network)
+    return predict(network.to(device or device_of(unwrapped(model))), pixels).argmax(1)
 
 
-def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, say: Callable[[str], None]) -> None:
+def check_origin(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    model: nn.Module,
+    say: Callable[[str], None],
+    device: torch.device | None = None,
+) -> None:
     """Compute torch's side anew from the trained network and compare it with what the folder records.
 
     Args:
@@ -39,6 +44,7 @@ def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, sa
         manifest: of it.
         model: the trained network.
         say: told what is being done.
+        device: that computes it.
 
     Raises:
         ProofError: the folder is of another network; says where that shows.
@@ -49,7 +55,7 @@ def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, sa
             f"({weights[:12]}...)"
         )
     pixels, _, recorded = read_proof_data(folder)
-    reference = float64_reference(model, pixels[:1].float() / 255)
+    reference = float64_reference(model, pixels[:1].float() / 255, device)
     say(f"torch in float64 on {len(pixels)} test images, from the trained weights")
     logits = predict(reference, pixels)
     try:
@@ -57,7 +63,7 @@ def check_origin(folder: Path, manifest: Mapping[str, Any], model: nn.Module, sa
         check_difference("logits", recorded, logits)
     except ProofError as error:
         raise ProofError(f"what {folder} records of torch is not this network's: {error}") from None
-    differs = int((float32_classes(model, pixels) != top1(logits).flatten()).sum())
+    differs = int((float32_classes(model, pixels, device) != top1(logits).flatten()).sum())
     if differs != manifest["proof"]["float32_torch_differs"]:
         say(f"torch in float32 differs from float64 on {differs} images here, where the export counted another number")
     _check_stages(folder, manifest, reference, pixels[:STAGE_IMAGES])

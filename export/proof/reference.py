@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from qtrain.export.bare import bare_copy
 from qtrain.export.decoupled import decoupled_weights, in_float64, is_decoupled
 from qtrain.export.errors import ProofError
+from qtrain.export.execute.batches import images_at_a_time
+from qtrain.export.execute.precision import exact_float32
 from qtrain.export.proof.integer_products import use_integer_products
+from qtrain.export.proof.settled import settle
 
 INTEGER_TOLERANCE = 1e-9
 # Brevitas computes a scale on every forward; computed in float64 it would not be the exported one.
@@ -54,12 +57,13 @@ def _answer_with(value: Any) -> Callable[..., Any]:
 
 
 @torch.no_grad()
-def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
-    """Copy ``model`` in evaluation mode, in float64 on the CPU, with the float32 network's scales and rounded weights.
+def float64_reference(model: nn.Module, example: Tensor, device: torch.device | None = None) -> nn.Module:
+    """Copy ``model`` in evaluation mode, in float64, with the float32 network's scales and rounded weights.
 
     Args:
         model: any torch module with Brevitas layers.
         example: float32 input of one image or more, for reading the scales once.
+        device: of the copy, the CPU by default; the scales and rounded weights are the CPU's.
 
     Raises:
         ProofError: the network computes something else with its products on integers than without.
@@ -80,15 +84,19 @@ def float64_reference(model: nn.Module, example: Tensor) -> nn.Module:
             if is_decoupled(theirs):
                 continue
             ours.weight.data = _value(theirs.quant_weight()).double()
+    where = device or torch.device("cpu")
+    double = double.to(where)
     for path, module in double.named_modules():
         if path in scales:
-            module.register_forward_hook(_answer_with(scales[path].double()))
+            module.register_forward_hook(_answer_with(scales[path].to(where, torch.float64)))
     for path, weight in decoupled_weights(single, example).items():
-        double.get_submodule(f"{path}.weight_quant").register_forward_hook(_answer_with(in_float64(weight)))
-    image = example.double().cpu()
-    plain = _value(double(image))
-    use_integer_products(double)
-    difference = float((_value(double(image)) - plain).abs().max())
+        double.get_submodule(f"{path}.weight_quant").register_forward_hook(_answer_with(in_float64(weight, where)))
+    image = example.to(where, torch.float64)
+    with exact_float32(where):
+        plain = _value(double(image))
+        settle(double)
+        use_integer_products(double)
+        difference = float((_value(double(image)) - plain).abs().max())
     if not difference <= INTEGER_TOLERANCE * max(1.0, float(plain.abs().max())):
         raise ProofError(f"the network differs by {difference:.2g} between float64 and integer products; report this")
     return double
@@ -101,26 +109,48 @@ def call_name(path: str, call: int) -> str:
 
 @torch.no_grad()
 def layer_outputs(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run ``model``; return its logits and the output of every layer's every use, in order of execution."""
+    """Run ``model``; return its logits and the output of every layer's every use, in order of execution, on the CPU."""
     outputs: dict[str, Tensor] = {}
     uses: Counter[str] = Counter()
 
     def note(path: str, out: object) -> None:
-        outputs[call_name(path, uses[path])] = _value(out)
+        outputs[call_name(path, uses[path])] = _value(out).cpu()
         uses[path] += 1
 
     with ExitStack() as stack:
         for path, module in layers(model):
             handle = module.register_forward_hook(lambda _module, _args, out, path=path: note(path, out))
             stack.callback(handle.remove)
-        logits = _value(model(images))
+        device = device_of(model)
+        stack.enter_context(exact_float32(device))
+        logits = _value(model(images.to(device))).cpu()
     return logits, outputs
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a network's parameters lie."""
+    return next(model.parameters()).device
+
+
 @torch.no_grad()
-def predict(model: nn.Module, pixels: Tensor, batch_size: int = 50) -> Tensor:
-    """Logits [N, classes] of uint8 ``pixels`` [N, C, H, W], divided by 255 in the model's own precision."""
+def predict(model: nn.Module, pixels: Tensor, batch_size: int | None = None) -> Tensor:
+    """Logits [N, classes] of uint8 ``pixels`` [N, C, H, W], divided by 255 in the model's own precision.
+
+    Args:
+        model: on any device.
+        pixels: on any device.
+        batch_size: images at a time; by default as many as are computed fast.
+    """
     dtype = next(model.parameters()).dtype
-    device = next(model.parameters()).device
-    batches = (_value(model(batch.to(device, dtype) / 255)).cpu() for batch in pixels.split(batch_size))
-    return torch.cat(list(batches))
+    device = device_of(model)
+    size = batch_size or _fast_batch(model, pixels[:1].to(device, dtype) / 255)
+    with exact_float32(device):
+        batches = [_value(model(batch.to(device, dtype) / 255)).cpu() for batch in pixels.split(size)]
+    return torch.cat(batches)
+
+
+def _fast_batch(model: nn.Module, image: Tensor) -> int:
+    """How many images are computed fast at a time, by the largest output of a layer."""
+    _, outputs = layer_outputs(model, image)
+    largest = max((out.numel() for out in outputs.values()), default=image.numel())
+    return images_at_a_time(largest, image.device, image.element_size())

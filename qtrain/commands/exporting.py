@@ -17,6 +17,7 @@ from qtrain.training.context import RunContext
 
 BOARD = "ZCU104"  # where neither board nor part was given
 Dialect = Literal["qonnx", "finn-base"]
+_DEVICE = "that computes the proof: cpu, cuda, cuda:N or auto"
 
 
 def export_parser() -> Parser:
@@ -28,6 +29,7 @@ def export_parser() -> Parser:
     parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
     parser.add("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
     parser.add("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
+    parser.add("--device", type=str, default="cpu", help=_DEVICE)
     parser.add("--refused_too", action="store_true", help="export also what lint says FINN refuses")
     return parser
 
@@ -41,6 +43,7 @@ def verify_parser() -> Parser:
     parser.add("--trust", action="store_true", help="take, and with --finn execute, steps qtrain does not ship")
     parser.add("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
     parser.add("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
+    parser.add("--device", type=str, default="cpu", help=_DEVICE)
     parser.add("--images", type=str | None, help="a number or all; default as many as time allows")
     parser.add("--json", action="store_true", help="with --finn: print the proof as JSON")
     add_data(parser, "of a QONNX file: test images to take; default random ones")
@@ -67,6 +70,7 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
         clock_ns=options.clock_ns,
         context=RunContext(options.data_root, say=print),
         refused_too=options.refused_too,
+        device=options.device,
     )
     print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
@@ -106,10 +110,12 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
         )
     if options.run:
         folders = (Path(options.folder), Path(options.run))
-        proof = verify_run(*folders, RunContext(options.data_root, say=print), trust=options.trust)
+        proof = verify_run(
+            *folders, RunContext(options.data_root, say=print), trust=options.trust, device=options.device
+        )
         whose = f"The folder is an export of {options.run}: torch's answers were computed anew from its checkpoint."
     else:
-        proof = verify(options.folder, trust=options.trust, say=print)
+        proof = verify(options.folder, trust=options.trust, device=options.device, say=print)
         whose = "This proves the graph against the answers that the folder records, not whose they are: --run RUN does."
     print_proof(proof)
     print(f"{options.folder}: {signature}")
@@ -129,11 +135,11 @@ def _verify_finn(options: Namespace) -> int:
     if Path(options.folder).is_file():
         how = data_options(options)
         pixels = load_data(options.data, root=options.data_root, options=how).test.images if options.data else None
-        proof, failure = verify_graph(options.folder, pixels, images=count, say=say)
+        proof, failure = verify_graph(options.folder, pixels, images=count, device=options.device, say=say)
     elif options.data:
         raise UserError(f"--data goes with a QONNX file; {options.folder} has its test images inside")
     else:
-        proof, failure = verify_finn(options.folder, images=count, trust=options.trust, say=say)
+        proof, failure = verify_finn(options.folder, images=count, trust=options.trust, device=options.device, say=say)
     if options.json:
         print(json.dumps(asdict(proof), indent=2, default=str))
     else:

@@ -37,7 +37,7 @@ def verify_finn_base(options: Namespace, images: int | Literal["all"] | None) ->
     if found.flipped:
         says = f"another class behind a quantizer that float32 flipped ({found.allowed} may): images"
         print(f"{says} {numbers(found.flipped)}")
-    print_proof(verify(folder, trust=options.trust, say=print))
+    print_proof(verify(folder, trust=options.trust, device=options.device, say=print))
     check(found)
     return 0
 

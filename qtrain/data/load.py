@@ -14,7 +14,6 @@ from qtrain.data.loaded import Loaded
 from qtrain.data.names import Root, check_name, is_own
 from qtrain.data.options import PLAIN, DataOptions
 from qtrain.data.own import load_own, own_facts
-from qtrain.data.stratified import stratified_split
 from qtrain.errors import UserError
 
 PROTOCOLS = ("holdout", "paper")
@@ -197,6 +196,8 @@ def hold_out(
     Raises:
         UserError: `size` leaves less than one image a class on either side, or a class has one image only.
     """
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
     classes = len(names)
     if not classes <= size <= len(split) - classes:
         raise UserError(
@@ -210,5 +211,5 @@ def hold_out(
         shown = f"{label}" if names[label] == str(label) else f"{label} ({names[label]})"
         count = "one training image" if int(counts[label]) else "no training image"
         raise UserError(f"class {shown} has {count}, and a {what} split needs two or more of each; {mend}")
-    rest, held = stratified_split(labels, size, seed)
+    rest, held = train_test_split(torch.arange(len(split)).numpy(), test_size=size, stratify=labels, random_state=seed)
     return split.select(torch.from_numpy(rest)), split.select(torch.from_numpy(held))

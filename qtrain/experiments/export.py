@@ -37,12 +37,13 @@ def export_run(
     refused_too: bool = False,
     loaded: tuple[Recipe, nn.Module] | None = None,
     linted: LintedNetwork | None = None,
+    device: str = "cpu",
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
     Of ``context`` it needs where the data lie, and whom to tell. Of images that lie in files, ``FOLDER_PROOF`` are
     taken, evenly spread. ``loaded`` is what ``load_run`` made of the folder, where it was read before, and ``linted``
-    what ``lint_network`` made of that network.
+    what ``lint_network`` made of that network. ``device`` computes the proof.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
@@ -64,6 +65,7 @@ def export_run(
         source=_source_facts(recipe, folder),
         linted=linted,
         data=data.facts(),
+        device=device,
         say=context.say,
     )
 
@@ -74,6 +76,7 @@ def verify_run(
     context: RunContext = HERE,
     *,
     trust: bool = False,
+    device: str = "cpu",
 ) -> Proof:
     """Prove a FINN folder again, and that it is an export of the run in ``folder``.
 
@@ -82,6 +85,7 @@ def verify_run(
         folder: of the run.
         context: where the data lie, and whom to tell.
         trust: take build steps that qtrain does not ship.
+        device: that computes the proof.
 
     Raises:
         UserError: as ``verify`` and ``load_run`` do.
@@ -96,7 +100,7 @@ def verify_run(
     for name, value in json.loads(json.dumps(ours)).items():
         if json.dumps(said.get(name), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise ProofError(f"{finn} says another {name} than {folder} has: {_difference(said.get(name), value)}")
-    proof = verify(finn, model=model, trust=trust, say=context.say)
+    proof = verify(finn, model=model, trust=trust, device=device, say=context.say)
     data = _data_of(recipe, folder, context.data_root)
     test = _proven_on(data)
     _check_input(manifest, data, finn)

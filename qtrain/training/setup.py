@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qtrain.data import Batches, DataSet, make_batches
-from qtrain.errors import UserError
+from qtrain.devices import named_device
 from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe
 from qtrain.training.captured.step import graphs_for
@@ -24,16 +24,7 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: no such device here, or fewer GPUs than ranks.
     """
-    name = own_gpu(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r} is not available here; use auto, cpu or cuda:N")
-    return device
+    return named_device(own_gpu(name))
 
 
 def make_session(

@@ -17,9 +17,7 @@ PROVEN = r"(\d+) of \1 test images"
 BUILT = "accepted: True" if find_compiler() else "FINN was not asked"
 ENDS = {"1_": PROVEN, "2_": PROVEN, "3_": "the whole report", "4_": BUILT, "5_": PROVEN}
 SECONDS = 600  # on a busy machine; each says at its head what it takes on a quiet one
-QUICK = "1_"
-MARKED = [pytest.param(path, id=path.stem, marks=() if path.name.startswith(QUICK) else pytest.mark.slow)
-          for path in NOTEBOOKS]  # fmt: skip
+MARKED = [pytest.param(path, id=path.stem, marks=pytest.mark.slow) for path in NOTEBOOKS]
 
 
 def test_they_are_numbered() -> None:

@@ -239,7 +239,7 @@ def test_a_family_without_quantizers_and_one_without_a_float_twin_say_so() -> No
 QUANTIZED = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
 
 
-@pytest.mark.parametrize("bits", [1, 4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])
+@pytest.mark.parametrize("bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (1, 2, 8))])
 @pytest.mark.parametrize("family", QUANTIZED)
 def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     family: str, bits: int, few_digits: DataSet, tmp_path: Path
@@ -251,7 +251,7 @@ def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     channels, *size = shape_for(recipe.network)
     model = build_model(recipe, in_channels=channels, image_size=size)
     before = [w.clone() for w in model.weights()]
-    train(model, recipe, tmp_path / "run", data=data)  # ends with an error where the loss is not finite
+    train(model, recipe, tmp_path / "run", data=data, built=True)  # ends with an error where the loss is not finite
     assert all(w.isfinite().all() for w in model.state_dict().values())
     assert all(not torch.equal(b, w) for b, w in zip(before, model.weights(), strict=True))
 

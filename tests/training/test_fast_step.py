@@ -14,8 +14,9 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import qtrain.models.fast_forward as fast_forward_module
 from qtrain.models import build_model
-from qtrain.models.fast_forward import fast_forward
+from qtrain.models.fast_forward import Precision, fast_forward
 from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
 from qtrain.training.captured.step import StaticStep, can_capture
@@ -28,10 +29,10 @@ VIEWS = {"view", "_unsafe_view", "t", "transpose", "permute", "expand", "detach"
 VIEWS |= {"unsqueeze", "slice", "select", "as_strided", "_reshape_alias", "empty", "empty_like", "unbind", "new_empty"}
 
 
-def network(name: str = "CNV_2W2A", **options: Any) -> nn.Module:
+def network(name: str = "CNV_2W2A", precision: Precision = "exact", **options: Any) -> nn.Module:
     torch.manual_seed(0)
     model = build_model(name, width=0.125, **options).train()
-    fast_forward(model)
+    fast_forward(model, precision)
     return model
 
 
@@ -168,6 +169,34 @@ def test_a_step_is_at_most_300_kernels_and_no_copy_to_or_from_the_host(name: str
     update = len(layer_groups(model)) + 1  # one fused kernel a group, and the copy of the rates
     assert count.host == {}
     assert 50 < sum(count.kernels.values()) + update <= 300, count.kernels
+
+
+# What a step of scales that are trained or follow the weights may cost, forward and backward.
+KERNELS = [
+    ("CNV_4W4A", {"scaling": "learned"}, 170, 200),
+    ("VGG11_4W4A", {}, 185, 225),
+    ("RESNET20_4W4A", {}, 560, 700),
+    ("WRN20_4W4A", {}, 600, 700),
+    ("CNV_4W4A", {}, 140, 190),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "exact", "fast"), KERNELS)
+def test_the_scales_of_a_step_are_few_kernels(
+    name: str, options: dict[str, Any], exact: int, fast: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device, in the types in which a GPU of compute capability 8.0 multiplies 4-bit integers."""
+    monkeypatch.setattr(fast_forward_module, "grid_dtypes", lambda *_: (torch.float32, torch.bfloat16))
+    images, labels = torch.rand(8, 3, 32, 32, device="meta"), torch.zeros(8, dtype=torch.int64, device="meta")
+    precisions: list[tuple[Precision, int]] = [("exact", exact), ("fast", fast)]
+    for precision, most in precisions:
+        model = network(name, precision, **options).to("meta")
+        for _ in range(2):  # constants are made, and how often the forward pass calls a layer is seen
+            model(images)
+        with Counting() as count:
+            F.cross_entropy(model(images), labels).backward()
+        assert count.host == {}
+        assert 50 < sum(count.kernels.values()) <= most, (precision, count.kernels)
 
 
 def test_freed_memory_is_kept_where_there_is_glibc() -> None:

@@ -42,7 +42,7 @@ def test_every_scheduler_trains_at_one_bit_and_at_four(
     recipe = tiny(network=network, scheduler=scheduler, epochs=2, train_size=40, loss="cross_entropy")
     model = model_of(recipe)
     before = [p.detach().clone() for p in model.parameters()]
-    result = train(model, recipe, tmp_path / "run", data=few_digits)
+    result = train(model, recipe, tmp_path / "run", data=few_digits, built=True)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert evaluate(model, few_digits.test, F.cross_entropy).accuracy == result.test_accuracy
     for record in epochs_of(tmp_path / "run"):
@@ -124,7 +124,7 @@ def test_what_is_kept_as_best_is_what_was_judged(
 ) -> None:
     recipe = tiny(scheduler="schedulefree", optimizer="adam", epochs=2)
     model = model_of(recipe)
-    result = train(model, recipe, tmp_path / "run", data=few_digits)
+    result = train(model, recipe, tmp_path / "run", data=few_digits, built=True)
     best = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
     last = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
     assert any(not torch.equal(best["model"][n], last["model"][n]) for n in best["model"])

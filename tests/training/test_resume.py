@@ -57,10 +57,10 @@ def in_pieces(recipe: Recipe, out: Path, data: DataSet, stops: Iterable[int]) ->
     resume = False
     for _ in range(len(left)):
         with pytest.raises(Interrupted):
-            train(model_of(recipe), recipe, out, data=data, resume=resume, context=RunContext(stop=stop))
+            train(model_of(recipe), recipe, out, data=data, resume=resume, built=True, context=RunContext(stop=stop))
         resume = True
         torch.manual_seed(done)  # what another process would start with
-    train(model_of(recipe), recipe, out, data=data, resume=resume, context=RunContext(stop=stop))
+    train(model_of(recipe), recipe, out, data=data, resume=resume, built=True, context=RunContext(stop=stop))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def whole(
             lr = 0.05 if optimizer == "sgd" else 0.02
             recipe = tiny(scheduler=scheduler, optimizer=optimizer, epochs=EPOCHS, lr=lr, milestones=[0.5], seed=2)
             out = tmp_path_factory.mktemp("whole") / "run"
-            train(model_of(recipe), recipe, out, data=few_digits)
+            train(model_of(recipe), recipe, out, data=few_digits, built=True)
             known[scheduler, optimizer] = recipe, everything(out)
         return known[scheduler, optimizer]
 

@@ -76,3 +76,15 @@ def test_what_a_build_adds_does_not_disturb_the_proof(finn: Path, cli: Callable)
     (finn / "output").mkdir()
     (finn / "output" / "report.json").write_text("{}")
     assert cli("verify", "finn").status == 0
+
+
+@pytest.mark.parametrize("command", [("verify", "finn"), ("verify", "finn", "--finn")])
+def test_a_device_that_is_not_here_is_refused_before_the_proof(finn: Path, cli: Callable, command: tuple) -> None:
+    check_refusal(
+        cli(*command, "--device", "cuda:7"), 2, "device 'cuda:7' is not available here; use auto, cpu or cuda:N"
+    )
+
+
+def test_a_device_is_handed_through(finn: Path, cli: Callable) -> None:
+    outcome = cli("verify", "finn", "--device", "cpu")
+    assert (outcome.status, outcome.err) == (0, "")

@@ -43,7 +43,7 @@ def test_in_float_the_new_network_computes_what_the_float_module_computes(key: s
     assert (given - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("bits", [1, 4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])
 @pytest.mark.parametrize("key", NETWORKS)
 def test_lint_finds_nothing_at_any_bits(key: str, bits: int) -> None:
     _, found = made(key)
