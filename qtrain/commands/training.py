@@ -15,6 +15,7 @@ from qtrain.commands.words import dashed
 from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
+from qtrain.training.folder import check_free, folder_recipe
 from qtrain.training.progress import Silent, Terminal, tell
 
 
@@ -67,9 +68,11 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
+        folder_recipe(out)
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
+        check_free(out)
     if talks:
         say_loading()
     from qtrain.experiments.run import resume_run, train_recipe
