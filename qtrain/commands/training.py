@@ -68,20 +68,22 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
-        folder_recipe(out)
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
-        check_free(out)
-    if talks:
-        say_loading()
-    from qtrain.experiments.run import resume_run, train_recipe
+    together = "RANK" in os.environ  # torchrun's processes work on the folder together
+    with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
+        if not together and options.resume is not None:
+            folder_recipe(out)
+        elif not together:
+            check_free(out)
+        if talks:
+            say_loading()
+        from qtrain.experiments.run import resume_run, train_recipe
 
-    watch = Terminal() if talks else Silent()
-    context = RunContext(options.data_root, options.device, watch=watch)
-    told = replace(context, say=tell) if talks else context
-    # torchrun's processes work on the folder together
-    with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
+        watch = Terminal() if talks else Silent()
+        context = RunContext(options.data_root, options.device, watch=watch)
+        told = replace(context, say=tell) if talks else context
         result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
     return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
