@@ -16,6 +16,7 @@ from docs_tools.speed_tables import (
     speed,
     sweeps,
 )
+from docs_tools.waiting_tables import waiting
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
 from qtrain.schedulers.catalogue import row_of
@@ -206,6 +207,7 @@ def main() -> None:
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
         "What quantizers cost a training step": quantizing(),
         "The fast forward pass against Brevitas'": same_accuracy(),
+        "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
         "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",

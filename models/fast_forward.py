@@ -2,8 +2,8 @@
 
 `fast_forward` gives the Brevitas layers of a network another class each, which differs in training mode only: a
 quantizer is then one autograd function (`qtrain.models.straight_through`) where Brevitas walks through a dozen modules.
-Parameters, buffers and their names stay, and in evaluation mode so does Brevitas' arithmetic: checkpoints, tests and
-the export see nothing of it. `qtrain.models.fast_evaluation` is for validation.
+Parameters, buffers and their names stay, and in evaluation mode so does Brevitas' arithmetic: checkpoints and the
+export see nothing of it. `qtrain.models.fast_evaluation` is for validation.
 
 The precision "exact" multiplies the numbers that Brevitas multiplies, in float32. "fast" multiplies integers, in as few
 bits as hold them, and applies the scales afterwards; its gradients are multiplied in bfloat16.

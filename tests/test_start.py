@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from qtrain.recipe import Recipe, dump_recipe
+
 HEAVY = {
     "brevitas",
     "matplotlib",
@@ -57,6 +59,9 @@ REFUSED = [
     (("verify", "finn", "--run", "run", "--finn"), "--run goes with neither"),
     (("estimate", "finn", "--max-utilization", "2"), "max_utilization is 2"),
     (("models", "--width", "2"), "name a network for --width"),
+    (("train", "--resume", "nowhere"), "nowhere is not a run folder"),
+    (("train", "CNV_1W1A", "--data", "digits", "--out", "."), "holds other things already"),
+    (("export", "nowhere"), "nowhere is not a run folder"),
 ]
 
 
@@ -64,6 +69,7 @@ REFUSED = [
 def test_what_needs_no_torch_is_refused_before_torch_is_loaded(
     words: tuple[str, ...], why: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
     modules, said = loaded(command(*words), tmp_path)
     assert why in said
     assert not modules & HEAVY
@@ -131,13 +137,13 @@ except SystemExit:
 print(repr([event for event in events if event.strip()]))
 """
 LOADING = [
-    ("train", "CNV_1W1A", "--data", "digits", "--out", "file"),
-    ("train", "--resume", "nowhere"),
+    ("train", "CNV_1W1A", "--data", "digits", "--device", "gpu"),
+    ("train", "--resume", "run", "--device", "gpu"),
     ("lr-range", "CNV_1W1A", "--data", "digits", "--out", "file/a.png"),
     ("compare", "CNV_1W1A", "--data", "digits", "--out", "file"),
     ("sweep", "CNV", "--weight-bits", "1", "--data", "digits", "--out", "file"),
     ("sweep", "--resume", "nowhere"),
-    ("export", "nowhere"),
+    ("export", "run"),
     ("verify", "nowhere"),
     ("estimate", "nowhere"),
     ("lint", "nowhere.onnx"),
@@ -150,6 +156,8 @@ LOADING = [
 @pytest.mark.parametrize("words", LOADING, ids=" ".join)
 def test_a_terminal_is_told_that_torch_is_loading_before_it_is(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(Recipe("CNV_1W1A", "digits")))
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)
     run = subprocess.run(
@@ -162,7 +170,7 @@ def test_a_terminal_is_told_that_torch_is_loading_before_it_is(words: tuple[str,
 
 
 def test_where_there_is_no_terminal_nothing_is_said_of_loading(tmp_path: Path) -> None:
-    modules, said = loaded(command("train", "--resume", "nowhere"), tmp_path)
+    modules, said = loaded(command("train", "CNV_1W1A", "--data", "digits", "--device", "gpu"), tmp_path)
     assert "torch" in modules
     assert "loading" not in said
 

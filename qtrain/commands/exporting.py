@@ -14,6 +14,7 @@ from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
+from qtrain.training.folder import folder_recipe
 
 BOARD = "ZCU104"  # where neither board nor part was given
 Dialect = Literal["qonnx", "finn-base"]
@@ -52,6 +53,7 @@ def verify_parser() -> Parser:
 
 def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
+    folder_recipe(Path(options.run))
     say_loading()
     from qtrain.experiments.export import export_run
     from qtrain.export import get_board

@@ -15,6 +15,7 @@ from qtrain.commands.words import dashed
 from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
+from qtrain.training.folder import check_free, folder_recipe
 from qtrain.training.progress import Silent, Terminal, tell
 
 
@@ -70,15 +71,19 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
-    if talks:
-        say_loading()
-    from qtrain.experiments.run import resume_run, train_recipe
+    together = "RANK" in os.environ  # torchrun's processes work on the folder together
+    with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
+        if not together and options.resume is not None:
+            folder_recipe(out)
+        elif not together:
+            check_free(out)
+        if talks:
+            say_loading()
+        from qtrain.experiments.run import resume_run, train_recipe
 
-    watch = Terminal() if talks else Silent()
-    context = RunContext(options.data_root, options.device, watch=watch)
-    told = replace(context, say=tell) if talks else context
-    # torchrun's processes work on the folder together
-    with nullcontext() if "RANK" in os.environ else or_refuse(alone_in(out, within=0), out):
+        watch = Terminal() if talks else Silent()
+        context = RunContext(options.data_root, options.device, watch=watch)
+        told = replace(context, say=tell) if talks else context
         result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
     return (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "

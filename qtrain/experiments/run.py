@@ -14,8 +14,9 @@ from qtrain.experiments.own_source import CODE, changed_code, code_of
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
+from qtrain.training.checkpoint import load_best
 from qtrain.training.context import HERE, RunContext
-from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun, last_result, load_best
+from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun, last_result
 
 
 def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Result:

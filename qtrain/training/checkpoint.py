@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from qtrain.errors import UserError
-from qtrain.recipe import difference
+from qtrain.recipe import Recipe, difference
 from qtrain.records.files import write_whole
+from qtrain.training.folder import BEST, LAST
 
+__all__ = ["BEST", "LAST", "check_recipe", "load", "load_best", "load_weights", "save"]
 FORMAT = 1
-LAST = "checkpoint.pt"
-BEST = "best.pt"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -73,3 +73,15 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Any], origin: Path) 
             return
         detail = f"it lacks {missing[0]}" if missing else f"the network has no {unexpected[0]}"
     raise UserError(f"{origin} does not fit {type(model).__name__} as the recipe describes it: {detail}")
+
+
+def load_best(model: torch.nn.Module, recipe: Recipe, out: Path, device: torch.device | str = "cpu") -> None:
+    """Load the weights with the best validation accuracy of the run in ``out``.
+
+    Raises:
+        UserError: nothing trained there yet, damaged, or a checkpoint of another run.
+    """
+    path = out / BEST
+    state = load(path, device)
+    check_recipe(state, recipe.to_dict(), path)
+    load_weights(model, state["model"], path)

@@ -1,20 +1,21 @@
-"""The run folder: made for a new run, checked before one goes on, cleared after one that never began."""
+"""The run folder: made for a new run, checked before one goes on, cleared after one that never began; no torch here."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
 from qtrain.records.files import write_whole
 from qtrain.records.runs import RECORDS, Result, read_records, read_result
-from qtrain.training import checkpoint
+
+if TYPE_CHECKING:
+    from qtrain.data import DataSet
 
 RECIPE = "recipe.yaml"
+LAST = "checkpoint.pt"
+BEST = "best.pt"
 
 
 def folder_recipe(folder: Path) -> Recipe:
@@ -55,7 +56,7 @@ def check_run(out: Path, recipe: Recipe, otherwise: str = f"resume it with its o
         raise UserError(f"{out} is a run of another recipe ({other}); {otherwise}")
 
 
-def check_data(out: Path, data: DataSet) -> None:
+def check_data(out: Path, data: "DataSet") -> None:
     """See that data of one's own are still those that the run in ``out`` began with.
 
     Raises:
@@ -75,8 +76,8 @@ def has_begun(out: Path) -> bool:
 
     True also where the records know of more than that epoch, so that a lost checkpoint is an error.
     """
-    if (out / checkpoint.LAST).exists() or not (out / RECORDS).exists():
-        return (out / checkpoint.LAST).exists()
+    if (out / LAST).exists() or not (out / RECORDS).exists():
+        return (out / LAST).exists()
     return sum(record["type"] == "epoch" for record in read_records(out)) > 1
 
 
@@ -89,18 +90,6 @@ def last_result(out: Path) -> Result | None:
     if not has_begun(out):
         return None
     return read_result(out)
-
-
-def load_best(model: nn.Module, recipe: Recipe, out: Path, device: torch.device | str = "cpu") -> None:
-    """Load the weights with the best validation accuracy of the run in ``out``.
-
-    Raises:
-        UserError: nothing trained there yet, damaged, or a checkpoint of another run.
-    """
-    path = out / checkpoint.BEST
-    state = checkpoint.load(path, device)
-    checkpoint.check_recipe(state, recipe.to_dict(), path)
-    checkpoint.load_weights(model, state["model"], path)
 
 
 @contextmanager
@@ -131,7 +120,7 @@ def run_folder(out: Path, recipe: Recipe, resume: bool, files: Mapping[str, byte
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         yield
     except BaseException:
-        if not (out / checkpoint.LAST).exists():
+        if not (out / LAST).exists():
             _remove(out, made)
         raise
 

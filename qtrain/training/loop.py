@@ -22,7 +22,7 @@ from qtrain.training.check_model import check_labels, check_model, check_same, c
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
 from qtrain.training.evaluation import Evaluation, evaluate
-from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, load_best, run_folder
+from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, run_folder
 from qtrain.training.losses import LOSSES
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
@@ -90,7 +90,7 @@ def train(
     session = _ready(model, recipe, data, where, ranks, built)
     data = replace(data, train=session.batches.split)  # one copy of the images: that inside the padding
     if resume and (ended := last_result(out)):
-        load_best(model, recipe, out, where)
+        checkpoint.load_best(model, recipe, out, where)
         return ended
     if resume and has_begun(out):
         session.restore(out / checkpoint.LAST, recipe, where)
@@ -275,7 +275,7 @@ def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
     """Read the test set, once, with the best weights; return the result and its record."""
     session = run.session
     at = run.session.at
-    load_best(session.model, run.recipe, run.saver.out, run.where)
+    checkpoint.load_best(session.model, run.recipe, run.saver.out, run.where)
     test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
     result = Result(test.accuracy, at.best_accuracy, at.best_epoch, run.recipe.epochs, at.seconds)
     computer = machine(run.where, session.ranks.size)

@@ -25,6 +25,7 @@ from qtrain.schedulers.aslr import Search, exact_lr, step_size
 from qtrain.training import Interrupted, Result, Silent, checkpoint, evaluate, train
 from qtrain.training.context import RunContext
 from qtrain.training.losses import LOSSES
+from qtrain.training.splits import load_splits
 
 LAYERS = {f"conv{i}" for i in range(1, 7)} | {f"fc{i}" for i in range(1, 4)}
 
@@ -136,9 +137,12 @@ def test_the_test_set_is_read_once_at_the_end(tmp_path: Path, tiny: Callable[...
     model.register_forward_hook(see)
     train(model, recipe, tmp_path / "run")
     test = load_data("digits").test.images
-    is_test = [torch.equal(images, test) for training, images in seen if not training]
+    validation = load_splits(recipe).validation.images
+    judged = [images for training, images in seen if not training]
     # First two training images, twice: whether it has logits, and the same ones again.
-    assert is_test == [False, False, *[protocol == "paper"] * 3, True]
+    assert [len(images) for images in judged[:2]] == [2, 2]
+    assert torch.equal(torch.cat(judged[2:]), torch.cat([*[validation] * 3, test]))
+    assert torch.equal(validation, test) == (protocol == "paper")
     known = {image.numpy().tobytes() for image in test}
     trained = [image for training, images in seen if training for image in images]
     assert len(trained) == 180

@@ -1,0 +1,58 @@
+"""What one waits for besides training, as a section of results/README.md: starts, checkpoints, validation."""
+
+from typing import Any
+
+from benchmarks.records import NOT_YET, lines, spread, table
+
+USED = "fast, batch 100"  # what a run validates with on a CPU
+BEFORE = "brevitas, batch 500"
+
+
+def waiting() -> str:
+    """The last record of each, both sides of one run."""
+    records = lines("benchmarks.jsonl")
+    parts = [
+        _starts([r for r in records if r["benchmark"] == "start"]),
+        _checkpoints([r for r in records if r["benchmark"] == "checkpoint"]),
+        _evaluations([r for r in records if r["benchmark"] == "evaluation"]),
+    ]
+    return "\n\n".join(part for part in parts if part) or NOT_YET
+
+
+def _starts(records: list[dict[str, Any]]) -> str:
+    """CPU seconds of child processes before and now."""
+    if not records:
+        return ""
+    rows = []
+    for name, found in records[-1]["times"].items():
+        rows.append([name, spread(found["before"]), spread(found["now"]), spread(found["ratio"])])
+    head = ["process", "before, CPU s", "now, CPU s", "ratio"]
+    return f"Starts of processes, in alternation with the checkout of before.\n\n{table(head, rows)}"
+
+
+def _checkpoints(records: list[dict[str, Any]]) -> str:
+    """How long the loop is held."""
+    if not records:
+        return ""
+    r = records[-1]
+    times = r["times"]
+    return (
+        f"A checkpoint of {r['network']} ({r['megabytes']:g} MB) holds the loop for "
+        f"{spread(times['left to a thread'], 1)} ms where a thread writes it, for {spread(times['in the loop'], 1)} ms "
+        f"where the loop does: ratio {spread(times['ratio'])}."
+    )
+
+
+def _evaluations(records: list[dict[str, Any]]) -> str:
+    """The fast evaluation over Brevitas' own, by network."""
+    last = {(r["network"], r["width"]): r for r in records}
+    if not last:
+        return ""
+    rows = []
+    for (network, width), r in last.items():
+        times = r["times"]
+        per_image = 1e3 / r["images"]
+        both = [times[BEFORE]["median"] * per_image, times[USED]["median"] * per_image]
+        rows.append([network, f"{width:g}", *(f"{ms:.3f}" for ms in both), spread(r["ratios"][USED])])
+    head = ["network", "width", f"{BEFORE}, CPU ms an image", f"{USED}, CPU ms an image", "ratio"]
+    return f"Validation on one thread; every arm gives the same logits.\n\n{table(head, rows)}"
