@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import qtrain.models.fast_forward as forward
+from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward
 from qtrain.models.fused import operators, plain, self_check
 from qtrain.models.fused.operators import ROOM
@@ -132,6 +133,23 @@ def trained(model: nn.Module, steps: int = 3) -> list[float]:
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_statistics_of_all_layers_are_one_computation(
+    interpreted: None, per_channel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "grid_dtypes", lambda *_: (torch.float32, torch.float32))
+    torch.manual_seed(0)
+    plainly = build_model("CNV_4W4A", width=0.125, scaling="statistics", per_channel=per_channel).train()
+    fast_forward(plainly, "fast")
+    kernels = copy.deepcopy(plainly)
+    images = torch.rand(2, 3, 32, 32)
+    wanted = plainly(images)
+    with trusted_cpu(), launches() as found:
+        ours = kernels(images)
+    assert found.kernels["magnitude_kernel"] == 1
+    torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_a_network_trains_with_them_as_with_the_plain_forms(interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
