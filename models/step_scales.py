@@ -15,7 +15,7 @@ class StepScales:
     """Hooks of a network: before its forward pass they compute the scales of its layers, after it they forget them.
 
     Nothing outlives a forward pass, so that no scale is older than its weights. A layer that is called by itself, that
-    a forward pass calls again, or whose weights have changed since it began, computes its own.
+    is called more often than in any pass before, or whose weights have changed since it began, computes its own.
 
     Args:
         layers: with the fast forward pass.

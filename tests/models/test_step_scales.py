@@ -334,6 +334,32 @@ def test_the_hooks_go_with_the_fast_forward_pass() -> None:
     assert not model._forward_hooks_always_called
 
 
+class Many(nn.Module):
+    """Many quantizers of the same input, each with a scale of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts = nn.ModuleList(QuantIdentity(**Scales("learned")._activation(4, -1.0, 1.0)) for _ in range(96))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([act(x) for act in self.acts])
+
+
+def test_a_scale_has_the_bits_of_a_number_raised_to_a_power_by_itself() -> None:
+    """Rows of numbers are raised by another algorithm on a CPU, which differs in every fiftieth."""
+    model = Many().train()
+    fast_forward(model)
+    alone = layer_by_layer(model)
+    x = torch.ones(1)
+    for seed in range(10):
+        drawn = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for ours, theirs in zip(model.parameters(), alone.parameters(), strict=True):
+                ours.uniform_(-8, 4, generator=drawn)
+                theirs.copy_(ours)
+        assert torch.equal(model(x), alone(x))
+
+
 class Auxiliary(nn.Module):
     """In training the activation goes to a second head, which reads values."""
 
