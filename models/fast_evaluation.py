@@ -63,7 +63,11 @@ class _Activation:
             return torch.copysign(x.new_full((), self._scale), x + 0)
         if quantizer.relu:
             x = torch.relu(x)
-        scale = quantizer.scale(x) if self._scale is None else self._scale
+        scale = self._scale
+        if quantizer.constant is not None:
+            scale = quantizer.constant_on(x.device)
+        elif scale is None:
+            scale = quantizer.scale(x)
         return (x / scale).round_().clamp_(quantizer.low, quantizer.high).mul_(scale)
 
 

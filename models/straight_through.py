@@ -6,7 +6,7 @@ one tensor of their input's size; after a ReLU, whose gradient goes through it, 
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from brevitas.core.bit_width import BitWidthConst
@@ -53,8 +53,8 @@ class Fixed(Function):
     """Integers of a constant scale, times that scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float, edges: Edges) -> Tensor:
-        """Return the quantized values of ``x``, which may have any shape."""
+    def forward(ctx: Any, x: Tensor, scale: float | Tensor, low: float, high: float, edges: Edges) -> Tensor:
+        """Return the quantized values of ``x``, which may have any shape; ``scale`` as ``constant_on`` gives it."""
         ctx.save_for_backward(x)
         ctx.edges = edges
         return (x / scale).round_().clamp_(low, high).mul_(scale)
@@ -219,6 +219,7 @@ class FastQuantizer:
     relu: bool = False
     rule: ScaleRule | None = None
     ready: Ready | None = field(default=None, repr=False)
+    _constant: Tensor | None = field(default=None, repr=False)
 
     @property
     def quantizer(self) -> nn.Module:
@@ -245,6 +246,18 @@ class FastQuantizer:
         """Return the tensors that the scale follows from, and the weights themselves."""
         learned = self.rule is not None and self.rule.learned
         return tuple(found for found in (weight, self.parameter if learned else None) if found is not None)
+
+    def constant_on(self, device: torch.device) -> float | Tensor:
+        """The constant scale as a divisor: beside a CPU a tensor, as Brevitas has it.
+
+        A GPU would multiply by the reciprocal of a number, and round otherwise.
+        """
+        constant = cast(float, self.constant)
+        if device.type == "cpu":
+            return constant
+        if self._constant is None or self._constant.device != device:
+            self._constant = torch.full((), constant, device=device)
+        return self._constant
 
     def scale(self, x: Tensor) -> float | Tensor:
         """Of the integers that ``x`` becomes."""
@@ -295,7 +308,7 @@ class FastQuantizer:
             return found
         if self.is_sign:
             return Sign.apply(x, scale, self.edges)
-        return Fixed.apply(x, scale, self.low, self.high, self.edges)
+        return Fixed.apply(x, self.constant_on(x.device), self.low, self.high, self.edges)
 
 
 def tensor_quantizer(proxy: Any) -> nn.Module:

@@ -213,7 +213,8 @@ class _About:
         self, gradient: Tensor, x: Tensor, weight: Tensor, wants: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         if self._shape is None:
-            return (gradient @ weight if wants[0] else None), (gradient.T @ x if wants[1] else None)
+            rows = gradient.flatten(0, -2).T @ x.flatten(0, -2) if wants[1] else None
+            return (gradient @ weight if wants[0] else None), rows
         stride, padding, dilation, groups = self._shape
         arguments = (None, stride, padding, dilation, False, [0, 0], groups, (*wants, False))
         to_x, to_weight, _ = torch.ops.aten.convolution_backward(gradient, x, weight, *arguments)

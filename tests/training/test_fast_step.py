@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import qtrain.models.fast_forward as fast_forward_module
 from qtrain.models import build_model
+from qtrain.models.fast_evaluation import fast_evaluation
 from qtrain.models.fast_forward import Precision, fast_forward
 from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
@@ -199,6 +200,35 @@ def test_the_scales_of_a_step_are_few_kernels(
             F.cross_entropy(model(images), labels).backward()
         assert count.host == {}
         assert 50 < sum(count.kernels.values()) <= most, (precision, count.kernels)
+
+
+class Divisors(TorchDispatchMode):
+    """Holds that nothing is divided by a number of the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.divisions = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ in ("div", "div_"):
+            self.divisions += 1
+            assert isinstance(args[1], Tensor), function
+            assert args[1].device.type == "meta"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["CNV_4W4A", "CNV_8W8A", "VGG11_4W4A"])
+def test_beside_a_cpu_no_quantizer_divides_by_a_number(name: str) -> None:
+    """A GPU multiplies by a number's reciprocal, where Brevitas, whose scales are tensors, divides."""
+    model = network(name).to("meta")
+    images = torch.rand(8, 3, 32, 32, device="meta")
+    with Divisors() as trained:
+        model(images)
+    model.eval()
+    with torch.no_grad(), fast_evaluation(model), Divisors() as judged:
+        model(images)
+    assert trained.divisions
+    assert judged.divisions
 
 
 def test_freed_memory_is_kept_where_there_is_glibc() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from brevitas.nn import QuantLinear
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from benchmarks.gpu.traffic import Traffic
 from qtrain.models import build_model
 from qtrain.models.fast_forward import FastConv2d, fast_forward, plain_forward
 from qtrain.models.fused.layers import CarryingMaxPool2d, FusedNorm1d, FusedNorm2d
+from qtrain.models.quantizers import Scales as Kinds
 from tests.fitting import shape_for
 
 IN_FLOAT32 = (torch.float32, torch.float32)
@@ -138,6 +140,31 @@ def test_exact_is_not_fused() -> None:
     model = build_model("CNV_4W4A", width=0.125)
     fast_forward(model)
     assert not any(isinstance(m, FusedNorm1d | FusedNorm2d | CarryingMaxPool2d) for m in model.modules())
+
+
+class Tokens(nn.Module):
+    """A fully connected layer for each of several places of an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scales = Kinds("learned")
+        self.act = scales.signed(4)
+        self.fc = QuantLinear(6, 10, bias=True, **scales.weights(4, 0.7, binary_scale=0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.fc(self.act(x)).mean(1)
+        return found
+
+
+def test_a_fully_connected_layer_may_have_several_places(in_float32: None) -> None:
+    torch.manual_seed(0)
+    model = Tokens().train()
+    twin = copy.deepcopy(model)
+    fast_forward(model, "fast")
+    ours, theirs = (
+        step(each, torch.rand(8, 5, 6, generator=torch.Generator().manual_seed(3))) for each in (model, twin)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 class Shared(nn.Module):
