@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from qtrain.models.fused.operators import ROOM
 from qtrain.models.scale_plan import Plan, Weights
 from qtrain.models.straight_through import ALL, TOLD_APART, errors
+from qtrain.triton_kernels import trusted
 
 LN2 = math.log(2)
 
@@ -106,6 +108,9 @@ def _ranges(ctx: Any, plan: Plan, values: tuple[Tensor, ...], row: Tensor) -> Te
 
 def _means(plan: Plan, row: Tensor) -> Tensor:
     """Return the mean magnitudes of weights: of layers, or of their outputs."""
+    if plan.multiplies_integers and trusted(ROOM, row.device):
+        together: Tensor = torch.ops.qtrain.mean_magnitudes(row[plan.first_statistic :], plan.bounds)
+        return together
     magnitudes = row[plan.first_statistic :].abs()
     found = []
     start = 0
