@@ -6,6 +6,7 @@ bandwidth, its operations at the rate of their arithmetic, and its launches in a
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -121,4 +122,4 @@ def expected() -> str:
         f"{SHARE_OF_BANDWIDTH:.0%} of the bandwidth and {SHARE_OF_RATE:.0%} of the products' rate are taken for "
         f"reached, and {LAUNCH_US} us for a kernel in a graph. Nothing overlaps; validation is not in it."
     )
-    return f"{about}\n\n{table(head, rows)}"
+    return f"{textwrap.fill(about, 120)}\n\n{table(head, rows)}"

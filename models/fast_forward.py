@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from qtrain.errors import UserError
 from qtrain.models.fused.carried import Integers, Normed
 from qtrain.models.fused.functions import dequantized, given
-from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, fuse, unfuse
+from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, Switch, fuse, unfuse
 from qtrain.models.fused.layers import activated, product
 from qtrain.models.fused.operators import ROOM
 from qtrain.models.fused.self_check import comparisons
@@ -43,8 +43,7 @@ class _FastActivation(nn.Module):
             return activated(self, x, super().forward)
         if not self.training or isinstance(x, QuantTensor):
             return super().forward(x)
-        gives = self.fused.gives and not self._forward_hooks  # who looks on expects values
-        if gives and (dtypes := grid_dtypes(x.device, self.fast, self.fast, x)):
+        if self.fused.gives and (dtypes := grid_dtypes(x.device, self.fast, self.fast, x)):
             return given(x, self.fast, dtypes[1])
         return self.fast.activations(x)
 
@@ -151,7 +150,9 @@ def plain_forward(model: nn.Module) -> None:
     unfuse(model)
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for number in [n for n, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), StepScales)]:
+            for number in [
+                n for n, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), StepScales | Switch)
+            ]:
                 del hooks[number]
                 module._forward_hooks_always_called.pop(number, None)
     for layer in _fast_layers(model):

@@ -118,8 +118,8 @@ class Plan:
         factors: of the statistics' mean magnitudes.
         least: range of each statistic.
         counts: weights over which each number of the statistics is the mean.
-        bounds: in the row from the first statistic on, where the weights of each number begin, and the end.
-        multiplies_integers: whether some layer does, and the last bits of a mean are free.
+        bounds: of these weights in the row, from its first statistic on.
+        multiplies_integers: whether any layer does, which no sum's last bit matters to.
     """
 
     def __init__(self, entries: Sequence[Entry], device: torch.device):
@@ -143,7 +143,7 @@ class Plan:
         counts = [cast(Weights, entry.weights).shape.numel() / entry.shape.numel() for entry in self.statistics]
         self.counts = self._of_statistics(counts, device)
         self.bounds = torch.cat([self.counts.new_zeros(1), self.counts]).long().cumsum(0)
-        self.multiplies_integers = any(entry.weights and entry.weights.dtypes for entry in self.entries)
+        self.multiplies_integers = any(group.dtypes is not None for group in self.groups)
         self._spreads = _spreads(self.entries, self.places)
 
     def spread(self, numbers: Tensor, first: int = 0) -> Tensor:

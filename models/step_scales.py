@@ -79,7 +79,9 @@ def _entry(layer: Any, dtypes: Dtypes | None) -> Entry | None:
     quantizer = layer.fast
     if quantizer.rule is None or not all(_is_given(source) for source in quantizer.sources(None)):
         return None
-    if not isinstance(layer, nn.Conv2d | nn.Linear):
+    # Weights that are multiplied as integers are quantized there, in one pass, where the scale is no matter of theirs.
+    scale_alone = dtypes is not None and quantizer.rule.learned
+    if scale_alone or not isinstance(layer, nn.Conv2d | nn.Linear):
         entry = Entry(quantizer, quantizer.parameter.shape, layer) if quantizer.rule.learned else None
     else:
         entry = _entry_of_weights(layer, dtypes)

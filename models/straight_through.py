@@ -189,6 +189,8 @@ class Ready:
 
     def is_of(self, sources: tuple[Tensor, ...]) -> bool:
         """Whether it was computed from just these tensors, and none of them has been written to since."""
+        if len(sources) != len(self.sources):  # it was computed without the weights
+            return False
         same = all(now is then for now, then in zip(sources, self.sources, strict=True))
         return same and all(now._version == then for now, then in zip(sources, self.versions, strict=True))
 

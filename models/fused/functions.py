@@ -302,6 +302,8 @@ def _operand(product: Product) -> tuple[Tensor, Scale, "_About"]:
     quantizer = product.quantizer
     target = target_of(quantizer)
     weight: Any = product.layer.weight
+    if quantizer.rule is not None and quantizer.rule.learned:
+        return weight, _scale_of(quantizer, weight), _About(product.layer, target, product.dtypes)
     found = quantizer.take(weight)
     narrow = None if found is None else found[0].narrow
     if found is None or narrow is None:

@@ -79,4 +79,4 @@ def activated(layer: Any, x: Normed, otherwise: Callable[[Tensor], Any]) -> Any:
     """
     if not layer.training:
         return otherwise(_BatchNorm.forward(cast(_BatchNorm, x.norm), multiplied(x.product)))
-    return quantized(x, layer.fast, hands_on=layer.fused.gives and not layer._forward_hooks)
+    return quantized(x, layer.fast, hands_on=layer.fused.gives)

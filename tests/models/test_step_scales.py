@@ -386,8 +386,8 @@ def test_integers_are_handed_on_to_those_alone_who_multiply_them(monkeypatch: py
     fast_forward(model, "fast")
     assert not model.training
     model.train()
-    assert model.first.fused.gives
-    assert not model.second.fused.gives
+    assert model.first.fused.can_give
+    assert not model.second.fused.can_give
     images = torch.rand(4, 3, 8, 8)
     read: list[Any] = []
     model.conv1.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))

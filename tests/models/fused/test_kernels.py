@@ -20,7 +20,7 @@ from qtrain.models.fused.operators import ROOM
 from qtrain.models.fused.plain import Scales, Target
 from qtrain.models.fused.self_check import comparisons
 from qtrain.models.quantizers import Scales as Kinds
-from qtrain.models.quantizers import fixed_point_input
+from qtrain.models.quantizers import Scaling, fixed_point_input
 from qtrain.triton_kernels import SAID, trusted, use_kernels, why_not
 from tests.kernels import MODULES, launches, trusted_cpu
 
@@ -101,9 +101,9 @@ def test_a_gpu_that_cannot_run_them_is_asked_once() -> None:
 class Small(nn.Module):
     """Two convolutions and a linear layer, with norms and quantizers."""
 
-    def __init__(self) -> None:
+    def __init__(self, scaling: Scaling) -> None:
         super().__init__()
-        kinds = Kinds("learned")
+        kinds = Kinds(scaling)
         self.input = fixed_point_input(8)
         weights = kinds.weights(4, 0.3, binary_scale=0.3)
         self.conv1 = QuantConv2d(3, 8, 3, bias=False, **weights)
@@ -152,18 +152,21 @@ def test_the_statistics_of_all_layers_are_one_computation(
     torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_a_network_trains_with_them_as_with_the_plain_forms(interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scaling", ["learned", "statistics", "constant"])
+def test_a_network_trains_with_them_as_with_the_plain_forms(
+    scaling: Scaling, interpreted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forward, "grid_dtypes", lambda *_: (torch.float32, torch.float32))
     torch.manual_seed(0)
-    plainly = Small().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plainly = Small(scaling).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast_forward(plainly, "fast")
     kernels = copy.deepcopy(plainly)
     theirs = trained(plainly)
     with trusted_cpu(), launches() as found:
         ours = trained(kernels)
-    assert (
-        found.kernels["gradient_kernel"] == 3 * 2
-    )  # of each step: two norms; the weights are rounded together, at its start
+    apart = 0 if scaling == "statistics" else 3  # layers whose weights are quantized where they are multiplied
+    assert found.kernels["gradient_kernel"] == 3 * (2 + apart)  # of each step: two norms, and these
+    assert found.kernels["magnitude_kernel"] == (3 if scaling == "statistics" else 0)
     assert ours == pytest.approx(theirs, rel=1e-3)
     for (path, own), other in zip(kernels.state_dict().items(), plainly.state_dict().values(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-2, atol=1e-3, msg=path)
