@@ -14,7 +14,7 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.models.fast_forward import FastConv2d, FastIdentity, FastLinear, FastReLU
-from qtrain.models.straight_through import FastQuantizer
+from qtrain.models.fast_quantizer import FastQuantizer
 
 
 @contextmanager

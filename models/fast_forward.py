@@ -16,6 +16,7 @@ from brevitas.quant_tensor import QuantTensor
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
+from qtrain.models.fast_quantizer import FastQuantizer, fast_quantizer
 from qtrain.models.fused.carried import Integers, Normed
 from qtrain.models.fused.functions import dequantized, given
 from qtrain.models.fused.fuse import NOT_FUSED, PLAIN_OF_FUSED, Fused, Switch, fuse, unfuse
@@ -25,7 +26,6 @@ from qtrain.models.fused.self_check import comparisons
 from qtrain.models.integer_multiply import Dtypes, grid_dtypes
 from qtrain.models.producers import producers
 from qtrain.models.step_scales import StepScales
-from qtrain.models.straight_through import FastQuantizer, fast_quantizer
 from qtrain.triton_kernels import use_kernels
 
 Precision = Literal["exact", "fast"]

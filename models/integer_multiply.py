@@ -8,7 +8,7 @@ backward pass multiplies the same integers with the gradients, in bfloat16.
 import torch
 from torch import Tensor
 
-from qtrain.models.straight_through import FastQuantizer
+from qtrain.models.fast_quantizer import FastQuantizer
 
 Dtypes = tuple[torch.dtype, torch.dtype]  # of the forward and of the backward pass
 HALF_LIMIT = 2048  # float16 holds every integer up to it, and of larger ones every second at most

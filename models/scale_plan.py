@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from qtrain.models.fast_quantizer import FastQuantizer
 from qtrain.models.scale_rules import ScaleRule, divisor
-from qtrain.models.straight_through import Edges, FastQuantizer, tells
+from qtrain.models.straight_through import Edges, tells
 
 Dtypes = tuple[torch.dtype, torch.dtype]  # of the integers in the forward and in the backward pass
 

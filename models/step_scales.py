@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from qtrain.models.at_once import Aside, AtOnce
+from qtrain.models.fast_quantizer import Ready
 from qtrain.models.scale_plan import Dtypes, Entry, Plan, Weights
-from qtrain.models.straight_through import Ready
 
 
 class StepScales:

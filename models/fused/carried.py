@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qtrain.models.straight_through import FastQuantizer
+from qtrain.models.fast_quantizer import FastQuantizer
 
 Scale = float | Tensor  # a constant, or a tensor of one number or of one for each output channel
 Dtypes = tuple[torch.dtype, torch.dtype]  # of the forward and of the backward pass

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from qtrain.models.fast_quantizer import FastQuantizer
 from qtrain.models.fused.carried import Dtypes, Integers, Normed, Product, Scale, held, over_outputs
 from qtrain.models.fused.operators import split, split_all
 from qtrain.models.fused.plain import Scales, Target
-from qtrain.models.straight_through import FastQuantizer
 
 ops = torch.ops.qtrain
 Shape = tuple[Any, ...] | None  # stride, padding, dilation and groups of a convolution; None is a matrix product

@@ -29,7 +29,7 @@ from benchmarks.gpu.place import Place, make_place
 from benchmarks.gpu.report import Report, Say, checks_in
 from qtrain.models import integer_multiply as grid
 from qtrain.models.fast_forward import fast_forward
-from qtrain.models.straight_through import FastQuantizer, tensor_quantizer
+from qtrain.models.fast_quantizer import FastQuantizer, tensor_quantizer
 from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.state import PythonState
 from qtrain.training.captured.step import StaticStep

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 import qtrain.models.fast_forward as fast_forward_module
 from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward, plain_forward
+from qtrain.models.fast_quantizer import FastQuantizer
 from qtrain.models.fused.carried import Product
 from qtrain.models.fused.functions import multiplied
 from qtrain.models.quantizers import Scales
 from qtrain.models.step_scales import StepScales
-from qtrain.models.straight_through import ALL, FastQuantizer, Scaled, edges_of
+from qtrain.models.straight_through import ALL, Scaled, edges_of
 
 EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 STEPS = 3
