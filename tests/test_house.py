@@ -20,7 +20,14 @@ FOLDERS = {"qtrain.models": "models", "qtrain.export": "export"}
 # Package -> what of qtrain it may import besides itself and what lies below it; all may import errors, records, the
 # registry of plugins and the interruption of a run. A room inside a package has its package's row unless it has one of
 # its own.
-EVERYWHERE = {"qtrain.devices", "qtrain.errors", "qtrain.interrupt", "qtrain.records", "qtrain.plugins", "qtrain.own_code"}
+EVERYWHERE = {
+    "qtrain.devices",
+    "qtrain.errors",
+    "qtrain.interrupt",
+    "qtrain.records",
+    "qtrain.plugins",
+    "qtrain.own_code",
+}
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
     "qtrain.export": set(),
