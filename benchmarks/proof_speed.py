@@ -34,7 +34,7 @@ ROWS = {
     "estimate": "RESNET20_4W4A",
     "verify-finn": "RESNET20_4W4A",
 }
-FINN_IMAGES, QONNX_IMAGES = 200, 4
+FINN_IMAGES, QONNX_IMAGES = 100, 4
 BUILD = {"board": "ZCU104", "target_fps": 1000}
 
 
