@@ -127,6 +127,7 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
             events.append("torch is imported")
+            raise SystemExit  # what comes after is tested elsewhere, and takes seconds
 sys.meta_path.insert(0, Finder())
 sys.stderr = Terminal()
 from qtrain.cli import main
@@ -164,9 +165,7 @@ def test_a_terminal_is_told_that_torch_is_loading_before_it_is(words: tuple[str,
         [sys.executable, "-W", "ignore", str(script), *words], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     events = run.stdout.splitlines()[-1]
-    assert events.startswith("['loading torch', 'torch is imported', \"qtrain: ") or events.startswith(
-        "['loading torch', 'torch is imported', 'qtrain: "
-    )
+    assert events == "['loading torch', 'torch is imported']"
 
 
 def test_where_there_is_no_terminal_nothing_is_said_of_loading(tmp_path: Path) -> None:

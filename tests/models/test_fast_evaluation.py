@@ -52,7 +52,13 @@ def check_equal(model: nn.Module, images: Tensor) -> None:
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("bits", "options"), SCALINGS, ids=[bits for bits, _ in SCALINGS])
+QUICK = ("1W1A", "3W2A")
+MARKED = [
+    pytest.param(bits, options, id=bits, marks=() if bits in QUICK else pytest.mark.slow) for bits, options in SCALINGS
+]
+
+
+@pytest.mark.parametrize(("bits", "options"), MARKED)
 @pytest.mark.parametrize("family", QUANTIZED)
 def test_every_family_gives_brevitas_logits_to_the_bit(family: str, bits: str, options: dict[str, object]) -> None:
     torch.manual_seed(0)

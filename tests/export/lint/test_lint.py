@@ -37,7 +37,14 @@ def loud(findings: tuple[Finding, ...]) -> list[Finding]:
 # --- The verdict table -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+# Every second one among the slow tests: each is exported once more.
+MARKED = [
+    pytest.param(probe, id=name, marks=pytest.mark.slow if number % 2 else ())
+    for number, (name, probe) in enumerate(PROBES.items())
+]
+
+
+@pytest.mark.parametrize("probe", MARKED)
 def test_lint_says_what_finn_says_and_names_the_layer(probe: Probe) -> None:
     findings = lint_module(probe.make(), probe.shape)
     assert bool(errors(findings)) != probe.accepted
