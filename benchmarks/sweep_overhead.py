@@ -78,6 +78,7 @@ def overhead(plan: SweepPlan, rounds: int) -> dict[str, dict[str, float]]:
         "without lint and count / bare": spread([(whole - judged) / alone for whole, judged, alone in found]),
         "sweep, s": spread([whole for whole, _, _ in found], 1),
         "lint and count, s": spread([judged for _, judged, _ in found], 1),
+        "lint and count a cell, s": spread([judged / len(plan.cells()) for _, judged, _ in found], 2),
         "bare trainings, s": spread([alone for _, _, alone in found], 1),
     }
 

@@ -16,6 +16,7 @@ from docs_tools.speed_tables import (
     speed,
     sweeps,
 )
+from docs_tools.target_tables import targets
 from docs_tools.waiting_tables import waiting
 from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
 from qtrain.report.statistics import paired_difference
@@ -207,6 +208,7 @@ def main() -> None:
         "Training speed on a CPU": f"{speed()}\n\n{draws()}",
         "What quantizers cost a training step": quantizing(),
         "The fast forward pass against Brevitas'": same_accuracy(),
+        "Nobody waits: what was asked for, and what is": targets(),
         "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
