@@ -136,6 +136,7 @@ def fast_forward(model: nn.Module, precision: Precision = "exact") -> list[str]:
             use_kernels(ROOM, device, comparisons)
         fuse(
             model,
+            layers,
             quantizers={layer for layer in layers if isinstance(layer, _QUANTIZERS)},
             products={layer for layer in layers if layer.source is not None},
         )

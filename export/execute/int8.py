@@ -9,7 +9,7 @@ has no such operator, float32 computes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,8 +102,16 @@ def int8_product(product: WholeProduct, least: float, most: float, attributes: M
     images = product.low.dim() == 4 and product.low.numel() > 0 and product.low.device.type == "cpu"
     if zero is None or padding is None or not images or not exact_here():
         return None
+    if not _sees_images(padding, product.low.shape[2:], attributes.get("dilations", [1, 1])):
+        return None
     fit = all(part.amin() >= _LEAST_WEIGHT and part.amax() <= _MOST_WEIGHT for part in product.parts())
     return Int8Product(product, zero, attributes, padding) if fit else None
+
+
+def _sees_images(padding: Sequence[int], kernel: Sequence[int], dilation: Sequence[int]) -> bool:
+    """Whether every window holds some of the image: of one that lies in the padding torch 2.13 gives what it likes."""
+    reach = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
+    return all(pad <= end for pad, end in zip(padding, reach, strict=True))
 
 
 @functools.cache

@@ -213,8 +213,7 @@ class _About:
         self, gradient: Tensor, x: Tensor, weight: Tensor, wants: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         if self._shape is None:
-            rows = gradient.flatten(0, -2).T @ x.flatten(0, -2) if wants[1] else None
-            return (gradient @ weight if wants[0] else None), rows
+            return (gradient @ weight if wants[0] else None), (gradient.T @ x if wants[1] else None)
         stride, padding, dilation, groups = self._shape
         arguments = (None, stride, padding, dilation, False, [0, 0], groups, (*wants, False))
         to_x, to_weight, _ = torch.ops.aten.convolution_backward(gradient, x, weight, *arguments)
@@ -242,8 +241,11 @@ def dequantized(x: Integers) -> Tensor:
 def multiplied(product: Product) -> Tensor:
     """Return the dequantized sums of a layer, float32."""
     weight, scale, about = _operand(product)
-    found: Tensor = _Multiply.apply(product.x.values, weight, scale, _input_scale(product), about)
-    return found
+    values = product.x.values
+    if isinstance(product.layer, nn.Linear):  # channels are the last dimension, however many places there are
+        values = values.flatten(0, -2)
+    found: Tensor = _Multiply.apply(values, weight, scale, _input_scale(product), about)
+    return found.unflatten(0, product.x.values.shape[:-1]) if isinstance(product.layer, nn.Linear) else found
 
 
 def quantized(normed: Normed, quantizer: FastQuantizer, *, hands_on: bool) -> Integers | Tensor:

@@ -87,9 +87,14 @@ class Fused:
 NOT_FUSED = Fused()
 
 
-def fuse(model: nn.Module, quantizers: Collection[nn.Module], products: Collection[nn.Module]) -> None:
+def fuse(
+    model: nn.Module,
+    layers: Collection[nn.Module],
+    quantizers: Collection[nn.Module],
+    products: Collection[nn.Module],
+) -> None:
     """Fuse what can be; arguments as ``pairs.find``'s."""
-    found = find(model, quantizers, products)
+    found = find(model, layers, quantizers, products)
     paths = found.norms | found.carriers | found.layers | found.givers
     if not paths:
         return

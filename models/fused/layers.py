@@ -66,7 +66,10 @@ def product(layer: Any, x: Tensor | Integers, dtypes: Dtypes) -> Product | Tenso
     if layer.fused.before_norm:
         return found
     sums = multiplied(found)
-    return sums if layer.bias is None else sums + over_outputs(layer.bias, sums.dim())
+    if layer.bias is None:
+        return sums
+    outputs_last = isinstance(layer, nn.Linear)
+    return sums + (layer.bias if outputs_last else over_outputs(layer.bias, sums.dim()))
 
 
 def activated(layer: Any, x: Normed, otherwise: Callable[[Tensor], Any]) -> Any:

@@ -30,16 +30,22 @@ class Fusion:
     carriers: set[str]
 
 
-def find(model: nn.Module, quantizers: Collection[nn.Module], products: Collection[nn.Module]) -> Fusion:
+def find(
+    model: nn.Module,
+    layers: Collection[nn.Module],
+    quantizers: Collection[nn.Module],
+    products: Collection[nn.Module],
+) -> Fusion:
     """Find what can be fused.
 
     Args:
         model: traced with torch.fx; where it cannot be, nothing is found.
+        layers: all with the fast forward pass, none of which is looked into.
         quantizers: activations with the fast forward pass.
         products: convolutions and linear layers whose input comes from one quantizer, on the integer grid.
     """
     found = Fusion(set(), set(), set(), set())
-    graph = trace(model, {*quantizers, *products})
+    graph = trace(model, layers)
     if graph is None:
         return found
     modules = dict(model.named_modules(remove_duplicate=False))

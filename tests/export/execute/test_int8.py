@@ -47,7 +47,10 @@ def test_sums_are_those_of_float64(
     assert product is not None
     sides = {"strides": [stride] * 2, "pads": [padding] * 4, "dilations": [dilation] * 2, "group": group}
     small = int8.int8_product(product, least, most, sides)
-    assert small is not None
+    beyond = [padding > dilation * (size - 1) for size in kernel]
+    assert (small is None) == any(beyond)  # some windows lie in the padding
+    if small is None:
+        return
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": group}
     assert torch.equal(small(x), F.conv2d(x, filters.double(), **options))
 
