@@ -149,9 +149,9 @@ def first_batch_decides(patch: Patch) -> None:
     """B1: batches of the first one's size are captured."""
     step = StaticStep.step
 
-    def step_of_that_size(self: Any, compute: Any, images: Any, *rest: Any, **options: Any) -> Any:
-        self._images = vars(self).setdefault("_first", len(images))
-        return step(self, compute, images, *rest, **options)
+    def step_of_that_size(self: Any, work: Any, **options: Any) -> Any:
+        self._images = vars(self).setdefault("_first", work.images)
+        return step(self, work, **options)
 
     patch.setattr(StaticStep, "step", step_of_that_size)
 

@@ -57,6 +57,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Allowed()
 sys.path.insert(0, "benchmarks")
 import benchmarks.gpu_check, benchmarks.gpu_evidence, benchmarks.profile_step
 import epoch, many_runs, train_step
+import brevitas.export  # loaded when the first network is exported
 import brevitas_examples.bnn_pynq.models.CNV, brevitas_examples.bnn_pynq.models.losses
 import qtrain.cli, qtrain.report.paper.tables
 from qtrain.data import load_data
