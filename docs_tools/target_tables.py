@@ -54,8 +54,13 @@ def _step(network: str, width: float, before: str, target: str) -> Target:
 def _proof(what: str, row: str, before: str, target: str, clock: str = "wall_s") -> Target:
     def shown(record: Record) -> str:
         unit = "s" if clock == "wall_s" else "CPU s"
-        ratio = f", {spread(record['ratio'][clock])} times as fast as before" if "ratio" in record else ""
-        return f"{spread(record['now'][clock], 1)} {unit}{ratio}"
+        once = record["rounds"] == 1  # no spread is known
+        ratio = record.get("ratio", {}).get(clock)
+        found = f"{record['now'][clock]['median']:.1f}" if once else spread(record["now"][clock], 1)
+        said = [f"{found} {unit}"]
+        if ratio is not None:
+            said.append(f"{ratio['median'] if once else spread(ratio)} times as fast as before")
+        return ", ".join([*said, "one round"] if once else said)
 
     return Target(what, before, target, "proof_speed", lambda r: r["row"] == row, shown)
 
