@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from qtrain.commands.deploying import DEPLOYMENT, add_deployment, check_deployable, deploy, deployment_words
 from qtrain.commands.loading import say_loading
-from qtrain.commands.options import RECIPES, add_machine, add_recipe
+from qtrain.commands.options import RECIPES, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.words import dashed
@@ -18,6 +19,8 @@ from qtrain.training.context import RunContext
 from qtrain.training.folder import check_free, folder_recipe
 from qtrain.training.progress import Silent, Terminal, tell
 
+_WITH_RESUME = ("--resume", "--data_root", "--device", *(f"--{name}" for name in DEPLOYMENT))
+
 
 def train_parser() -> Parser:
     """Make the parser of ``train``."""
@@ -26,6 +29,7 @@ def train_parser() -> Parser:
     parser.add("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
     parser.add("--resume", type=str | None, help="run folder to continue, by its own recipe")
     add_machine(parser)
+    add_deployment(parser)
     return parser
 
 
@@ -47,24 +51,31 @@ def lr_range_parser() -> Parser:
 
 
 def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
-    """Train a network into a run folder, or continue one; under torchrun on several processes."""
+    """Train a network into a run folder, or continue one; under torchrun on several processes.
+
+    With a board the run is exported and estimated then.
+    """
+    target = deployment_words(options)
     if "RANK" not in os.environ:
-        tell(_train(parser, words, options, talks=True))
-        return 0
+        out, line = _train(parser, words, options, talks=True)
+        tell(line)
+        return deploy(out, options) if target else 0
+    if target:
+        raise UserError(f"{dashed(target[0])} goes with one process; under torchrun train alone, then qtrain export")
     from qtrain.training.distributed import one_voice
 
     with one_voice() as ranks:
-        line = _train(parser, words, options, ranks.is_first)
+        _, line = _train(parser, words, options, ranks.is_first)
         if ranks.is_first:
             tell(line)
     return 0
 
 
-def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) -> str:
-    """Do so, and return what there is to say of the result; until then, ``talks`` shows progress."""
+def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) -> tuple[Path, str]:
+    """Do so, and return the folder and what there is to say of the result; until then, ``talks`` shows progress."""
     if options.resume is not None:
         given = [word for word in words if word.startswith("--") or word == options.network]
-        extra = [w for w in given if w.partition("=")[0] not in ("--resume", "--data_root", "--device")]
+        extra = [w for w in given if w.partition("=")[0] not in _WITH_RESUME]
         if extra:
             raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
         out = Path(options.resume)
@@ -74,18 +85,20 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
         if not together and options.resume is not None:
-            folder_recipe(out)
+            recipe = folder_recipe(out)
         elif not together:
             check_free(out)
         if talks:
             say_loading()
+        if target := asked_target(options):
+            check_deployable(recipe, out, target, options)
         from qtrain.experiments.run import resume_run, train_recipe
 
         watch = Terminal() if talks else Silent()
         context = RunContext(options.data_root, options.device, watch=watch)
         told = replace(context, say=tell) if talks else context
         result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
-    return (
+    return out, (
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
     )
