@@ -166,6 +166,26 @@ def test_validations_between_captured_steps_leave_training_as_it_is(optimizer: s
     assert cuda.captures == 1 + 3  # a step; the beginning of a validation, a full batch and the last
 
 
+def test_in_fast_precision_the_validation_is_exact_and_captured_too() -> None:
+    def make() -> nn.Module:
+        model = network("TFC_2W2A", 8)
+        fast_forward(model, "fast")
+        return model
+
+    captured, ordinary, _ = both(make, own(precision="fast"))
+    assert is_captured(captured)
+    assert_same(captured, ordinary)
+
+
+def test_a_device_that_is_not_the_current_one_validates_there() -> None:
+    cuda = Replay(index=1)
+    captured = validated(network("TFC_2W2A", 8), own(), cuda, captures=True)
+    ordinary = validated(network("TFC_2W2A", 8), own(), Replay(index=1), captures=False)
+    assert is_captured(captured)
+    assert cuda.left_behind() == []
+    assert_same(captured, ordinary)
+
+
 class Calls(TorchDispatchMode):
     """Counts calls that a GPU would launch, and reads of the host."""
 
