@@ -14,6 +14,7 @@ from qtrain.export.lint.check import lint_with_stages
 from qtrain.export.lint.finding import Finding
 from qtrain.export.proof.digests import weights_digest
 from qtrain.export.stages import Stage, graph_stages
+from qtrain.library_warnings import hushed
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class LintedNetwork:
             raise UserError("the network was linted with other weights than it has now; lint it again")
 
 
+@hushed()
 def lint_network(model: nn.Module, shape: tuple[int, ...]) -> LintedNetwork:
     """Lint a network, and keep the graph that this takes.
 

@@ -32,6 +32,7 @@ from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures,
 from qtrain.export.proof.origin import check_origin, float32_classes
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.stages import Stage
+from qtrain.library_warnings import hushed
 from qtrain.records.data import DataFacts
 from qtrain.records.manifest import Proof, StageCheck
 
@@ -102,6 +103,7 @@ def check_accepted(linted: LintedNetwork, otherwise: str = REFUSED_TOO) -> None:
         )
 
 
+@hushed()
 def export_finn(
     model: nn.Module,
     out: str | Path,
@@ -202,6 +204,7 @@ def export_finn(
     return proof
 
 
+@hushed()
 def verify(
     folder: str | Path,
     *,

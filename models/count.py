@@ -57,7 +57,7 @@ class NetworkCount:
 def weight_bits(layer: nn.Module) -> int:
     """Bits of a layer's weights, 32 where they are not quantized."""
     quantizer = getattr(layer, "weight_quant", None)
-    return int(quantizer.bit_width()) if quantizer is not None and quantizer.is_quant_enabled else FLOAT
+    return int(quantizer.bit_width().detach()) if quantizer is not None and quantizer.is_quant_enabled else FLOAT
 
 
 @torch.no_grad()

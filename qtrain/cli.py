@@ -22,6 +22,7 @@ from qtrain.commands.training import lr_range_command, lr_range_parser, train_co
 from qtrain.commands.words import normalised
 from qtrain.commands.zoo import lint_command, lint_parser, models_command, models_parser
 from qtrain.errors import UserError
+from qtrain.library_warnings import ALL
 
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
 _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -92,7 +93,7 @@ def _run(argv: Sequence[str] | None) -> int:
     """Run one command; a mistake ends it with one line and its status."""
     for name, value in _OPENMP.items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", module=r"(brevitas|torch|onnx|qonnx|matplotlib)\b")
+    warnings.filterwarnings("ignore", module=ALL)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nvcc without a GPU is no concern of ours
     name, *words = normalised(sys.argv[1:] if argv is None else argv) or [""]
     if name in ("", "-h", "--help", "--version"):

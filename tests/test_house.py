@@ -24,6 +24,7 @@ EVERYWHERE = {
     "qtrain.devices",
     "qtrain.errors",
     "qtrain.extras",
+    "qtrain.library_warnings",
     "qtrain.triton_kernels",
     "qtrain.interrupt",
     "qtrain.records",

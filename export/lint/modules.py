@@ -135,7 +135,7 @@ def one_bit_widths(network: nn.Module) -> Iterator[Spot]:
     """
     for path, quantizer in _quantizers(network):
         width = getattr(quantizer, "msb_clamp_bit_width_impl", None)
-        if isinstance(width, nn.Module) and float(width()) == 1:
+        if isinstance(width, nn.Module) and float(width().detach()) == 1:
             says = "Rounding error is too high, or nothing and wrong classes: as an integer quantizer its bit is NaN "
             says += "or 0 and 1, but it is exported as the sign"
             yield Spot(path, says)

@@ -34,7 +34,11 @@ _MENDS = {
     "Neg": "multiply by -1.0 instead",
     **dict.fromkeys(("Shape", "Gather", "Slice"), "flatten with nn.Flatten(), and keep shapes constant"),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),
-    **dict.fromkeys(("Sigmoid", "Tanh", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Erf", "HardSwish"), _ACTIVATION),
+    **dict.fromkeys(("Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "HardSwish", "HardSigmoid"), _ACTIVATION),
+    "Sigmoid": f"nn.SiLU holds one, as nn.Sigmoid does; {_ACTIVATION}",
+    "Tanh": f"nn.Mish and nn.GELU of tanh hold one, as nn.Tanh does; {_ACTIVATION}",
+    "Erf": f"nn.GELU holds one; {_ACTIVATION}",
+    "Softplus": f"nn.Mish holds one, as nn.Softplus does; {_ACTIVATION}",
 }
 
 

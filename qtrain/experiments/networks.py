@@ -50,5 +50,5 @@ def activation_bits(model: nn.Module) -> dict[str, int]:
     for path, module in model.named_modules():
         quantizer = getattr(module, "act_quant", None)
         if quantizer is not None and quantizer.is_quant_enabled and not hasattr(module, "weight"):
-            found[path] = int(quantizer.bit_width())
+            found[path] = int(quantizer.bit_width().detach())
     return found
