@@ -21,6 +21,7 @@ QUIET = (
     "Python or by torchrun, or killed just now."
 )
 _STYLES = {"running": "bold", "running?": "bold", "failed": "red", "damaged": "red"}
+_FAILED = 10  # runs whose reasons are printed
 _FEWEST = 12  # columns of the terminal for what stands in the first column of a narrow table
 _FLUSH_LEFT = ("state", "proof")
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -46,21 +47,21 @@ def print_runs(found: Found, rows: Sequence[RunRow], console: Console | None = N
     elif hidden:
         _say(f"{len(rows)} of {len(found.runs)} runs, by the filter", console)
     for several in found.several:
-        if several.state or several.why:
+        if several.state and not several.why:
             _say(several_line(several), console)
     if any(row.state == "running?" for row in rows):
         _say(QUIET, console)
-    for row in rows:
-        if row.state == "failed":
-            _say(f"failed: {row.folder}: {row.why}", console, "red")
+    failed = [row for row in rows if row.state == "failed"]
+    for row in failed[:_FAILED]:
+        _say(f"failed: {row.folder}: {row.why}", console, "red")
+    if len(failed) > _FAILED:
+        _say(f"and {len(failed) - _FAILED} more have failed; --filter state=failed --json says why", console, "red")
     for line in found.damaged:
         _say(f"damaged: {line}", console, "red")
 
 
 def several_line(several: Several) -> str:
     """Return where a comparison or sweep is, in words."""
-    if several.why:
-        return f"{several.folder}: {several.kind}, {several.why}"
     counts = ", ".join(f"{count} {name}" for name, count in several.cells.items() if count)
     line = f"{several.folder}: {several.kind}, {several.state}"
     if counts:
@@ -81,6 +82,7 @@ def amount(value: float | None) -> str:
     """Return a number with three digits, as in 52.3k; nothing where it is not known."""
     if value is None:
         return ""
+    value = float(f"{value:.3g}")  # 999,999 is 1M
     for size, unit in _UNITS:
         if value >= size:
             return f"{value / size:.3g}{unit}"

@@ -60,14 +60,15 @@ class Watched:
             self._tree = scan(self.folder)
         except UserError as error:
             return {"error": str(error), "runs": [], "several": [], "damaged": []}
-        with self._holding() as self._asks:
+        with self._holding() as is_held:
+            self._asks = is_held
             found = self._reader.read(self._tree)
         rows = in_order(found.runs, None)
         values = to_json(found, rows)
         drawable = {str(folder) for folder, listing in self._tree.folders.items() if RECORDS in listing.files}
         for row in values["runs"]:
             row["curve"] = row["folder"] in drawable and row["done"] > 0
-        lines = [several_line(several) for several in found.several if several.state or several.why]
+        lines = [several_line(several) for several in found.several if several.state and not several.why]
         return values | {"error": "", "lines": lines, "seconds_left": _seconds_left(rows, values["several"])}
 
     def curves(self, folders: Sequence[str]) -> dict[str, Any]:

@@ -184,10 +184,11 @@ function wanted() {
   const found = runs.filter((run) => words.every((word) => text(run).includes(word)));
   if (!sort.key) return found;
   const value = (run) => (sort.key === "epochs" ? run.done : run[sort.key]);
-  const known = found.filter((run) => value(run) !== null && value(run) !== "");
+  const isKnown = (run) => value(run) !== null && value(run) !== "";
+  const known = found.filter(isKnown);
   const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, "en", {numeric: true}));
   known.sort((a, b) => compare(value(a), value(b)) * (sort.descending ? -1 : 1));
-  return [...known, ...found.filter((run) => !known.includes(run))];
+  return [...known, ...found.filter((run) => !isKnown(run))];
 }
 
 function showTable() {

@@ -20,6 +20,7 @@ from qtrain.report.runs import folder as reading
 from qtrain.report.runs.read import Found, Reader
 from qtrain.report.runs.row import RunRow
 from qtrain.report.runs.scan import scan
+from qtrain.report.runs.table import amount
 from tests.checks import check_refusal, tree
 from tests.experiments.sweep.sweep_data import edit_rows, write_sweep
 from tests.report.comparison.report_data import write_comparison
@@ -424,3 +425,19 @@ def test_what_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pyt
     add(tmp_path / "b", {"type": "note"})
     reader.read(scan(tmp_path))
     assert sorted(read) == ["a", "b", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(None, ""), (0.0, "0"), (12.0, "12"), (999.9, "1k"), (52_345, "52.3k"), (999_999, "1M"), (2.5e9, "2.5G")],
+)
+def test_amounts_have_three_digits(number: float | None, said: str) -> None:
+    assert amount(number) == said
+
+
+def test_of_many_failures_some_are_printed(tmp_path: Path, cli: Callable) -> None:
+    for i in range(13):
+        (write_run(tmp_path / f"run{i}", done=1) / "failed.json").write_text('{"reason": "the loss is nan"}')
+    out = cli("runs", tmp_path).out
+    assert out.count("the loss is nan") == 10
+    assert "and 3 more have failed; --filter state=failed --json says why" in " ".join(out.split())
