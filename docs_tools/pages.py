@@ -59,7 +59,8 @@ def _command(name: str, parser: Parser) -> str:
 
 def _called(option: Option) -> str:
     """A positional argument as a call has it, in brackets where it may be left out."""
-    return f"[{option.key.upper()}]" if option.optional else option.key.upper()
+    name = option.key.upper() + ("..." if option.many else "")
+    return f"[{name}]" if option.optional else name
 
 
 def _options(options: list[Option]) -> str:

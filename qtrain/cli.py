@@ -15,6 +15,7 @@ from qtrain.commands.paper import reproduce_command, reproduce_parser
 from qtrain.commands.parser import Parser
 from qtrain.commands.quantizing import quantize_command, quantize_parser
 from qtrain.commands.recipes import PRINTING, without_print
+from qtrain.commands.runs import runs_command, runs_parser, watch_command, watch_parser
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
 from qtrain.commands.sweep_options import sweep_parser
 from qtrain.commands.sweeping import sweep_command
@@ -41,6 +42,8 @@ _COMMANDS = {
     "sweep": ("accuracy against hardware cost over bit widths", sweep_parser, sweep_command),
     "reproduce": ("run the paper's tables", reproduce_parser, reproduce_command),
     "report": ("render a comparison again", report_parser, report_command),
+    "runs": ("list many runs", runs_parser, runs_command),
+    "watch": ("follow runs on a page", watch_parser, watch_command),
 }
 
 _ABOUT = (

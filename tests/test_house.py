@@ -96,6 +96,8 @@ ROOMS: dict[str, set[str]] = {
     "qtrain.report.comparison": set(),
     "qtrain.report.sweep": {"comparison"},
     "qtrain.report.paper": {"comparison"},
+    "qtrain.report.runs": set(),
+    "qtrain.report.watch": {"runs"},
     "qtrain.training.methods": set(),
     "qtrain.training.captured": set(),
 }

@@ -62,6 +62,8 @@ REFUSED = [
     (("train", "--resume", "nowhere"), "nowhere is not a run folder"),
     (("train", "CNV_1W1A", "--data", "digits", "--out", "."), "holds other things already"),
     (("export", "nowhere"), "nowhere is not a run folder"),
+    (("runs", "--filter", "best"), "is no condition such as best>=80"),
+    (("watch", "nowhere"), "nowhere is not there"),
 ]
 
 

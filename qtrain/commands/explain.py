@@ -21,6 +21,7 @@ def explain(
     switches: Collection[str],
     positional: Sequence[str],
     fields: Collection[str],
+    many: bool = False,
 ) -> str:
     """Say what is wrong with the first word that is.
 
@@ -30,6 +31,7 @@ def explain(
         switches: options that take nothing.
         positional: names of the arguments without an option, in order.
         fields: of a recipe, which ``--config`` may hold.
+        many: whether the last of the positional arguments may be given several times.
 
     Returns:
         Nothing where no fault is found.
@@ -39,7 +41,7 @@ def explain(
         if name is None:
             if not waiting:
                 return f"unrecognized arguments: {value}; {HELP}"
-            name = waiting.pop(0)
+            name = waiting[0] if many and len(waiting) == 1 else waiting.pop(0)
         if problem := _problem(name, value, kinds, switches, fields):
             return problem
     return ""

@@ -27,6 +27,7 @@ class Option:
         help: what it is, for a person.
         recipe: whether it is a field of a recipe.
         optional: whether a positional one may be left out.
+        many: whether a positional one may be given several times.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Option:
     help: str
     recipe: bool = False
     optional: bool = False
+    many: bool = False
 
     @property
     def key(self) -> str:
@@ -64,7 +66,9 @@ class Parser(ArgumentParser):
             how: type, default, nargs and action, as ``add_argument`` has them.
         """
         kind = None if how.get("action") in _SWITCHES else how.get("type", str)
-        self.options.append(Option(name, kind, how.get("default"), help, recipe, how.get("nargs") == "?"))
+        times = how.get("nargs")
+        option = Option(name, kind, how.get("default"), help, recipe, optional=times in ("?", "*"), many=times == "*")
+        self.options.append(option)
         self.add_argument(name, help=help, **how)
 
     def add_recipe(self) -> None:
@@ -108,5 +112,6 @@ class Parser(ArgumentParser):
         kinds = {option.key: option.kind for option in self.options if option.kind is not None}
         switches = {option.key for option in self.options if option.kind is None} | {"help"}
         positional = [option.key for option in self.options if not option.name.startswith("-")]
-        why = explain(self._words, kinds, switches, positional, [field.name for field in fields(Recipe)])
+        many = any(option.many for option in self.options)
+        why = explain(self._words, kinds, switches, positional, [field.name for field in fields(Recipe)], many)
         raise UserError(why or f"{dashed(' '.join(str(message).split()))}; {HELP}")

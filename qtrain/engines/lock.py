@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import math
 import os
+import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from qtrain.interrupt import Interrupted
 
 LOOK_EVERY = 0.1  # seconds
 LOCK = ".lock"
+_ON_LINUX = sys.platform == "linux"  # elsewhere, on BSD and macOS, the kernel's struct has another order
 
 
 @contextmanager
@@ -73,6 +76,35 @@ def alone_on_storage(
 
 
 @contextmanager
+def held_folders() -> Iterator[Callable[[Path], bool]]:
+    """Inside, tells of a folder whether another process of this user and machine holds it by ``alone_in``.
+
+    It asks the kernel and takes nothing, so that nobody who comes meanwhile is refused. Not for a process that works on
+    a folder itself: its own lock it does not see, and at the end it would let go of it.
+    """
+    try:
+        file = os.open(_bytes_file(), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # nobody has locked anything yet
+        yield lambda folder: False
+        return
+    try:
+        yield lambda folder: _is_held(file, _byte(folder.resolve()))
+    finally:
+        os.close(file)
+
+
+def _is_held(file: int, byte: int) -> bool:
+    """Whether another process has locked a byte."""
+    if _ON_LINUX:
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        kind, *_ = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    else:
+        asked = struct.pack("qqihh", byte, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
+        *_, kind, _ = struct.unpack("qqihh", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return bool(kind != fcntl.F_UNLCK)
+
+
+@contextmanager
 def or_refuse(lock: AbstractContextManager[None], folder: Path) -> Iterator[None]:
     """Hold ``lock`` of ``folder``, which does not wait.
 
@@ -101,9 +133,19 @@ def _waited_for(take: Callable[[], int | None], folder: Path, stop: Callable[[],
 
 def _byte_of(folder: Path) -> int | None:
     """A file of the temporary folder with the folder's byte locked, if nobody else holds it."""
-    byte = int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big")
-    path = Path(tempfile.gettempdir()) / f"qtrain-{os.getuid()}.lock"
-    return _taken(path, os.O_NOFOLLOW, lambda file: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte))
+    byte = _byte(folder)
+    flags = fcntl.LOCK_EX | fcntl.LOCK_NB
+    return _taken(_bytes_file(), os.O_NOFOLLOW, lambda file: fcntl.lockf(file, flags, 1, byte))
+
+
+def _byte(folder: Path) -> int:
+    """The byte that stands for a folder, of which no link is left."""
+    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big")
+
+
+def _bytes_file() -> Path:
+    """The file whose bytes stand for this user's folders on this machine."""
+    return Path(tempfile.gettempdir()) / f"qtrain-{os.getuid()}.lock"
 
 
 def _locked(path: Path) -> int | None:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -162,7 +163,7 @@ def from_json(kind: type[T], values: Any, source: Source, name: str = "") -> T:
     if not isinstance(values, dict):
         what = f"{name!r} must be an object, but is" if name else "a JSON object is expected, not"
         raise source.damaged(f"{what} {_short(values)}")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints_of(kind)  # type: ignore[arg-type]  # every class has a hash
     found = {}
     for field in fields(kind):  # type: ignore[arg-type]
         place = f"{name}.{field.name}" if name else field.name
@@ -171,6 +172,12 @@ def from_json(kind: type[T], values: Any, source: Source, name: str = "") -> T:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise source.damaged(f"{place!r} must be {_words(hints[field.name])}, but is missing")
     return kind(**found)
+
+
+@cache
+def _hints_of(kind: type) -> dict[str, Any]:
+    """Return the annotations of a dataclass; looking them up takes longer than reading most records."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _value(hint: Any, value: Any, source: Source, name: str, said: Any = None) -> Any:

@@ -1,5 +1,6 @@
 """The records of a run folder: one JSON line for the run, one an epoch, one for the result."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,27 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run is, finished or not.
+
+    Attributes:
+        recipe: as plain values; empty before the run's own record is written.
+        epochs: that are behind it.
+        best: validation accuracy so far, in percent; None before the first epoch.
+        seconds: since the run began, resumed parts included.
+        epoch_seconds: of the last epoch.
+        result: of a finished run.
+    """
+
+    recipe: Mapping[str, Any]
+    epochs: int
+    best: float | None
+    seconds: float
+    epoch_seconds: float
+    result: Result | None
+
+
+@dataclass(frozen=True)
 class _Start:
     """What every run's own record holds."""
 
@@ -94,7 +116,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise source.damaged(str(error)) from None
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]  # a kill can leave half a last one
-    records = [_source(folder, number).parse(line) for number, line in enumerate(lines, 1)]
+    records = [Source(source.path, _MEND, number).parse(line) for number, line in enumerate(lines, 1)]
     if not all("type" in record for record in records):
         raise UserError(f"{source.path} holds no records of qtrain; name a folder that qtrain train wrote")
     return records
@@ -122,6 +144,52 @@ def read_finished(folder: Path) -> FinishedRun:
         epochs=tuple(by_number[number] for number in sorted(by_number)),
         result=result,
     )
+
+
+def read_progress(folder: Path) -> Progress:
+    """Read how far a run is; of its epochs only what that needs is checked, for thousands of runs are read at once.
+
+    Raises:
+        UserError: no records there, or a damaged one.
+    """
+    recipe: Mapping[str, Any] = {}
+    result = None
+    epochs: dict[int, float] = {}
+    best: float | None = None
+    path = _source(folder).path
+    for number, record in enumerate(read_records(folder), 1):
+        if record["type"] == "run":
+            recipe = from_json(_Start, record, Source(path, _MEND, number)).recipe
+        elif record["type"] == "result":
+            result = from_json(Result, record, Source(path, _MEND, number))
+        elif record["type"] == "epoch":
+            accuracy: Any = record.get("validation_accuracy")
+            seconds: Any = record.get("seconds")
+            if not (type(record.get("epoch")) is int and _is_finite(accuracy) and _is_finite(seconds)):
+                from_json(Epoch, record, Source(path, _MEND, number))  # says which entry is wrong
+            epochs[record["epoch"]] = seconds
+            best = accuracy if best is None else max(best, accuracy)
+    times = [epochs[number] for number in sorted(epochs)]
+    last = times[-1] - times[-2] if len(times) > 1 else sum(times)
+    return Progress(recipe, max(epochs, default=0), best, times[-1] if times else 0.0, last, result)
+
+
+def read_epochs(folder: Path) -> tuple[Epoch, ...]:
+    """Read the epochs of a run that need not be finished, in order, each once.
+
+    Raises:
+        UserError: no records there, or a damaged one.
+    """
+    found = {}
+    for number, record in enumerate(read_records(folder), 1):
+        if record["type"] == "epoch":
+            epoch = from_json(Epoch, record, _source(folder, number))
+            found[epoch.epoch] = epoch
+    return tuple(found[number] for number in sorted(found))
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_result(folder: Path) -> Result | None:

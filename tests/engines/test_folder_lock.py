@@ -57,3 +57,24 @@ def test_training_leaves_a_folder_alone_that_another_process_is_at(tmp_path: Pat
     with held("alone_in", tmp_path / "run"):
         check_refusal(cli("train", *words, str(tmp_path / "run")), 2, "another process is at work in", "wait for it")
     assert not list(tmp_path.iterdir())
+
+
+def test_who_looks_sees_a_held_folder_and_keeps_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with folder_lock.held_folders() as is_held:
+        with held("alone_in", tmp_path / "run"):
+            assert is_held(tmp_path / "run")
+            assert is_held(tmp_path / "link" / "run")
+            assert not is_held(tmp_path / "other")
+        assert not is_held(tmp_path / "run")
+        with held("alone_in", tmp_path / "run"):  # whose holder would wait if looking had taken it
+            assert is_held(tmp_path / "run")
+
+
+def test_where_nobody_has_locked_anything_nothing_is_held_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock.tempfile, "gettempdir", lambda: str(tmp_path))
+    with folder_lock.held_folders() as is_held:
+        assert not is_held(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
 """ASLR, unchanged, inside Lightning and accelerate (the extra ``lightning``)."""
 
+import importlib.util
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -177,3 +179,40 @@ def test_aslr_takes_an_optimizer_that_accelerate_has_wrapped():
     optimizer.step()
     assert scheduler.last_draws != [0.1]
     torch.testing.assert_close(parameter.detach(), torch.full((3,), -scheduler.last_draws[0]))
+
+
+@pytest.fixture
+def example(lightning, monkeypatch):
+    """Return examples/lightning_aslr.py as a module."""
+    folder = Path(__file__).parents[2] / "examples"
+    monkeypatch.syspath_prepend(str(folder))
+    spec = importlib.util.spec_from_file_location("lightning_aslr", folder / "lightning_aslr.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_linear_lr_hands_over_to_aslr_inside_lightning(lightning, example, tmp_path):
+    class Watched(example.AfterLinearLR):
+        def on_train_batch_start(self, batch, index):
+            self.rates.append(self.optimizers().param_groups[0]["lr"])
+
+    module = Watched(make_model(), 0.1, warmup_steps=6)
+    module.rates = []
+    loader = DataLoader(make_data(), batch_size=8)
+    trainer = lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, loader, loader)
+    assert module.rates[:7] == pytest.approx([0.01, 0.025, 0.04, 0.055, 0.07, 0.085, 0.1])
+    assert module.scheduler.drawn == 3 * BATCHES - 6
+    assert module.scheduler.last_epoch == 2  # the validations after it was made
+    assert str(module.scheduler.lr0) == "0.1"
