@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from qtrain.report.console import ReportConsole
+from qtrain.report.console import ReportConsole, plain_text, report_console
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 ZOO_HEAD = (
@@ -74,6 +74,27 @@ def print_zoo(zoo: Sequence[Mapping[str, Any]]) -> None:
     _print(ZOO_HEAD, zoo_rows(zoo), 3)
     print("Sizes at --width 1. FAMILY_<bits>W<bits>A names a network, FAMILY_FLOAT its unquantized twin;")
     print("`qtrain models NETWORK` lists its layers, whose paths --bits takes.")
+
+
+def print_family(row: Mapping[str, Any], recipes: Sequence[str]) -> None:
+    """Print what is known of one family, a line a fact.
+
+    Args:
+        row: of ``qtrain.experiments.zoo.zoo``.
+        recipes: data sets that it has a recipe of its own for.
+    """
+    name = row["network"]
+    bits = "FLOAT" if row["float_only"] else "4W4A"
+    facts = dict(zip(ZOO_HEAD[1:], zoo_rows([row])[0][1:], strict=True))
+    facts["recipes of its own"] = ", ".join(recipes)
+    facts["names"] = f"{name}_FLOAT" if row["float_only"] else f"{name}_1W1A to {name}_8W8A"
+    width = max(map(len, facts))
+    console = report_console()
+    console.print(plain_text(name, console, "bold"))
+    for fact, value in facts.items():
+        console.print(plain_text(f"  {fact:{width}}  {value or '-'}", console), soft_wrap=True)
+    data = recipes[0] if recipes else "cifar10"
+    print(f"\nqtrain models {name}_{bits} lists its layers; qtrain train {name}_{bits} --data {data} trains it.")
 
 
 def print_layers(network: str, layers: Sequence[Mapping[str, Any]], activations: Mapping[str, int]) -> None:
