@@ -48,10 +48,17 @@ _COMMANDS = {
     "report": ("render a comparison again", report_parser, report_command),
 }
 
-_ABOUT = (
-    "usage: qtrain COMMAND [OPTIONS]\n\nTrain quantized networks once, deploy them with FINN. For instance:\n\n"
-    "  qtrain train CNV_1W1A --data digits --out runs/a\n  qtrain export runs/a --board ZCU104\n"
-    "  qtrain verify runs/a/finn"
+_ABOUT = "usage: qtrain COMMAND [OPTIONS]\n\nTrain quantized networks once, deploy them with FINN."
+_MORE = """\
+qtrain COMMAND --help lists the common options, --help-all every one; with a
+network and data beside it, the values of their recipe. What qtrain
+--print-completion bash prints lets the shell complete commands and names."""
+_EXAMPLES = (
+    "qtrain models",
+    "qtrain train CNV_1W1A --data digits --out runs/a",
+    "qtrain train CNV_1W1A --data digits --help",
+    "qtrain export runs/a --board ZCU104",
+    "qtrain estimate runs/a/finn",
 )
 
 
@@ -71,9 +78,8 @@ def overview() -> str:
     """What ``qtrain --help`` says: the commands, a line each."""
     width = max(map(len, _COMMANDS))
     lines = [f"  {name:{width}}  {help_line}" for name, (help_line, *_) in _COMMANDS.items()]
-    return "\n".join(
-        [_ABOUT, "", "commands:", *lines, "", "qtrain COMMAND --help lists a command's common options, --help-all all."]
-    )
+    examples = [f"  {example}" for example in _EXAMPLES]
+    return "\n".join([_ABOUT, "", "commands:", *lines, "", _MORE, "", "examples:", *examples])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -93,7 +93,7 @@ def estimate_command(parser: Parser, words: list[str], options: Namespace) -> in
                 why = "--cost-only asks for none" if options.cost_only else f"there is no FINN compiler here; {INSTALL}"
                 raise UserError(f"--{flag.replace('_', '-')} needs the compiler's estimate, but {why}")
         return _cost(options)
-    with _asked(options) as asked:
+    with _asked(options) as asked, Voice().at_work("asking the FINN compiler"):
         return _estimate(asked, options)
 
 

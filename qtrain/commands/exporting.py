@@ -12,7 +12,7 @@ from qtrain.commands.again import command_line
 from qtrain.commands.options import add_board, add_data, add_data_root, asked_target, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
-from qtrain.commands.voice import add_voice, voice_of
+from qtrain.commands.voice import Voice, add_voice, voice_of
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
 from qtrain.training.folder import folder_recipe
@@ -86,16 +86,17 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     target = get_board(asked_target(options) or BOARD)
     if options.sign:
         check_key(Path(options.sign))
-    proof = export_run(
-        Path(options.run),
-        out,
-        board=target.name,
-        target_fps=options.target_fps,
-        clock_ns=options.clock_ns,
-        context=RunContext(options.data_root, say=voice.say, detail=voice.detail),
-        refused_too=options.refused_too,
-        device=options.device,
-    )
+    with voice.at_work("exporting and proving"):
+        proof = export_run(
+            Path(options.run),
+            out,
+            board=target.name,
+            target_fps=options.target_fps,
+            clock_ns=options.clock_ns,
+            context=RunContext(options.data_root, say=voice.say, detail=voice.detail),
+            refused_too=options.refused_too,
+            device=options.device,
+        )
     if not voice.quiet:
         print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
@@ -113,6 +114,11 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
         raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
     voice = voice_of(options)
     voice.loading()
+    with voice.at_work("proving"):
+        return _verify(options, voice)
+
+
+def _verify(options: Namespace, voice: Voice) -> int:
     from qtrain.experiments.export import verify_run
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
@@ -126,7 +132,7 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     if options.finn_base:
         return verify_finn_base(options, image_count(options.images))
     if options.finn:
-        return _verify_finn(options)
+        return _verify_finn(options, voice)
     if given := [name for name in ("images", "json", "data") if options[name]]:
         raise UserError(
             f"--{given[0]} goes with --finn or --finn-base; the proof itself runs on all images of the folder"
@@ -151,14 +157,14 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     return 0
 
 
-def _verify_finn(options: Namespace) -> int:
+def _verify_finn(options: Namespace, voice: Voice) -> int:
     from qtrain.data import load_data
     from qtrain.export import ProofError
     from qtrain.export.proof.bare_graph import verify_graph
     from qtrain.export.proof.inside_finn import verify_finn
     from qtrain.report.finn_proof import print_finn_proof
 
-    say = (lambda line: print(line, file=sys.stderr)) if options.json else print
+    say = (lambda line: print(line, file=sys.stderr)) if options.json else voice.say
     count: Any = image_count(options.images)
     if Path(options.folder).is_file():
         how = data_options(options)

@@ -70,16 +70,17 @@ def quantize_command(parser: Parser, words: list[str], options: Namespace) -> in
     from qtrain.experiments.quantize import float_recipe, quantize_network
 
     recipe, run = float_recipe(options.network, given)
-    made = quantize_network(
-        recipe,
-        Path(options.out),
-        RunContext(options.data_root, say=voice.say),
-        weight_bits=asked.weight_bits,
-        act_bits=asked.act_bits,
-        mean=_numbers("mean", options.mean),
-        std=_numbers("std", options.std),
-        run=run,
-    )
+    with voice.at_work("quantizing"):
+        made = quantize_network(
+            recipe,
+            Path(options.out),
+            RunContext(options.data_root, say=voice.say),
+            weight_bits=asked.weight_bits,
+            act_bits=asked.act_bits,
+            mean=_numbers("mean", options.mean),
+            std=_numbers("std", options.std),
+            run=run,
+        )
     for note in made.notes:
         voice.say(note)
     measured = ", ".join(f"{name} {value:.2f} %" for name, value in made.accuracies.items())

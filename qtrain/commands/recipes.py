@@ -77,7 +77,7 @@ def recipe_defaults(parser: Parser, words: Sequence[str]) -> tuple[dict[str, Any
         check_name(data, asked.get("data_root"))
         found = default_recipe(name, data).to_dict()
     except UserError as error:
-        return {}, f"The defaults are qtrain's plain ones: {error}."
+        return {}, f"The defaults are qtrain's plain ones: {error}"
     path = shipped_recipe(name, data)
     source = f"shipped recipe {path.name}" if path else f"recipe that {data} brings"
     return found, f"The defaults are those of the {source}, for {network} on {data}."

@@ -1,6 +1,9 @@
 """How much a command says: ``--quiet`` leaves the result alone, ``--verbose`` adds what it works with."""
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +12,7 @@ from jsonargparse import Namespace
 from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
+from qtrain.training.heartbeat import Heartbeat, clock
 from qtrain.training.progress import Silent, Watcher, tell
 
 if TYPE_CHECKING:
@@ -60,6 +64,26 @@ class Voice:
         """
         if "torch" not in sys.modules:
             self.doing("loading torch")
+
+    @contextmanager
+    def at_work(self, what: str) -> Iterator[None]:
+        """Inside, what takes minutes says every two of them that it goes on.
+
+        Args:
+            what: is being done, as in ``proving the graph``.
+        """
+        began = time.monotonic()
+
+        def beat() -> None:
+            print(f"still {what}: {clock(time.monotonic() - began)}", file=sys.stderr, flush=True)
+
+        heartbeat = Heartbeat(beat)
+        if not self.quiet:
+            heartbeat.start()
+        try:
+            yield
+        finally:
+            heartbeat.stop()
 
     def doing(self, line: str) -> None:
         """Say on a terminal what takes a while; a log need not have it."""

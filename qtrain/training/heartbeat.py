@@ -39,3 +39,10 @@ class Heartbeat:
             if time.monotonic() - self._last >= self._silence:
                 self.said()
                 self._beat()
+
+
+def clock(seconds: float) -> str:
+    """Return ``0:41``, ``12:05`` or ``3:12:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from qtrain.training.heartbeat import LONGEST_SILENCE, Heartbeat
+from qtrain.training.heartbeat import LONGEST_SILENCE, Heartbeat, clock
 from qtrain.training.progress import PatientConsole, Watcher, tell
 
 _TENTHS = 10
@@ -79,13 +79,6 @@ class _Pace:
         if not here or self.done >= self.steps:
             return ""
         return f"{clock(self.seconds * (self.steps - self.done) / here)} left"
-
-
-def clock(seconds: float) -> str:
-    """Return ``0:41``, ``12:05`` or ``3:12:05``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def epoch_row(record: dict[str, Any], best: float) -> str:

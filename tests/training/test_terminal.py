@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from qtrain.training.terminal import Bar, Lines, Terminal, clock
+from qtrain.training.heartbeat import clock
+from qtrain.training.terminal import Bar, Lines, Terminal
 
 WIDE = "my_package.networks:AVeryLongNameOfANetwork_4W4A aslr_decay seed 123"
 
