@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
+.PHONY: demo test test-slow check docs docs-serve hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -54,6 +54,11 @@ docs: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m docs_tools.pages $(ARGS)
 	$(BIN)/python -W ignore -m docs_tools.sweep_pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# Browsers keep a page of the disk from reading the search index; from a server of this machine it may.
+#: make docs-serve  the site at http://127.0.0.1:8000, with its search, until Ctrl-C
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
 
 #: make hooks   let git strip the outputs of notebooks as they are added (nbstripout, in this checkout alone)
 hooks: .venv/.dev

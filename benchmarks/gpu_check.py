@@ -1,10 +1,10 @@
 """Whether training on this device is right: `make gpu-check`, stage 1 of `make gpu-evidence`.
 
-Captured steps are held against the same steps taken kernel by kernel, to the bit; resumed runs against uninterrupted
-ones; networks of one's own against what a graph cannot follow; a whole run for warnings, waiting, memory and TF32; the
-fast and the compiled forward pass against Brevitas'; the fused kernels against their plain forms. One line a check, one
-record a group of checks, exit status 1 where a check fails. On a CPU the tests' stand-in for torch.cuda captures, so
-that the checks are themselves tested.
+Captured steps and validations are held against those taken kernel by kernel, to the bit; resumed runs against
+uninterrupted ones; networks of one's own against what a graph cannot follow; a whole run for warnings, waiting, memory
+and TF32; the fast and the compiled forward pass against Brevitas'; the fused kernels against their plain forms. One
+line a check, one record a group of checks, exit status 1 where a check fails. On a CPU the tests' stand-in for
+torch.cuda captures, so that the checks are themselves tested.
 
 Usage: python -m benchmarks.gpu_check [--device cuda] [--networks CNV_1W1A,CNV_4W4A] [--width 1] [--no-compile]
        [--groups captured,forward] [--max-minutes 5] [--tiny]
@@ -27,6 +27,7 @@ from benchmarks.gpu.check_kernels import check_kernels
 from benchmarks.gpu.check_resume import check_resume
 from benchmarks.gpu.check_tf32 import check_tf32
 from benchmarks.gpu.check_training import check_training
+from benchmarks.gpu.check_validation import check_validation
 from benchmarks.gpu.place import Place, before_cuda_starts, make_place
 from benchmarks.gpu.report import Report, Say
 
@@ -34,7 +35,7 @@ NETWORKS = "CNV_1W1A,CNV_2W2A,CNV_4W4A,CNV_8W8A,VGG11_4W4A,RESNET20_4W4A"
 RESUMED = "VGG11_4W4A"  # whose scales are statistics
 COMPILED = "CNV_4W4A"
 SMALL = "TFC_2W2A"  # has dropout
-GROUPS = ("training", "kernels", "captured", "resume", "own", "forward", "compiled")
+GROUPS = ("training", "kernels", "captured", "validation", "resume", "own", "forward", "compiled")
 
 Group = tuple[str, str, Callable[[Say], None]]  # its name, the network, the checks
 
@@ -48,6 +49,8 @@ def groups(place: Place, networks: list[str], compiles: bool) -> Iterator[Group]
     for network in networks:
         yield "captured", network, lambda say, n=network: check_network(n, place, say)  # type: ignore[misc]
         yield "captured", network, lambda say, n=network: check_network(n, place, say, precision="fast")  # type: ignore[misc]
+    for network in dict.fromkeys((first, networks[-1])):  # 1-bit weights, and a deep network
+        yield "validation", network, lambda say, n=network: check_validation(n, place, say)  # type: ignore[misc]
     yield "resume", RESUMED, lambda say: check_resume(RESUMED, place, say)
     yield "own", "own networks", lambda say: check_own_networks(place, say)
     yield "training", f"{first} TF32", lambda say: check_tf32(first, place, say)

@@ -32,7 +32,7 @@ from qtrain.data import Batches
 from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe, default_recipe
-from qtrain.training.captured.step import WARM_UP
+from qtrain.training.captured.repeated import WARM_UP
 from qtrain.training.losses import LOSSES
 from qtrain.training.session import Session
 from qtrain.training.setup import make_session

@@ -10,7 +10,7 @@ from benchmarks.records import lines, spread, table
 Records = Sequence[dict[str, Any]]
 NOT_YET = "No GPU has run them yet: there are no records."
 ARITHMETIC = ("float32", "tf32", "bfloat16")
-NAMES = ("gpu_check", "epoch", "ceilings", "profile")
+NAMES = ("gpu_check", "epoch", "validation", "ceilings", "profile")
 
 
 def gpu() -> str:
@@ -23,7 +23,7 @@ def tables(records: Records) -> str:
     found = [r for r in records if r["benchmark"] in NAMES and r.get("device", "cpu") != "cpu"]
     if not found:
         return NOT_YET
-    parts = [_checks(found), _ceilings(found), _epochs(found), _profiles(found)]
+    parts = [_checks(found), _ceilings(found), _epochs(found), _validations(found), _profiles(found)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -73,6 +73,21 @@ def _epochs(records: Records) -> str:
         "first epoch",
     ]
     return table(head, rows) if rows else ""
+
+
+def _validations(records: Records) -> str:
+    """Seconds of a validation, by each setting's last run."""
+    last = {(r["device"], r["network"], r["width"], r["images"]): r for r in _of("validation", records)}
+    if not last:
+        return ""
+    arms = list(dict.fromkeys(arm for r in last.values() for arm in r["times"]))
+    rows = []
+    for r in last.values():
+        times = [spread(r["times"][arm]) if arm in r["times"] else "" for arm in arms]
+        about = f"{r['batch_size']:,}" if r["captured"] else f"NOT CAPTURED: {r['why_not']}"
+        rows.append([r["device"], _network(r), f"{r['images']:,}", about, *times])
+    head = ["device", "network", "images", "captured in batches of", *(f"{arm}, s" for arm in arms)]
+    return table(head, rows)
 
 
 def _profiles(records: Records) -> str:

@@ -1,4 +1,4 @@
-"""Render results/README.md from the recorded runs: `make results`. No number in it is typed."""
+"""Render results/README.md and the README's numbers from the recorded runs: `make results`. None of them is typed."""
 
 import statistics
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
 from docs_tools import campaign_pages
+from docs_tools.first_look import five_minutes, one_command
 from docs_tools.speed_tables import (
     draws,
     many_runs,
@@ -180,24 +181,26 @@ def second_opinions() -> str:
 def no_retuning() -> str:
     """Every recorded no-retuning experiment, its table and plot written beside its data."""
     folders = sorted(path for path in (RESULTS / "no_retuning").glob("*") if path.is_dir())
-    return "\n\n".join(f"{write_no_retuning(f)}\n![{f.name}](no_retuning/{f.name}/{PLOT})" for f in folders)
+    seen = "test accuracy of each scheduler over the bit width, with its spread over seeds"
+    return "\n\n".join(f"{write_no_retuning(f)}\n![{seen}: {f.name}](no_retuning/{f.name}/{PLOT})" for f in folders)
 
 
-def lead_readme(text: str) -> None:
-    """Put the no-retuning experiment between the README's two marks."""
+def fill_readme(mark: str, text: str) -> None:
+    """Put a text between two marks of the README."""
     path = RESULTS.parent / "README.md"
-    before, start, rest = path.read_text().partition("<!-- no-retuning -->")
-    _, end, after = rest.partition("<!-- /no-retuning -->")
+    before, start, rest = path.read_text().partition(f"<!-- {mark} -->")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
     if not end:
-        raise SystemExit(f"{path} lacks the marks <!-- no-retuning --> and <!-- /no-retuning -->")
-    body = text.replace("](no_retuning/", "](results/no_retuning/")
-    path.write_text(f"{before}{start}\n{body}\n{end}{after}")
+        raise SystemExit(f"{path} lacks the marks <!-- {mark} --> and <!-- /{mark} -->")
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 def main() -> None:
     """Write the page."""
     one_rate = no_retuning()
-    lead_readme(one_rate)
+    fill_readme("no-retuning", one_rate.replace("](no_retuning/", "](results/no_retuning/"))
+    fill_readme("one-command", one_command())
+    fill_readme("five-minutes", five_minutes())
     sections = {
         "The campaign: all of CIFAR-10": campaign_pages.written(campaign.finished()),
         "One learning rate at every bit width, on digits": one_rate,

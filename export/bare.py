@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_leaves
 
 from qtrain.errors import UserError
+from qtrain.export.module_copy import copy_module, holds_nothing
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
@@ -67,14 +68,14 @@ def _copied(module: nn.Module) -> nn.Module:
     """A deep copy in which wrapped children are bare and computed tensors that a module keeps are plain values."""
     memo: dict[int, Any] = {}
     for child in module.modules():
-        for leaf in tree_leaves(dict(vars(child))):
+        for leaf in tree_leaves([value for value in vars(child).values() if not holds_nothing(value)]):
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
                 memo[id(leaf)] = leaf.detach().clone()
     for child in reversed(list(module.modules())):
         inner = unwrapped(child)
         if inner is not child:
             memo[id(child)] = copy.deepcopy(inner, memo)
-    return copy.deepcopy(module, memo)
+    return copy_module(module, memo)
 
 
 def _take_off(layer: nn.Module, path: str) -> None:

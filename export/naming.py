@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -76,12 +76,16 @@ def rename(model: ModelWrapper) -> ModelWrapper:
     return model
 
 
-def _rename_tensors(model: ModelWrapper, names: dict[str, str]) -> None:
-    """Rename as if all at once: in a graph that qonnx named, a new name may be another tensor's old one."""
-    awaited = set(names.values())
-    between = {old: f"{old}_before" if old in awaited else old for old in names}
-    for old, name in between.items():
-        if name != old:
-            model.rename_tensor(old, name)
-    for old, new in names.items():
-        model.rename_tensor(between[old], new)
+def _rename_tensors(model: ModelWrapper, names: Mapping[str, str]) -> None:
+    """Rename all at once: in a graph that qonnx named, a new name may be another tensor's old one.
+
+    qonnx's own ``rename_tensor`` goes through the whole graph for each name.
+    """
+    graph = model.graph
+    for described in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        described.name = names.get(described.name, described.name)
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = names.get(annotation.tensor_name, annotation.tensor_name)
+    for node in graph.node:
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]

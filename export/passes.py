@@ -9,7 +9,6 @@ from onnx import TensorProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.fold_constants import FoldConstants
-from qonnx.transformation.general import GiveUniqueParameterTensors, RemoveStaticGraphInputs, RemoveUnusedTensors
 from qonnx.transformation.infer_data_layouts import InferDataLayouts
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
@@ -41,13 +40,11 @@ def clean(model: ModelWrapper) -> ModelWrapper:
     for node in model.graph.node:
         if node.op_type in QUANTIZERS:
             node.domain = "qonnx.custom_op.general"
+    # behind each step qonnx drops unused tensors and static inputs, sorts the graph and makes parameters unique
     for step in (
         InferShapes(),
-        GiveUniqueParameterTensors(),
         FoldConstants(exclude_op_types=["Quant", "BipolarQuant"]),
         FoldTransposeIntoQuantInit(),
-        RemoveUnusedTensors(),
-        RemoveStaticGraphInputs(),
     ):
         model = model.transform(step)
     return model
@@ -77,8 +74,9 @@ def take_class(model: ModelWrapper) -> ModelWrapper:
 def annotate(model: ModelWrapper) -> ModelWrapper:
     """Name nodes and tensors after the network's layers; infer shapes, data types and layouts."""
     model = naming.rename(model)
-    for step in (InferShapes(), InferDataTypes(), InferDataLayouts()):
-        model = model.transform(step)
+    model = model.transform(InferShapes())
+    for step in (InferDataTypes(), InferDataLayouts()):  # they leave nodes and tensors as they are
+        model = model.transform(step, cleanup=False)
     return model
 
 

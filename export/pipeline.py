@@ -35,6 +35,8 @@ from qtrain.export.target import check_rates
 from qtrain.records.data import DataFacts
 from qtrain.records.manifest import Proof, StageCheck
 
+REFUSED_TOO = "To export it all the same: --refused-too, in Python refused_too=True"
+
 
 def _silent(_: str) -> None:
     pass
@@ -82,18 +84,18 @@ def _golden_holds(graph: ModelWrapper, golden: Tensor, expected: Tensor, sample:
     return found == expected.tolist()
 
 
-def check_accepted(linted: LintedNetwork) -> None:
+def check_accepted(linted: LintedNetwork, otherwise: str = REFUSED_TOO) -> None:
     """See that lint found no error.
 
     Raises:
-        UserError: FINN would refuse the network; names the first layer and the change that mends it.
+        UserError: FINN would refuse the network; names the first layer, the change that mends it and ``otherwise``.
     """
     if linted.errors:
         first, *others = linted.errors
         more = f" ({len(others)} more: `qtrain lint` lists them)" if others else ""
         raise UserError(
             f"FINN would refuse this network at {first.layer} [{first.rule}]: {first.says}; {first.mend}{more}. "
-            "To export it all the same: --refused-too, in Python refused_too=True"
+            f"{otherwise}"
         )
 
 

@@ -1,7 +1,8 @@
 """Brevitas' answers in evaluation mode from fewer operations: weights are quantized once, activations in four passes.
 
-For validation while a network trains. The numbers are Brevitas' to the bit: the weights are its own, and an activation
-is divided, rounded, clamped and multiplied as it does, without the zero points that it adds and takes away again.
+For validation while a network trains. The numbers are Brevitas' to the bit: the weights are its own, or where their
+scale is a constant those of the fast forward pass, which are the same; and an activation is divided, rounded, clamped
+and multiplied as it does, without the zero points that it adds and takes away again.
 """
 
 from collections.abc import Iterator
@@ -26,16 +27,55 @@ def fast_evaluation(model: nn.Module) -> Iterator[None]:
     Args:
         model: that is evaluated without gradients; in training mode it computes as always.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, _ACTIVATIONS + _WEIGHTED)]
-    try:
-        with torch.no_grad():
-            for layer in layers:
-                fast: Any = _Activation(layer) if isinstance(layer, _ACTIVATIONS) else _Weighted(layer)
-                layer.__dict__["forward"] = fast.forward  # its hooks and its class stay
+    fast = FastEvaluation(model)
+    fast.prepare()
+    with fast.used():
         yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
+
+
+class FastEvaluation:
+    """What ``fast_evaluation`` does in parts, for a network that is evaluated again and again.
+
+    What is computed ahead stays where it is in memory, so that a CUDA graph can write it there, or read it.
+
+    Args:
+        model: that ``fast_forward`` was called for, with the layers that it has now.
+    """
+
+    def __init__(self, model: nn.Module):
+        self._layers: list[_Activation | _Weighted] = []
+        for layer in model.modules():
+            if isinstance(layer, _ACTIVATIONS):
+                self._layers.append(_Activation(layer))
+            elif isinstance(layer, _WEIGHTED):
+                self._layers.append(_Weighted(layer))
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Quantize all weights as they are now, and compute the trained scales; launches alone, but the first time."""
+        for fast in self._layers:
+            fast.prepare()
+
+    def prepared(self) -> None:
+        """Take what lies there for that of the present weights: a graph has prepared it."""
+        for fast in self._layers:
+            fast.prepared()
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return what ``prepare`` writes."""
+        kept = [fast.kept for fast in self._layers]
+        return tuple(tensor for tensor in kept if tensor is not None)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Inside, the layers compute so."""
+        try:
+            for fast in self._layers:
+                fast.layer.__dict__["forward"] = fast.forward  # its hooks and its class stay
+            yield
+        finally:
+            for fast in self._layers:
+                fast.layer.__dict__.pop("forward", None)
 
 
 _ACTIVATIONS = (FastIdentity, FastReLU)
@@ -43,27 +83,38 @@ _WEIGHTED = (FastConv2d, FastLinear)
 
 
 class _Activation:
-    """Evaluates a quantized activation."""
+    """Evaluates a quantized activation.
+
+    Attributes:
+        layer: that it stands in for.
+        kept: the trained scale; None where it is constant, or follows the activations.
+    """
 
     def __init__(self, layer: Any):
-        self._layer = layer
+        self.layer = layer
+        self.kept: Tensor | None = None
         self._quantizer: FastQuantizer = layer.fast
-        self._scale: float | Tensor | None = self._quantizer.constant
+
+    def prepare(self) -> None:
+        """Compute the trained scale, where there is one."""
         own: Any = self._quantizer.quantizer
-        if self._scale is None and type(own.scaling_impl) is ParameterScaling:
-            self._scale = self._quantizer.scale(own.scaling_impl.value)
+        if self._quantizer.constant is None and type(own.scaling_impl) is ParameterScaling:
+            self.kept = _written(self._quantizer.scale(own.scaling_impl.value), self.kept)
+
+    def prepared(self) -> None:
+        """Nothing depends on when that was."""
 
     def forward(self, x: Any) -> Any:
         """Return ``x``, of any shape, quantized."""
-        if self._layer.training or isinstance(x, QuantTensor):
-            return type(self._layer).forward(self._layer, x)
+        if self.layer.training or isinstance(x, QuantTensor):
+            return type(self.layer).forward(self.layer, x)
         quantizer = self._quantizer
-        if quantizer.is_sign and self._scale is not None:
+        if quantizer.is_sign and quantizer.constant is not None:
             # Adding 0 makes -0 the 0 that it counts as.
-            return torch.copysign(x.new_full((), self._scale), x + 0)
+            return torch.copysign(x.new_full((), quantizer.constant), x + 0)
         if quantizer.relu:
             x = torch.relu(x)
-        scale = self._scale
+        scale: float | Tensor | None = self.kept
         if quantizer.constant is not None:
             scale = quantizer.constant_on(x.device)
         elif scale is None:
@@ -72,22 +123,45 @@ class _Activation:
 
 
 class _Weighted:
-    """Evaluates a convolution or a fully connected layer."""
+    """Evaluates a convolution or a fully connected layer.
+
+    Attributes:
+        layer: that it stands in for.
+        kept: its weights, quantized.
+    """
 
     def __init__(self, layer: Any):
-        self._layer = layer
-        self._keep()
+        self.layer = layer
+        self.kept: Tensor | None = None
 
-    def _keep(self) -> None:
+    def prepare(self) -> None:
         """Quantize the weights, as Brevitas does at every call."""
-        self._weight = self._layer.weight
+        self.kept = _written(self._values(), self.kept)
+        self.prepared()
+
+    def _values(self) -> Any:
+        quantizer: FastQuantizer = self.layer.fast
+        if quantizer.constant is not None:  # which Brevitas copies from the host each time, and no graph can hold that
+            return quantizer.weights(self.layer.weight)
+        return self.layer.quant_weight().value
+
+    def prepared(self) -> None:
+        """Note which weights these are of."""
+        self._weight = self.layer.weight
         self._version = self._weight._version
-        self._quantized: Tensor = self._layer.quant_weight().value
 
     def forward(self, x: Any) -> Any:
         """Return the layer's output for a batch."""
-        if self._layer.training or isinstance(x, QuantTensor):
-            return type(self._layer).forward(self._layer, x)
-        if self._layer.weight is not self._weight or self._weight._version != self._version:
-            self._keep()
-        return self._layer.inner_forward_impl(x, self._quantized, self._layer.bias)
+        if self.layer.training or isinstance(x, QuantTensor):
+            return type(self.layer).forward(self.layer, x)
+        if self.layer.weight is not self._weight or self._weight._version != self._version:
+            self.prepare()
+        return self.layer.inner_forward_impl(x, self.kept, self.layer.bias)
+
+
+def _written(values: Any, place: Tensor | None) -> Tensor:
+    """Write ``values`` to where they were before, or the first time to a place of their own."""
+    if place is None:
+        own: Tensor = values.clone()
+        return own
+    return place.copy_(values)

@@ -1,5 +1,12 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share.
 
+The process that hands the tests out to workers loads this file too, and the workers wait for it: what brings torch is
+imported by the fixtures that need it.
+"""
+
+from __future__ import annotations
+
+import gc
 import importlib.util
 import os
 import shutil
@@ -7,22 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from qtrain.cli import main
-from qtrain.data import DataSet, load_data
 from qtrain.errors import UserError
-from qtrain.experiments.run import load_run, train_recipe
-from qtrain.export import export_finn
-from qtrain.export.compiler.start import find_compiler
-from qtrain.export.proof.finn_base import find_finn_base
-from qtrain.recipe import Recipe
-from qtrain.report.comparison.read import ComparisonData, read_comparison
-from tests.installed_packages import Site
-from tests.kernels import kernel_modules
-from tests.report.comparison.report_data import write_comparison
+
+if TYPE_CHECKING:
+    from qtrain.data import DataSet
+    from qtrain.recipe import Recipe
+    from qtrain.report.comparison.read import ComparisonData
+    from tests.installed_packages import Site
 
 pytest.register_assert_rewrite("tests.checks")
 
@@ -35,6 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    """Let Python look for garbage among what the tests make alone, and not each time among all modules that are loaded.
+
+    They are half a million objects. A test that makes thousands, as every network of Brevitas is, had them gone through
+    again and again.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
 def absent(what: str, how: str) -> NoReturn:
     """Skip a test whose data or compiler a user need not have; where QTRAIN_MUST_RUN names it, as CI does, fail."""
     if what in os.environ.get("QTRAIN_MUST_RUN", "").split():
@@ -45,6 +57,8 @@ def absent(what: str, how: str) -> NoReturn:
 @pytest.fixture
 def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Return a folder that packages which extend qtrain can be installed in."""
+    from tests.installed_packages import Site
+
     return Site(tmp_path / "site-packages", monkeypatch)
 
 
@@ -60,6 +74,8 @@ def cifar_root() -> Path:
 @pytest.fixture(scope="session")
 def finn_plus() -> str:
     """Return the interpreter of the real FINN compiler, an extra of its own."""
+    from qtrain.export.compiler.start import find_compiler
+
     python = find_compiler()
     if python is None:
         absent("finn-plus", "make finn")
@@ -69,6 +85,8 @@ def finn_plus() -> str:
 @pytest.fixture(scope="session")
 def finn_base() -> str:
     """Return the interpreter that has finn-base, in an environment of its own."""
+    from qtrain.export.proof.finn_base import find_finn_base
+
     try:
         return find_finn_base()
     except UserError:
@@ -85,6 +103,8 @@ def triton() -> None:
 @pytest.fixture(scope="module")
 def interpreted(triton: None) -> Iterator[None]:
     """Let the kernels of the house be Python that computes on the CPU."""
+    from tests.kernels import kernel_modules
+
     with kernel_modules(interpreted=True):
         yield
 
@@ -92,6 +112,8 @@ def interpreted(triton: None) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def compiled(triton: None) -> Iterator[dict[str, ModuleType]]:
     """Return the modules of kernels as a GPU gets them."""
+    from tests.kernels import kernel_modules
+
     with kernel_modules(interpreted=False) as modules:
         yield modules
 
@@ -99,6 +121,7 @@ def compiled(triton: None) -> Iterator[dict[str, ModuleType]]:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Recipe]:
     """Return a function that makes the smallest recipe that still trains: 60 digits, 3 steps an epoch."""
+    from qtrain.recipe import Recipe
 
     def make(**changes: object) -> Recipe:
         values: dict = {"network": "CNV_1W1A", "data": "digits", "epochs": 2, "batch_size": 20, "width": 0.125}
@@ -111,6 +134,8 @@ def tiny() -> Callable[..., Recipe]:
 @pytest.fixture(scope="session")
 def few_digits() -> DataSet:
     """Return 80 real digits to train with, 40 to validate and 50 to test with."""
+    from qtrain.data import DataSet, load_data
+
     data = load_data("digits", validation_size=40)
     return DataSet(**{**vars(data), "train": data.train.take(80), "test": data.test.take(50)})
 
@@ -127,6 +152,7 @@ class Outcome:
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs one qtrain command in this process."""
+    from qtrain.cli import main
 
     def run(*words: object) -> Outcome:
         capfd.readouterr()
@@ -157,6 +183,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 @pytest.fixture(scope="session")
 def proven(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], few_digits: DataSet) -> Path:
     """Return a FINN folder of a finished run, proven on 20 test images."""
+    from qtrain.experiments.run import load_run, train_recipe
+    from qtrain.export import export_finn
+
     place = tmp_path_factory.mktemp("proven")
     train_recipe(tiny(), place / "run")
     test = few_digits.test.take(20)
@@ -174,10 +203,14 @@ def finn(proven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the folder of a small comparison."""
+    from tests.report.comparison.report_data import write_comparison
+
     return write_comparison(tmp_path / "cmp")
 
 
 @pytest.fixture
 def data(folder: Path) -> ComparisonData:
     """Return what is read of it."""
+    from qtrain.report.comparison.read import read_comparison
+
     return read_comparison(folder)

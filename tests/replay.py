@@ -91,13 +91,15 @@ class Replay:
 
     Args:
         index: of the device whose tensors those of the CPU stand for; the current device is 0 at first.
+        free: bytes of the device that nobody has.
 
     Attributes:
         captures: captures begun.
         replays: graphs launched.
     """
 
-    def __init__(self, index: int = 0):
+    def __init__(self, index: int = 0, free: int = 2**40):
+        self.free = free
         self.captures = self.replays = 0
         self._index, self._device = index, 0
         self._streams = {0: Stream(0), index: Stream(index)}
@@ -204,6 +206,9 @@ class Replay:
         if self._watch:
             self._watch.stop()
         self._watch = _Modes(self) if self._sync else None
+
+    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
+        return self.free, 2**40
 
     def get_rng_state(self, device: Any = None) -> Tensor:
         return torch.get_rng_state()

@@ -295,8 +295,31 @@ def test_training_prints_the_result_and_where_it_is(here: Path, cli: Callable) -
     assert onward == f"next: qtrain export {folder}"
     again = cli("train", "--resume", folder)
     assert (again.status, again.out.splitlines()) == (0, [result, onward])
+    assert " parameters" not in outcome.out
     quiet = cli("train", "--resume", folder, "--quiet")
     assert (quiet.status, quiet.out.splitlines()) == (0, [result])
+
+
+def test_verbose_says_what_a_run_works_with_and_where_an_error_came_from(here: Path, cli: Callable) -> None:
+    outcome = cli(*TRAIN, "--verbose", "--device", "cpu")
+    assert outcome.status == 0
+    for part in (
+        "CNV_1W1A: ",
+        " parameters, 3 steps an epoch",
+        "digits: 10 classes, images 60 to train",
+        "trains on cpu, ",
+    ):
+        assert part in outcome.out
+    refused = cli(*TRAIN, "--verbose", "--lr", "1e30", "--out", "other-run")
+    assert refused.status == 2
+    assert "Traceback" in refused.err
+    assert refused.err.splitlines()[-1].startswith("qtrain: the loss is ")
+
+
+def test_a_quiet_export_prints_where_the_folder_is(here: Path, cli: Callable) -> None:
+    outcome = cli("export", "run", "--quiet")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [line.partition(":")[0] for line in outcome.out.splitlines()] == ["run/finn"]
 
 
 def test_finns_style_of_a_name_is_the_same_network(here: Path, cli: Callable) -> None:

@@ -1,7 +1,9 @@
 """Recipes: checked when made, YAML there and back, and every field settable from the command line."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtrain.cli import main
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
 from qtrain.schedulers.catalogue import SCHEDULERS
@@ -255,6 +258,15 @@ def printed(cli: Callable, *words: object) -> dict[str, Any]:
     return yaml.safe_load(outcome.out)
 
 
+@pytest.fixture(scope="module")
+def without_flags() -> dict[str, Any]:
+    """What ``qtrain train CNV_1W1A --data digits`` would do, printed once for all flags."""
+    with redirect_stdout(StringIO()) as out, pytest.raises(SystemExit) as ended:
+        main(["train", "CNV_1W1A", "--data", "digits", "--print_config"])
+    assert not ended.value.code
+    return yaml.safe_load(out.getvalue())
+
+
 def test_every_field_has_a_flag() -> None:
     assert {"network", *FLAGS} == {f.name for f in fields(Recipe)}
 
@@ -268,8 +280,10 @@ def test_a_switch_needs_no_value(cli: Callable) -> None:
 
 @pytest.mark.parametrize("name", FLAGS)
 @pytest.mark.parametrize(("dash", "spelling"), [("-", "--{} {}"), ("_", "--{}={}")])
-def test_a_flag_sets_its_field_and_no_other(cli: Callable, name: str, spelling: str, dash: str) -> None:
-    before = printed(cli, "CNV_1W1A", "--data", "digits")
+def test_a_flag_sets_its_field_and_no_other(
+    cli: Callable, without_flags: dict[str, Any], name: str, spelling: str, dash: str
+) -> None:
+    before = without_flags
     words = spelling.format(name.replace("_", dash), FLAGS[name]).split(maxsplit=1 if " " in spelling else 0)
     after = printed(cli, "CNV_1W1A", "--data", "digits", *words)
     assert after[name] == (1e-4 if name == "weight_decay" else yaml.safe_load(FLAGS[name]))

@@ -14,7 +14,7 @@ from benchmarks.gpu.report import Say
 from benchmarks.gpu.trial import Make, Trace, agreement, run, short_recipe
 from qtrain.models import build_model
 from qtrain.recipe import Recipe
-from qtrain.training.captured.step import WARM_UP
+from qtrain.training.captured.repeated import WARM_UP
 
 COLLECTING_STEPS = 4
 

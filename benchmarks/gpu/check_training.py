@@ -149,7 +149,7 @@ def check_kept(network: str, place: Place, say: Say) -> None:
             held.append(("the data", ref(session.batches)))
         if steps == 2 * place.full and session is not None and session._static is not None:
             held.extend([("the session", ref(session)), ("the step", ref(session._static))])
-            held.extend([("the graph", ref(session._static._graph))] if session._static._graph else [])
+            held.extend([("the graph", ref(session._static.graph))] if session._static.graph else [])
 
     levels = []
     for _ in range(2):  # the first one leaves libraries' workspaces

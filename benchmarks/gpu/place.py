@@ -14,7 +14,7 @@ import torch
 import qtrain.data.augment as augment
 import qtrain.experiments.lr_range as lr_range
 import qtrain.training.setup as setup
-from qtrain.training.captured.step import WARM_UP
+from qtrain.training.captured.repeated import WARM_UP
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,15 @@ def evidence(device: str, out: Path, scratch: Path, *, tiny: bool, data_root: st
         data_root: folder of CIFAR's files; else QTRAIN_DATA names it.
     """
     here = _Here(device, out / RECORDS, tiny)
-    found = [*_checks(here), _epochs(here), _compiled(here), _profile(here), _side_by_side(here), _deep(here)]
+    found = [
+        *_checks(here),
+        _epochs(here),
+        _validation(here),
+        _compiled(here),
+        _profile(here),
+        _side_by_side(here),
+        _deep(here),
+    ]
     return [*found, _bnn_pynq(here), _reproduce(device, out / REPRODUCED, scratch, tiny, data_root)]
 
 
@@ -82,8 +90,8 @@ def _checks(here: _Here) -> list[Stage]:
     for name, groups, about, share in (
         (
             "check",
-            "training,kernels,captured,resume,own",
-            "captured = kernel by kernel, resume, own networks, a whole run",
+            "training,kernels,captured,validation,resume,own",
+            "captured = kernel by kernel, validation, resume, own networks, a whole run",
             2.5,
         ),
         ("forward", "forward,compiled", "the fast and the compiled forward pass against Brevitas' own", 1.5),
@@ -99,7 +107,13 @@ def _epochs(here: _Here) -> Stage:
     sizes = ("--batch-sizes", "1024,100")
     tiny = (*_TINY_EPOCH, "--networks", "CNV_1W1A")
     about = "CNV at batch 1024 and 100, exact and fast: epochs with validation and checkpoint"
-    return Stage("epochs", about, (here.script("epoch", *words, *sizes, tiny=tiny),), 1.75)
+    return Stage("epochs", about, (here.script("epoch", *words, *sizes, tiny=tiny),), 1.5)
+
+
+def _validation(here: _Here) -> Stage:
+    words = ("--networks", "TFC_2W2A", "--tiny") if here.tiny else ("--networks", "CNV_4W4A,RESNET20_4W4A")
+    about = "a validation captured, kernel by kernel and through Brevitas"
+    return Stage("validation", about, (here.module("validation", *words),), 0.25)
 
 
 def _compiled(here: _Here) -> Stage:

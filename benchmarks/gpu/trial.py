@@ -14,7 +14,6 @@ from benchmarks.gpu.place import Place
 from qtrain.data import Batches
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
-from qtrain.training import evaluate
 from qtrain.training.captured.outcome import NOISE, distance
 from qtrain.training.losses import LOSSES
 from qtrain.training.session import Session
@@ -98,8 +97,8 @@ def run(make: Make, recipe: Recipe, place: Place, *, captures: bool) -> Trace:
                 where = f"epoch {epoch + 1} step {session.at.step}"
                 trace.steps.append(Step(tensors, session.method.rates(), where))
             with session.judged():
-                accuracy = evaluate(model, held_out, loss_function).accuracy
-            session.method.validated(1 - accuracy / 100)
+                judged = session.validate(held_out, loss_function)
+            session.method.validated(1 - judged.accuracy / 100)
             session.next_epoch()
     trace.why_not = None if session._static is None else session._static.why_not
     return trace

@@ -41,13 +41,59 @@ def _initializers(model: Any, _search: Answer) -> Answer:
     return answer
 
 
-def _shapes(model: Any, search: Answer) -> Answer:
-    """``get_tensor_shape``; what has no shape yet, or two, is for qonnx to settle."""
+def _asked_twice(model: Any, _search: Answer) -> Answer:
+    """``get_initializer`` of one who looks at the value only when asking for a name again."""
+    values = _initializers(model, _search)
+    there = {tensor.name for tensor in model.graph.initializer}
+    asked: set[str] = set()
+
+    def answer(name: str, return_dtype: bool = False) -> Any:
+        if return_dtype or name not in there or name in asked:
+            return values(name, return_dtype)
+        asked.add(name)
+        return True
+
+    return answer
+
+
+def _whether_there(model: Any, _search: Answer) -> Answer:
+    """``get_initializer`` of one who does not look at the value."""
+    there = {tensor.name for tensor in model.graph.initializer}
+
+    def answer(name: str) -> Any:
+        return True if name in there else None
+
+    return answer
+
+
+def _consumers(model: Any, _search: Answer) -> Answer:
+    """``find_consumers``: each node as often as it reads the tensor."""
+    found: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return lambda name: list(found.get(name, ()))
+
+
+def _records(model: Any) -> tuple[dict[str, Any], set[str]]:
+    """Tensors' records by name, and the names that have two."""
     found: dict[str, Any] = {}
     twice: set[str] = set()
     for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         twice |= {tensor.name} & found.keys()
         found[tensor.name] = tensor
+    return found, twice
+
+
+def _valueinfos(model: Any, search: Answer) -> Answer:
+    """``get_tensor_valueinfo``; what has no record yet, or two, is for qonnx to settle."""
+    found, twice = _records(model)
+    return lambda name: found[name] if name in found and name not in twice else search(name)
+
+
+def _shapes(model: Any, search: Answer) -> Answer:
+    """``get_tensor_shape``; what has no shape yet, or two, is for qonnx to settle."""
+    found, twice = _records(model)
 
     def answer(name: str, fix_missing_init_shape: bool = False) -> Any:
         if name in found and name not in twice:
@@ -146,7 +192,7 @@ def _answering(owner: Any, name: str, search: Answer, make: Make, concerned: Cal
 
 
 def _index(
-    kind: type, method: str, owner: Any, lookup: str, make: Make, concerned: Callable[..., bool] = _any_call
+    kind: Any, method: str, owner: Any, lookup: str, make: Make, concerned: Callable[..., bool] = _any_call
 ) -> None:
     """Let ``owner.lookup`` answer from an index while ``kind.method`` runs: those calls that it is concerned with."""
     # qonnx's own, also where one of these passes runs inside another: an index knows one state of one model.
@@ -162,6 +208,7 @@ def _index(
 
 def install() -> None:
     """Let qonnx's passes in this process use the index."""
+    from qonnx.core import onnx_exec
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation import general
     from qonnx.transformation.infer_data_layouts import InferDataLayouts
@@ -169,11 +216,16 @@ def install() -> None:
     from qonnx.util import basic
 
     _index(general.SortGraph, "apply", ModelWrapper, "find_producer", _producers)
-    _index(general.GiveUniqueParameterTensors, "apply", ModelWrapper, "get_initializer", _initializers)
-    _index(general.SortCommutativeInputsInitializerLast, "apply", ModelWrapper, "get_initializer", _initializers)
+    _index(general.GiveUniqueParameterTensors, "apply", ModelWrapper, "get_initializer", _asked_twice)
+    _index(general.SortCommutativeInputsInitializerLast, "apply", ModelWrapper, "get_initializer", _whether_there)
     _index(ModelWrapper, "check_all_tensor_shapes_specified", ModelWrapper, "get_tensor_shape", _shapes)
     _index(InferDataTypes, "apply", basic, "get_by_name", _annotations, _of_annotations)
+    _index(InferDataTypes, "apply", ModelWrapper, "get_tensor_valueinfo", _valueinfos)
     _index(InferDataLayouts, "apply", basic, "get_by_name", _annotations, _of_annotations)
+    _index(InferDataLayouts, "apply", ModelWrapper, "get_tensor_shape", _shapes)
     # The second calls the first, on a copy of the model, before it renames anything itself.
     _index(general.GiveUniqueTensorNames, "apply", ModelWrapper, "rename_tensor", _names)
     _index(general.GiveReadableTensorNames, "apply", ModelWrapper, "rename_tensor", _names)
+    # Execution leaves a graph as it is.
+    _index(onnx_exec, "execute_onnx", basic, "get_by_name", _annotations, _of_annotations)
+    _index(onnx_exec, "execute_onnx", ModelWrapper, "find_consumers", _consumers)

@@ -31,10 +31,21 @@ FOLLOWING = frozenset(
 
 
 def _type_of(model: Any, name: str, get_by_name: Any) -> str | None:
-    """A tensor's annotated type; None where it has none, or more than a type is written there."""
+    """A tensor's annotated type; None where it has none."""
     annotation = get_by_name(model.graph.quantization_annotation, name, "tensor_name")
-    written = [] if annotation is None else annotation.quant_parameter_tensor_names
-    return written[0].value if len(written) == 1 and written[0].key == "finn_datatype" else None
+    written = () if annotation is None else annotation.quant_parameter_tensor_names
+    types_of = [entry.value for entry in written if entry.key == "finn_datatype"]
+    return types_of[0] if len(types_of) == 1 else None
+
+
+def _without_names(node: Any) -> bytes:
+    """All of a node but what it is called and what its tensors are called: these change where nothing else does."""
+    bare = type(node)()
+    bare.CopyFrom(node)
+    for field in ("name", "input", "output"):
+        bare.ClearField(field)
+    written: bytes = bare.SerializeToString()
+    return written
 
 
 def _inferring(infer: Any, basic: Any) -> Any:
@@ -42,8 +53,14 @@ def _inferring(infer: Any, basic: Any) -> Any:
     settled: set[Any] = set()
 
     def state(model: Any, node: Any, scaled: bool) -> Any:
-        found = [_type_of(model, name, basic.get_by_name) for name in (*node.input, *node.output) if name]
-        return None if None in found else (scaled, node.SerializeToString(), *found)
+        outputs = tuple(_type_of(model, name, basic.get_by_name) for name in node.output)
+        if None in outputs:
+            return None  # inferring writes one
+        inputs = tuple(_type_of(model, name, basic.get_by_name) or default(model, name) for name in node.input)
+        return scaled, _without_names(node), inputs, outputs
+
+    def default(model: Any, name: str) -> str:
+        return model.get_tensor_datatype(name).name if name else ""
 
     @functools.wraps(infer)
     def inferred(model: Any, node: Any, scaled: bool) -> Any:

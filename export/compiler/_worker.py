@@ -261,6 +261,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def postpone_imports() -> None:
+    """Let what the builder imports and no estimate uses be imported when it is used."""
+    later = beside("_later")
+    later.import_later("torch", "torch.nn", "torch.nn.functional")
+    later.import_later("pandas", classes=("DataFrame", "Series"))
+    later.import_later("networkx", classes=("DiGraph",))
+    later.import_later("scipy.special", functions=("softmax",))
+    for name in ("qor.estimator", "builder.passes", "transformation.fpgadataflow.loop_rolling"):
+        later.import_names_later(f"finn.{name}")
+
+
 def unusable(found: dict[str, str]) -> str | None:
     """Import the builder without Vivado; return what is missing, None if nothing is."""
     if "finn-plus" not in found:
@@ -269,9 +280,7 @@ def unusable(found: dict[str, str]) -> str | None:
         return f"finn-plus {found['finn-plus']} is too old"
     try:
         stand_in_for_simulator()
-        later = beside("_later")
-        later.import_later("torch", "torch.nn", "torch.nn.functional")
-        later.import_names_later("finn.qor.estimator")
+        postpone_imports()
         import finn.builder.build_dataflow  # noqa: F401
     except ImportError as error:
         return f"finn-plus {found['finn-plus']} cannot be imported ({error})"
@@ -287,6 +296,7 @@ def main() -> None:
     found = versions()
     answer: dict[str, Any] = {"versions": found, "unusable": unusable(found)}
     if answer["unusable"] is None:
+        beside("_lookups").install()
         beside("_index").install()
         beside("_sparing").install()
         answer |= build(request)

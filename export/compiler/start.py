@@ -33,10 +33,11 @@ from qtrain.export.compiler.result import (
     verified,
 )
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
+from qtrain.extras import checkout, install_line
 
-INSTALL = (
-    "install it with `make finn`, without a checkout with `pip install 'qtrain[finn]'` and then "
-    "`pip install --no-deps finn-plus==1.6.1 mip==1.17.0`"
+ALONE = "finn-plus==1.6.1 mip==1.17.0"  # whose own requirements torch refuses
+INSTALL = "install it with " + (
+    "`make finn`" if checkout() else f"`{install_line('finn')}` and then `pip install --no-deps {ALONE}`"
 )
 WORKER = Path(__file__).with_name("_worker.py")
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them

@@ -5,7 +5,6 @@ The latter are looked at before the graph, whose rules would blame what follows 
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -20,6 +19,7 @@ from qtrain.export.bare import called
 from qtrain.export.lint.ends import one_logit
 from qtrain.export.lint.errors import error_line
 from qtrain.export.lint.finding import WHOLE, Spot
+from qtrain.export.module_copy import copy_module
 
 RUNS = 4  # of the same images; a module that acts on every second or third call shows itself
 
@@ -65,7 +65,7 @@ class Trial:
     @cached_property
     def _twin(self) -> nn.Module:
         """A copy, so that states that move do so in it."""
-        return copy.deepcopy(self.network)
+        return copy_module(self.network)
 
     @cached_property
     def _images(self) -> Tensor:

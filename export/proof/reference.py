@@ -7,7 +7,6 @@ steps to float32's precision, float64 may see the other one nearer. Products of 
 integers, which is exact and faster (``integer_products.py``).
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from qtrain.export.decoupled import decoupled_weights, in_float64, is_decoupled
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.batches import images_at_a_time
 from qtrain.export.execute.precision import exact_float32
+from qtrain.export.module_copy import copy_module
 from qtrain.export.proof.integer_products import use_integer_products
 from qtrain.export.proof.settled import settle
 
@@ -78,7 +78,7 @@ def float64_reference(model: nn.Module, example: Tensor, device: torch.device | 
                 )
                 stack.callback(handle.remove)
         single(example)
-    double = copy.deepcopy(single).double()
+    double = copy_module(single).double()
     for ours, theirs in zip(double.modules(), single.modules(), strict=True):
         if isinstance(ours, QuantWeightMixin) and isinstance(theirs, QuantWeightMixin) and ours.weight is not None:
             if is_decoupled(theirs):

@@ -4,7 +4,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from qtrain.commands.words import dashed
@@ -52,20 +53,25 @@ def same_command(name: str, words: Sequence[str]) -> str:
     return _launched(command_line(name, *map(_as_given, words)))
 
 
-def resume_training(folder: Path, data_root: str | None, device: str) -> str:
+def resume_training(folder: Path, words: Sequence[str], kept: Collection[str]) -> str:
     """Return the command line that goes on with a run.
 
     Args:
         folder: of the run.
-        data_root: that was given.
-        device: that was given; auto where none was.
+        words: behind the command that was given, normalised.
+        kept: options, without dashes, that are given again where they were given.
     """
-    words: list[object] = ["train", "--resume", folder]
-    if data_root is not None:
-        words += ["--data-root", data_root]
-    if device != "auto":
-        words += ["--device", device]
-    return _launched(command_line(*words))
+    return _launched(command_line("train", "--resume", folder, *given_of(words, kept)))
+
+
+def given_of(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return these options, which all take a value, with their values as they were given."""
+    found = []
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name[2:] in names:
+            found += [dashed(name), value if equals else following]
+    return found
 
 
 def _as_given(word: str) -> str:

@@ -36,7 +36,7 @@ def compare_parser() -> Parser:
             "qtrain compare CNV --bits 1,2,3,4,6,8 --lr-from 8 --data digits --jobs 4",
         ),
     )
-    add_recipe(parser)
+    add_recipe(parser, "family")
     parser.add("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated", **_SCHEDULERS)
     parser.add("--seeds", type=int, default=3, help="runs a scheduler")
     parser.add(

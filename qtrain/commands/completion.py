@@ -69,10 +69,12 @@ def _add(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
 
 def _choices(option: Option) -> list[str]:
     """Return the names that an option's value is likely to be; none where it is a path or a number."""
+    families = list(FAMILIES.names())
+    names = [f"{name}_{bits}" for name in families for bits in _WIDTHS]
     if option.completes == "network":
-        return [f"{name}_{bits}" for name in FAMILIES.names() for bits in _WIDTHS]
+        return names
     if option.completes == "family":
-        return list(FAMILIES.names())
+        return [*families, *names]
     if option.completes == "data":
         return list(DATASETS.names())
     if option.completes == "scheduler":

@@ -173,5 +173,6 @@ def choices_of(kind: Any) -> tuple[str, ...]:
 
 
 def _part(kind: Any) -> str:
-    """Say one half of a union; of a choice its values alone."""
-    return " or ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else allowed(kind)
+    """Say one part of a union; of a choice between two its values alone."""
+    choices = choices_of(kind)
+    return " or ".join(choices) if 0 < len(choices) < 3 else allowed(kind)

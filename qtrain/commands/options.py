@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.option import Completes
 from qtrain.commands.parser import Parser
 from qtrain.data.options import DataOptions, Layout
 from qtrain.errors import UserError
@@ -25,15 +26,20 @@ class _Network(Action):
             setattr(namespace, self.dest, values)
 
 
-def add_recipe(parser: Parser) -> None:
-    """Add the network, a recipe as YAML, and its fields one by one."""
+def add_recipe(parser: Parser, completes: Completes = "network") -> None:
+    """Add the network, a recipe as YAML, and its fields one by one.
+
+    Args:
+        parser: of the command.
+        completes: what the shell offers for the network, which some commands take without its bits.
+    """
     parser.add(
         "network",
         nargs="?",
         action=_Network,
         help="name with its bit widths, e.g. CNV_1W1A; qtrain models lists them",
         listed=True,
-        completes="network",
+        completes=completes,
     )
     parser.add_recipe()
 

@@ -11,6 +11,7 @@ from qtrain.commands.explain import arguments
 from qtrain.commands.families import check_has_bits
 from qtrain.commands.help import HELP_WORDS
 from qtrain.commands.parser import Parser
+from qtrain.commands.words import names_in, without_brackets
 from qtrain.data.names import check_name
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.axes import family_of
@@ -65,22 +66,24 @@ def recipe_defaults(parser: Parser, words: Sequence[str]) -> tuple[dict[str, Any
         words: behind the command, normalised, help among them; more may be wrong with them.
     """
     switches = {option.key for option in parser.options if option.kind is None}
-    others = [word for word in words if word not in HELP_WORDS]
-    asked = {name or "network": value for name, value in reversed([*arguments(others, switches)])}
+    given = [word for word in words if word not in HELP_WORDS]
+    asked = {name or "network": value for name, value in reversed([*arguments(given, switches)])}
     asked = _of_config(asked.get("config")) | asked
     network = asked.get("network")
     data = asked.get("data") or Recipe.defaults()["data"]
-    if network is None:
+    if not network:
         return {}, "The defaults are qtrain's plain ones; name a network and --data for those of its shipped recipe."
+    first, *others = names_in(without_brackets(network))
     try:
-        name = network if ":" in network else f"{family_of(network)}_1W1A"
+        name = first if ":" in first else f"{family_of(first)}_1W1A"
         check_name(data, asked.get("data_root"))
         found = default_recipe(name, data).to_dict()
     except UserError as error:
         return {}, f"The defaults are qtrain's plain ones: {error}"
     path = shipped_recipe(name, data)
     source = f"shipped recipe {path.name}" if path else f"recipe that {data} brings"
-    return found, f"The defaults are those of the {source}, for {network} on {data}."
+    each = " Each network has its own." if others else ""
+    return found, f"The defaults are those of the {source}, for {first} on {data}.{each}"
 
 
 def _of_config(path: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def sweep_parser() -> Parser:
             "qtrain sweep --resume runs/sweep-CNV-digits",
         ),
     )
-    add_recipe(parser)
+    add_recipe(parser, "family")
     _add_own(parser)
     add_board(parser, None)
     add_engine(parser, "cell")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.again import GoesOn, command_line
+from qtrain.commands.again import GoesOn, command_line, given_of
 from qtrain.commands.engine import at_a_time, check_engine, engine_of
 from qtrain.commands.options import asked_target
 from qtrain.commands.parser import Parser
@@ -52,8 +52,8 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     except KeyboardInterrupt as error:
         if not SweepFile.is_in(out):
             raise
-        kept = [word for name in MACHINE for word in _given(words, name)]
-        raise GoesOn(str(error), command_line("sweep", "--resume", out, *kept)) from error
+        again = command_line("sweep", "--resume", out, *given_of(words, MACHINE))
+        raise GoesOn(str(error), again) from error
     print_sweep(out)
     print_search(out)
     print(f"{write_sweep_report(out)}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
@@ -62,16 +62,6 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
         again = f"{command_line('sweep', '--resume', out, '--again')} tries them anew"
         fail(f"{len(failed)} of {len(rows)} cells failed: {', '.join(failed[:3])}{more}; {again}", SWEEP_FAILED)
     return 0
-
-
-def _given(words: list[str], name: str) -> list[str]:
-    """Return an option and its value as they were given; nothing where it was not."""
-    for word, value in zip(words, [*words[1:], ""], strict=True):
-        if word == f"--{name}":
-            return [dashed(word), value]
-        if word.startswith(f"--{name}="):
-            return [dashed(f"--{name}"), word.partition("=")[2]]
-    return []
 
 
 def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[SweepPlan, Path]":

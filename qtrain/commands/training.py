@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from qtrain.commands.again import GoesOn, command_line, resume_training, same_command
-from qtrain.commands.options import RECIPES, add_machine, add_recipe
+from qtrain.commands.deploying import DEPLOYMENT, add_deployment, check_deployable, deploy, deployment_words
+from qtrain.commands.options import RECIPES, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.voice import VERBOSE, Voice, add_voice, context_of, voice_of
@@ -20,6 +21,8 @@ from qtrain.training.progress import tell
 
 if TYPE_CHECKING:
     from qtrain.training import Result
+
+KEPT = ("data_root", "device", *DEPLOYMENT)  # may be given beside --resume, and stay when a run goes on
 
 
 def train_parser() -> Parser:
@@ -49,6 +52,7 @@ def train_parser() -> Parser:
         completes="folder",
     )
     add_machine(parser)
+    add_deployment(parser)
     add_voice(parser)
     return parser
 
@@ -75,65 +79,73 @@ def lr_range_parser() -> Parser:
 
 
 def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
-    """Train a network into a run folder, or continue one; under torchrun on several processes."""
+    """Train a network into a run folder, or continue one; under torchrun on several processes.
+
+    With a board the run is exported and estimated then.
+    """
+    target = deployment_words(options)
     if "RANK" not in os.environ:
-        _tell_result(_train(parser, words, options, voice_of(options)), options)
-        return 0
+        out, result = _train(parser, words, options, voice_of(options))
+        _tell_result(out, result, has_next=not (options.quiet or target))
+        return deploy(out, options) if target else 0
+    if target:
+        raise UserError(f"{dashed(target[0])} goes with one process; under torchrun train alone, then qtrain export")
     from qtrain.training.distributed import one_voice
 
     with one_voice() as ranks:
         voice = voice_of(options) if ranks.is_first else Voice(quiet=True)
-        outcome = _train(parser, words, options, voice)
+        out, result = _train(parser, words, options, voice)
         if ranks.is_first:
-            _tell_result(outcome, options)
+            _tell_result(out, result, has_next=not options.quiet)
     return 0
 
 
-def _tell_result(outcome: "tuple[Path, Result]", options: Namespace) -> None:
+def _tell_result(out: Path, result: "Result", has_next: bool) -> None:
     """Say what came of a run, where it is, and what comes next."""
-    out, result = outcome
     tell(
         f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
         f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
     )
-    if not options.quiet:
+    if has_next:
         tell(f"next: {command_line('export', out)}")
 
 
 def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -> "tuple[Path, Result]":
     """Train or continue, and return the folder and its result; until then, ``voice`` shows progress."""
-    if options.resume is not None:
+    resumed = options.resume is not None
+    if resumed:
         _check_resumed(words, options)
         out = Path(options.resume)
-        recipe = None
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
-        if not together and recipe is None:
-            folder_recipe(out)
+        if not together and resumed:
+            recipe = folder_recipe(out)
         elif not together:
             check_free(out)
         voice.loading()
-        context = context_of(options, voice)
         try:
+            if target := asked_target(options):
+                check_deployable(recipe, out, target, options)
             from qtrain.experiments.run import resume_run, train_recipe
 
-            voice.doing(f"reading the run in {out}" if recipe is None else f"reading {recipe.data}")
-            result = resume_run(out, context) if recipe is None else train_recipe(recipe, out, context)
+            voice.doing(f"reading the run in {out}" if resumed else f"reading {recipe.data}")
+            context = context_of(options, voice)
+            result = resume_run(out, context) if resumed else train_recipe(recipe, out, context)
         except KeyboardInterrupt as error:
-            saved = recipe is None or (out / LAST).is_file()
-            again = resume_training(out, options.data_root, options.device) if saved else same_command("train", words)
+            saved = resumed or (out / LAST).is_file()
+            again = resume_training(out, words, KEPT) if saved else same_command("train", words)
             raise GoesOn(str(error), again) from error
     return out, result
 
 
 def _check_resumed(words: list[str], options: Namespace) -> None:
     """See that nothing is given that would change the run."""
-    changing = without(words, ("resume", "data_root", "device"))
+    changing = without(words, ("resume", *KEPT))
     given = [word for word in changing if word.startswith("--") or word == options.network]
-    if extra := [word for word in given if word not in ("--quiet", "--verbose")]:
+    if extra := [word for word in given if word not in ("--quiet", VERBOSE)]:
         raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
 
 

@@ -49,7 +49,7 @@ def models_parser() -> Parser:
         examples=("qtrain models", "qtrain models resnet", "qtrain models CNV", "qtrain models CNV_1W1A --width 0.5"),
     )
     about = "a part of a family's name (resnet) or all of it (CNV); with its bit widths (CNV_1W1A) its layers"
-    parser.add("network", nargs="?", type=str | None, help=about, completes="network")
+    parser.add("network", nargs="?", type=str | None, help=about, completes="family")
     add_network_options(parser)
     parser.add("--json", action="store_true", help="print as JSON")
     return parser

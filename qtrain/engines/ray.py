@@ -18,6 +18,7 @@ from typing import Any
 from qtrain import __version__
 from qtrain.engines.task import Died, Task, Told
 from qtrain.errors import UserError
+from qtrain.extras import install_line
 from qtrain.interrupt import Interrupted, stop_on_interrupt
 
 LOOK_EVERY = 0.2  # seconds between two looks at events, Ctrl-C and stop
@@ -52,7 +53,7 @@ class OnRay:
 
     def __post_init__(self) -> None:
         if find_spec("ray") is None:
-            raise UserError('the Ray engine needs ray, which is not installed; pip install "qtrain[ray]"')
+            raise UserError(f"the Ray engine needs ray, which is not installed; {install_line('ray')}")
         for name, value, enough, least in (
             ("cpus", self.cpus, self.cpus > 0, "above 0"),
             ("gpus", self.gpus, self.gpus >= 0, "0 or more"),

@@ -22,6 +22,10 @@ ZOO_HEAD = (
 )
 
 
+_WHOLE = 150  # columns of a terminal that hold the whole table
+_FEW = 5  # columns of the table for others
+
+
 def amount_text(number: float) -> str:
     """Return 1,542,848 as ``1.54 M``."""
     for size, unit in _UNITS:
@@ -71,9 +75,11 @@ def print_zoo(zoo: Sequence[Mapping[str, Any]]) -> None:
     Args:
         zoo: rows of ``qtrain.experiments.zoo.zoo``.
     """
-    _print(ZOO_HEAD, zoo_rows(zoo), 3)
+    columns = len(ZOO_HEAD) if not Console().is_terminal or Console().width >= _WHOLE else _FEW
+    rows = [row[:columns] for row in zoo_rows(zoo)]
+    _print(ZOO_HEAD[:columns], rows, 3)
     print("Sizes at --width 1. FAMILY_<bits>W<bits>A names a network, FAMILY_FLOAT its unquantized twin;")
-    print("`qtrain models NETWORK` lists its layers, whose paths --bits takes.")
+    print("`qtrain models CNV` tells more of a family, `qtrain models CNV_1W1A` its layers, whose paths --bits takes.")
 
 
 def print_family(row: Mapping[str, Any], recipes: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ from qtrain.training.tf32 import tf32
 _BATCHES = {"cpu": 100}  # what its caches hold; logits are the same to the bit whatever the batch
 _BATCH = 500
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -31,7 +33,7 @@ class Evaluation:
 def evaluate(
     model: nn.Module,
     split: Split,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     batch_size: int | None = None,
     ranks: Ranks = ALONE,
 ) -> Evaluation:
@@ -49,14 +51,27 @@ def evaluate(
     batch_size = batch_size or _BATCHES.get(split.device.type, _BATCH)
     was_training = model.training
     model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=split.device)
-    correct = torch.zeros((), dtype=torch.int64, device=split.device)
+    sums = new_sums(split.device)
     with tf32(False):
         for images, labels in ordered_batches(split, batch_size, rank=ranks.rank, ranks=ranks.size):
-            logits = model(images)
-            total += loss(logits, labels) * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
+            add_batch(sums, model(images), labels, loss)
     model.train(was_training)
-    ranks.sum(total)
-    ranks.sum(correct)
-    return Evaluation(total.item() / len(split), 100 * correct.item() / len(split))
+    ranks.sum(sums)
+    return evaluation_of(sums, len(split))
+
+
+def new_sums(device: torch.device) -> Tensor:
+    """Return where the batches' losses and hits are added up, float64 [2] on ``device``."""
+    return torch.zeros(2, dtype=torch.float64, device=device)
+
+
+def add_batch(sums: Tensor, logits: Tensor, labels: Tensor, loss: Loss) -> None:
+    """Add a batch's loss, as often as it has images, and its hits to ``sums``; launches alone."""
+    sums[0].add_(loss(logits, labels) * len(labels))
+    sums[1].add_((logits.argmax(1) == labels).sum())
+
+
+def evaluation_of(sums: Tensor, images: int) -> Evaluation:
+    """Read the sums over so many images: the host waits here, once."""
+    total, hits = sums.tolist()
+    return Evaluation(total / images, 100 * hits / images)

@@ -13,7 +13,6 @@ from torch import nn
 from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
-from qtrain.models.fast_evaluation import fast_evaluation
 from qtrain.recipe import Recipe
 from qtrain.records.format import to_json
 from qtrain.records.runs import Epoch, Result
@@ -243,8 +242,7 @@ def _validate(run: _Run, epoch: int) -> Evaluation:
     session = run.session
     at = run.session.at
     with session.judged():
-        with fast_evaluation(session.model):
-            found = evaluate(session.model, run.data.validation, run.loss, ranks=session.ranks)
+        found = session.validate(run.data.validation, run.loss)
         _check_finite(found.loss, run.recipe, f"on the validation images after epoch {epoch + 1}")
         if found.accuracy > at.best_accuracy:
             at.best_epoch = epoch + 1

@@ -11,9 +11,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from qtrain.data import Batches
+from qtrain.data import Batches, Split
 from qtrain.data.tables import EpochTables, tables_of
 from qtrain.errors import UserError
+from qtrain.models.fast_evaluation import fast_evaluation
 from qtrain.models.network import Network
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
@@ -21,9 +22,11 @@ from qtrain.training.batchnorm import norms, re_estimate
 from qtrain.training.captured.step import Batch, StaticStep, Work, can_capture
 from qtrain.training.check_model import check_logits
 from qtrain.training.distributed import ALONE, Ranks
+from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
 from qtrain.training.methods.make import make_method
 from qtrain.training.methods.method import Method
+from qtrain.training.validation import Validation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 RE_ESTIMATION_BATCHES = 50  # as schedulefree's authors advise
@@ -58,7 +61,7 @@ class Session:
         forward: what a step calls: the model, or the same compiled.
         ranks: the processes of the run.
         cuda: what runs steps as CUDA graphs: ``torch.cuda`` where the model lies on a GPU, else None.
-        captures: whether steps become a graph where the optimizer and the step allow it.
+        captures: whether steps and validations become graphs where optimizer, step and network allow it.
         classes: of the data, which the logits of every step are held to; None looks at nothing.
         loss_sum: float64 [], of all images of the epoch's steps so far, on the model's device.
     """
@@ -75,6 +78,7 @@ class Session:
     loss_sum: Tensor = field(init=False)
     _static: StaticStep | None = None
     _tables: EpochTables | None = None
+    _validation: Validation | None = None
     _start: dict[str, bool | int | float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +100,11 @@ class Session:
     def why_not_captured(self) -> str | None:
         """Why steps were launched kernel by kernel on a GPU from some step on; None where nothing speaks against it."""
         return None if self._static is None else self._static.why_not
+
+    @property
+    def validation(self) -> Validation | None:
+        """What validates on a GPU, captured or not; None before the first time, and elsewhere."""
+        return self._validation
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -244,6 +253,21 @@ class Session:
                 for buffer, value in zip(buffers, kept, strict=True):
                     buffer.copy_(value)
 
+    def validate(self, split: Split, loss: Loss) -> Evaluation:
+        """Judge the model, inside ``judged``, on every image once, with Brevitas' logits; on a GPU as a graph.
+
+        Args:
+            split: on the model's device, the same one after every epoch.
+            loss: of logits and labels.
+        """
+        on_device = type(split) is Split  # else the host decodes each image
+        if self.cuda is None or not self.ranks.alone or not on_device:
+            with fast_evaluation(self.model):
+                return evaluate(self.model, split, loss, ranks=self.ranks)
+        if self._validation is None or not self._validation.is_of(split, loss):
+            self._validation = Validation(self.model, split, loss, self.cuda, captures=self.captures)
+        return self._validation.evaluate()
+
     def lr(self) -> float:
         """An epoch's rate for its record: that of its first step, or the last where the method finds it by itself."""
         return self.method.rate() if self.method.finds_rate else self.at.lr
@@ -278,6 +302,7 @@ class Session:
         self.method.load_state_dict(state["method"])
         self._static = None
         self._tables = None
+        self._validation = None
         self.at = Position(**state["position"])
         self.at.resumed += 1
         torch.set_rng_state(state["rng"].cpu())

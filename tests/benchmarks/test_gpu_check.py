@@ -25,15 +25,18 @@ from benchmarks.gpu.check_forward import check_forward
 from benchmarks.gpu.check_resume import check_resume
 from benchmarks.gpu.check_tf32 import check_arms, check_exact_training, check_fast_training, check_range_test
 from benchmarks.gpu.check_training import Copies, check_kept, check_training, check_waiting, check_warnings
+from benchmarks.gpu.check_validation import check_validation
 from benchmarks.gpu.place import Place, make_place
 from benchmarks.gpu.report import Report, Say, checks_in
 from qtrain.models import integer_multiply as grid
+from qtrain.models.fast_evaluation import FastEvaluation
 from qtrain.models.fast_forward import fast_forward
 from qtrain.models.fast_quantizer import FastQuantizer, tensor_quantizer
 from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.state import PythonState
 from qtrain.training.captured.step import StaticStep
 from qtrain.training.tf32 import tf32
+from qtrain.training.validation import Validation
 
 Patch = pytest.MonkeyPatch
 NETWORK = "TFC_2W2A"
@@ -77,7 +80,7 @@ def failed_checks(check: Callable[[Place, Say], None], folder: Path) -> list[str
 
 
 CHECKS = [captured, other_device, check_own_networks, of(check_exact_training), of(check_range_test)]
-CHECKS += [of(check_fast_training), of(check_arms, "CNV_1W1A")]
+CHECKS += [of(check_fast_training), of(check_arms, "CNV_1W1A"), of(check_validation)]
 LONG_CHECKS = [resume, check_failed_captures, of(check_training)]
 EACH_CHECK = [*CHECKS, *(pytest.param(check, marks=pytest.mark.slow) for check in LONG_CHECKS)]
 
@@ -156,6 +159,29 @@ def first_batch_decides(patch: Patch) -> None:
     patch.setattr(StaticStep, "step", step_of_that_size)
 
 
+def stale_weights(patch: Patch) -> None:
+    """A captured validation judges the weights that were quantized when it was captured."""
+    prepare = FastEvaluation.prepare
+
+    def once(self: FastEvaluation) -> None:
+        if not self.tensors():
+            prepare(self)
+
+    patch.setattr(FastEvaluation, "prepare", once)
+
+
+def reads_each_batch(patch: Patch) -> None:
+    """The host asks for each batch's hits."""
+    batch = Validation._batch
+
+    def read(self: Validation, *args: Any) -> torch.Tensor:
+        sums = batch(self, *args)
+        sums.tolist()
+        return sums
+
+    patch.setattr(Validation, "_batch", read)
+
+
 def jitter_from_python(patch: Patch) -> None:
     """B4: grey's weights are copied to the device in each step."""
 
@@ -215,6 +241,12 @@ FAULTS: list[Any] = [  # what plants it, the check, what of it must fail
     (first_batch_decides, resume, ["resumed at the small last batch: captured again"]),
     pytest.param(kept_alive, of(check_kept), ["nothing is kept after train"]),
     (jitter_from_python, of(check_waiting), ["no step waits for the device"]),
+    (stale_weights, of(check_validation), ["a validation is Brevitas'"]),
+    (
+        reads_each_batch,
+        of(check_validation),
+        ["a validation is captured indeed", "the host waits once in a captured validation"],
+    ),
     (tf32_everywhere(setup), of(check_exact_training), ["exact training uses no TF32"]),
     (tf32_everywhere(setup), of(check_range_test), ["the range test uses no TF32"]),
     (

@@ -17,6 +17,7 @@ RECORDS = {  # of each stage
     "check": {"gpu_check"},
     "forward": {"gpu_check"},
     "epochs": {"epoch"},
+    "validation": {"validation"},
     "compiled": {"epoch"},
     "profile": {"ceilings", "profile"},
     "side by side": {"many_runs"},

@@ -31,6 +31,16 @@ def test_the_last_verdict_of_each_check_counts() -> None:
     assert text == "NVIDIA H200: 2 of 3 checks of `make gpu-check` passed; failed: B bits."
 
 
+def test_validations_are_rows_and_say_where_nothing_was_captured() -> None:
+    times = {"captured": SPREAD, "kernel by kernel": SPREAD}
+    about = {"benchmark": "validation", **GPU, "images": 5000, "times": times}
+    captured = about | {"captured": True, "why_not": None, "batch_size": 2500}
+    plain = about | {"network": "OWN", "captured": False, "why_not": "the batch reads", "batch_size": 2500}
+    text = tables([captured, plain])
+    assert "| NVIDIA H200 | CNV_4W4A | 5,000 | 2,500 | 0.50 [0.40..0.60] | 0.50 [0.40..0.60] |" in text
+    assert "| NVIDIA H200 | OWN | 5,000 | NOT CAPTURED: the batch reads |" in text
+
+
 def test_epochs_and_profiles_are_rows() -> None:
     epoch = {"benchmark": "epoch", **GPU, "compile": True, "images": 45_000, "epoch_s": SPREAD, "first_epoch_s": 9.0}
     epoch["epoch_without_validation_s"] = SPREAD

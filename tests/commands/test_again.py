@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qtrain.commands.again import program, resume_training, same_command
+from qtrain.commands.training import KEPT
 from qtrain.commands.words import normalised
 from qtrain.interrupt import Interrupted
 
@@ -32,8 +33,9 @@ def test_the_program_is_named_as_it_was_called(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_run_goes_on_with_the_data_and_device_that_were_named() -> None:
-    assert resume_training(Path("runs/a"), None, "auto") == "qtrain train --resume runs/a"
-    line = resume_training(Path("my  runs/it's"), "/my data", "cuda:1")
+    assert resume_training(Path("runs/a"), ["CNV_1W1A", "--lr", "0.1"], KEPT) == "qtrain train --resume runs/a"
+    given = ["CNV_1W1A", "--data_root=/my data", "--device", "cuda:1", "--epochs=3", "--quiet"]
+    line = resume_training(Path("my  runs/it's"), given, KEPT)
     words = ["qtrain", "train", "--resume", "my  runs/it's", "--data-root", "/my data", "--device", "cuda:1"]
     assert shlex.split(line) == words
 
@@ -48,7 +50,7 @@ def test_the_same_command_is_what_was_given() -> None:
 def test_torchrun_is_put_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    line = resume_training(Path("runs/a"), None, "auto")
+    line = resume_training(Path("runs/a"), [], KEPT)
     assert line == "torchrun --standalone --nproc-per-node 2 --no-python qtrain train --resume runs/a"
 
 

@@ -65,7 +65,8 @@ def test_bash_offers(place: Path, words: list[str], offered: set[str]) -> None:
 
 def test_bash_offers_all_of_a_closed_list(place: Path) -> None:
     assert pressed(place, "train", "CNV_1W1A", "--scheduler", "") == set(SCHEDULERS.names())
-    assert pressed(place, "models", "") >= {f"{name}_4W4A" for name in FAMILIES.names()}
+    for command in ("models", "sweep", "compare"):
+        assert pressed(place, command, "") >= {*FAMILIES.names(), *(f"{name}_4W4A" for name in FAMILIES.names())}
 
 
 def test_another_shell_is_refused_in_one_line(cli: Callable) -> None:

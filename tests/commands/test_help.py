@@ -76,6 +76,8 @@ def test_a_config_and_a_family_say_which_recipe_too(tmp_path: Path) -> None:
     assert "wrn20_paper-cifar10.yaml" in whose
     _, whose = recipe_defaults(make_parser("train"), ["net.py:Net", "--data", "flowers/", "--help"])
     assert "any-own.yaml" in whose
+    _, whose = recipe_defaults(make_parser("compare"), ["[CNV,VGG11]", "--data=digits", "--help"])
+    assert "cnv-digits.yaml, for CNV on digits. Each network has its own." in whose
 
 
 @pytest.mark.parametrize(

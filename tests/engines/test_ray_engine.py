@@ -302,7 +302,7 @@ def test_no_cluster_at_the_address_is_said_within_seconds(tmp_path: Path, addres
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r'pip install "qtrain\[ray\]"'):
+    with pytest.raises(UserError, match=r"pip install .*\[ray\]"):
         OnRay()
 
 

@@ -18,7 +18,8 @@ from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe
 from qtrain.schedulers.catalogue import SCHEDULERS
-from qtrain.training.captured.step import WARM_UP, StaticStep
+from qtrain.training.captured.repeated import WARM_UP
+from qtrain.training.captured.step import StaticStep
 from qtrain.training.context import RunContext
 from qtrain.training.methods.make import make_method
 from qtrain.training.session import Session

@@ -20,14 +20,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import qtrain.training.captured.step as captured_module
+import qtrain.training.captured.repeated as captured_module
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.interrupt import Interrupted
 from qtrain.models import FAMILIES
 from qtrain.models.fast_forward import fast_forward
 from qtrain.recipe import Recipe
 from qtrain.training.captured.graph import StepGraph
-from qtrain.training.captured.step import MOST_CAPTURES, WARM_UP
+from qtrain.training.captured.repeated import MOST_CAPTURES, WARM_UP
 from qtrain.training.context import RunContext
 from qtrain.training.session import Session
 from tests.checks import same
@@ -411,7 +411,7 @@ def test_a_smaller_first_batch_does_not_decide_what_is_captured() -> None:
 def test_nothing_holds_data_and_graph_once_the_session_is_gone() -> None:
     run = train(Small(nn.Identity()), own(), captures=True, size=8)
     assert run.session.captured
-    held = [weakref.ref(run.session._static._graph), weakref.ref(run.session.batches), weakref.ref(run.session)]
+    held = [weakref.ref(run.session._static.graph), weakref.ref(run.session.batches), weakref.ref(run.session)]
     gc.disable()  # a cycle would stay
     try:
         del run
@@ -521,7 +521,7 @@ def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
     graphs: list[Replay] = []
     monkeypatch.setattr("qtrain.training.setup.graphs_for", lambda model: graphs.append(Replay()) or graphs[-1])
     train_recipe(recipe, tmp_path / "captured")
-    assert graphs[0].replays == 6
+    assert graphs[0].replays == 6 + 2  # and the last validation's beginning and its batch, which are checked
     monkeypatch.setattr(Session, "captures", False)
     train_recipe(recipe, tmp_path / "ordinary")
     monkeypatch.setattr(Session, "captures", True)

@@ -17,6 +17,7 @@ from qtrain.experiments.sweep.row import Rows
 from qtrain.experiments.sweep.search_plan import COSTS, SearchPlan
 from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
 from qtrain.export.compiler.start import INSTALL, find_compiler
+from qtrain.extras import install_line
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -34,7 +35,7 @@ def check_search(plan: SweepPlan) -> None:
     if plan.search is None:
         return
     if find_spec("optuna") is None:
-        raise UserError('a search needs optuna, which is not installed; pip install "qtrain[search]"')
+        raise UserError(f"a search needs optuna, which is not installed; {install_line('search')}")
     if plan.search.cost == "lut" and find_compiler() is None:
         raise UserError(f"search_cost lut is FINN's estimate, but there is no compiler here; {INSTALL}, or take bops")
 

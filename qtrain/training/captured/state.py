@@ -1,4 +1,4 @@
-"""What Python decides a training step by.
+"""What Python decides a training step by, or a validation.
 
 A captured step is the same kernels with the same numbers every time. Python's part of a step is not run again, so
 nothing that Python decides anew may be in it.
@@ -36,29 +36,33 @@ class PythonState:
 
     Args:
         model: whose modules hold the values.
-        optimizer: whose groups hold options.
+        optimizer: whose groups hold options; None for work that updates nothing.
         device: of the parameters.
         deep: look into lists, generators and objects of the modules too, which takes tens of milliseconds.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, device: torch.device, *, deep: bool = True):
+    def __init__(self, model: nn.Module, optimizer: Optimizer | None, device: torch.device, *, deep: bool = True):
         self._model = model
         self._optimizer = optimizer
         self._device = device
         self._deep = deep
         self._numbers: list[Number] = numbers_of(model.modules())
         self._held: list[Held] = [*_held(model, self._numbers), *_options(optimizer)]
+        self._places = {id(value): _place(value) for _, _, value, _ in self._held if isinstance(value, Tensor)}
         self._hidden = _hidden(model) if deep else {}
         self._random = _host_random(device)
 
     def moved(self) -> str | None:
-        """Name a plain value or a tensor that is another one now than it was; None where all are as they were.
+        """Name a plain value, a tensor or a module that is another one now; None where all are as they were.
 
-        Lists and objects of the modules are not looked into, so that it takes under a millisecond for most networks.
+        A tensor whose numbers lie elsewhere in memory is another one. Lists and objects of the modules are not looked
+        into, so that it takes under a millisecond for most networks.
         """
         for holder, name, value, owner in self._held:
             now = holder.get(name, _GONE)
             if now is not value and not _equal(now, value):
+                return _label(self._model, owner, name)
+            if isinstance(now, Tensor) and _place(now) != self._places[id(now)]:
                 return _label(self._model, owner, name)
         return None
 
@@ -82,12 +86,13 @@ class PythonState:
     def tensors(self) -> list[Tensor]:
         """Return the modules' tensors and the optimizer's, each once."""
         held = [value for _, _, value, _ in self._held if isinstance(value, Tensor)]
-        states = [value for state in self._optimizer.state.values() for value in state.values()]
+        kept = {} if self._optimizer is None else self._optimizer.state
+        states = [value for state in kept.values() for value in state.values()]
         found = [*held, *(value for value in states if isinstance(value, Tensor))]
         return list({id(tensor): tensor for tensor in found}.values())
 
     def restore(self) -> None:
-        """Put back the plain values, and the tensors that names stood for."""
+        """Put back the plain values, and the tensors and modules that names stood for."""
         restore_numbers(self._numbers)
         for holder, name, value, _ in self._held:
             if isinstance(holder, dict) and holder.get(name, _GONE) is not value:
@@ -116,10 +121,21 @@ def _held(model: nn.Module, numbers: list[Number]) -> Iterator[Held]:
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 yield tensors, name, tensor, module
+        if isinstance(module._modules, dict):  # a scripted module's cannot be replaced
+            for name, child in module._modules.items():
+                yield module._modules, name, child, module
 
 
-def _options(optimizer: Optimizer) -> Iterator[Held]:
-    for group in optimizer.param_groups:
+def _place(tensor: Tensor) -> int:
+    """Where a tensor's numbers begin in memory: ``tensor.data = other`` moves them."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # it has none, such as a wrapper around others
+        return 0
+
+
+def _options(optimizer: Optimizer | None) -> Iterator[Held]:
+    for group in [] if optimizer is None else optimizer.param_groups:
         for name, value in group.items():
             if type(value) in (*_PLAIN, tuple) and name not in _FREE:
                 yield group, name, value, optimizer

@@ -9,7 +9,6 @@ its random numbers move and the host reads nothing. The first replay is held aga
 kernel. Where any of it fails, one line says why, and the kernels are launched one by one.
 """
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +21,11 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from qtrain.training.captured.graph import StepGraph
-from qtrain.training.captured.outcome import Kept, agree, values_of
-from qtrain.training.captured.state import PythonState
+from qtrain.training.captured.repeated import Repeated, Words
 from qtrain.training.captured.update import ROOM, comparisons, updated
 from qtrain.triton_kernels import use_kernels
 
-WARM_UP = 3  # steps in a row that change nothing of Python's, before the capture; libraries choose their algorithms
-PATIENCE = 100  # further steps, after quantizers have collected, in which Python's values may still move
-MOST_CAPTURES = 4  # a value that changes between steps, now and then, costs a capture each time
+TRAINING = Words("training", "step")
 
 Compute = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -79,23 +75,15 @@ class StaticStep:
         optimizer: torch's SGD or Adam; its kernels become the fused ones, which read rates from memory.
         images: of a full batch; others are never captured.
         cuda: ``torch.cuda``, or what stands in for it; None runs all kernels one by one.
-
-    Attributes:
-        why_not: why steps will not be captured any more; None while they are or may be.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, images: int, cuda: Any = None):
-        self.why_not: str | None = None
-        self._model = model
         self._optimizer = optimizer
         self._images = images
         self._device = optimizer.param_groups[0]["params"][0].device
         self._rates = torch.zeros(len(optimizer.param_groups), device=self._device)
-        self._loss = torch.zeros(())
         self._inputs: tuple[Tensor, Tensor] | None = None
-        self._graph = None if cuda is None else StepGraph(self._device, cuda)
-        self._captured: tuple[PythonState, Tensor] | None = None  # what the graph was made with, and its loss
-        self._stable = self._steps = self._captures = 0
+        self._repeated = Repeated(TRAINING, model, self._device, cuda, optimizer)
         use_kernels(ROOM, self._device, comparisons)
         for group in optimizer.param_groups:
             group.update(fused=True, foreach=False)
@@ -108,7 +96,17 @@ class StaticStep:
     @property
     def captured(self) -> bool:
         """Whether there is a graph to replay."""
-        return self._captured is not None
+        return self._repeated.captured
+
+    @property
+    def why_not(self) -> str | None:
+        """Why steps will not be captured any more; None while they are or may be."""
+        return self._repeated.why_not
+
+    @property
+    def graph(self) -> StepGraph | None:
+        """What captures and replays; None where steps are never captured, or not any more."""
+        return self._repeated.graph
 
     def step(self, work: Work, *, looks: bool = True) -> Tensor:
         """Take one step.
@@ -124,15 +122,17 @@ class StaticStep:
         for hook in list(optimizer._optimizer_step_pre_hooks.values()):  # ASLR draws here
             hook(optimizer, (), {})
         self._write_rates()
-        if self._graph is None or work.images != self._images:
-            self._kernels(work)
+        if self.graph is None or work.images != self._images:
+            loss = self._kernels(work)
         else:
             if isinstance(work.batch, tuple):
                 work = replace(work, batch=self._fill(*work.batch))
-            self._full_step(self._graph, work, looks)
+            loss = self._repeated.take(partial(self._kernels, work), work.moves, looks=looks)
+            if self.graph is None:  # it will not be captured any more
+                self._inputs = None
         for hook in list(optimizer._optimizer_step_post_hooks.values()):
             hook(optimizer, (), {})
-        return self._loss
+        return loss
 
     def _write_rates(self) -> None:
         rates = torch.tensor([float(group["lr"]) for group in self._optimizer.param_groups])
@@ -147,93 +147,16 @@ class StaticStep:
         self._inputs[1].copy_(labels)
         return self._inputs
 
-    def _full_step(self, graph: StepGraph, work: Work, looks: bool) -> None:
-        if self._captured is not None and looks and (moved := self._captured[0].moved()):
-            self._captured = None
-            self._stable = 0
-            if self._captures == MOST_CAPTURES:
-                return self._go_on_plainly(f"{moved} changes again and again", work)
-        if self._captured is not None:
-            graph.replay()
-            self._loss = self._captured[1]
-        elif self._stable < WARM_UP:
-            self._try(graph, work)
-        else:
-            self._capture(graph, work)
-        return None
-
-    def _kernels(self, work: Work, capturable: bool = False) -> None:
+    def _kernels(self, work: Work, capturable: bool = False) -> Tensor:
         self._optimizer.zero_grad(set_to_none=True)
         batch = work.batch if isinstance(work.batch, tuple) else work.batch()
-        self._loss = work.compute(*batch).detach()
+        loss = work.compute(*batch).detach()
         by_kernels = updated(self._optimizer, self._rates, work.limits)
         if not by_kernels:
             with self._rates_in_memory(capturable):
                 self._optimizer.step()
-        work.after(self._loss, by_kernels)
-
-    def _try(self, graph: StepGraph, work: Work) -> None:
-        """Take an ordinary step, and see whether one like it could be captured."""
-        # While quantizers collect, their counters show it, and a closer look at each step would be paid for nothing.
-        before = PythonState(self._model, self._optimizer, self._device, deep=self._stable > 0)
-        ordinary = partial(self._kernels, work)
-        places: list[str] = []
-        if self._stable == WARM_UP - 1:
-            with graph.watched() as places:
-                graph.run(ordinary)
-        else:
-            graph.run(ordinary)
-        self._steps += 1
-        moved = before.moved_by_a_step()
-        self._stable = 0 if moved else self._stable + 1
-        if places and not moved:
-            self._give_up(f"the step reads from the device at {places[0]}")
-        elif moved and self._steps >= _collecting_steps(self._model) + PATIENCE:
-            self._give_up(f"{moved} changes from step to step")
-
-    def _capture(self, graph: StepGraph, work: Work) -> None:
-        """Capture the step at hand, and take it both ways; what stays is the ordinary one's."""
-        python = PythonState(self._model, self._optimizer, self._device)
-        kept = Kept(python, work.moves)
-        random_state = graph.random_state()
-        ordinary = partial(self._kernels, work)
-        self._captures += 1
-        try:
-            graph.record(partial(ordinary, capturable=True))
-        except Exception as error:
-            kept.restore()
-            return self._go_on_plainly(f"its capture failed: {_first_reason(error)}", work)
-        loss = self._loss
-        gradients = [p.grad for p in self._parameters()]
-        kept.restore()  # a capture changes nothing; work that went past it would pass for the replay's
-        graph.set_random_state(random_state)
-        graph.replay()
-        replayed = [*values_of(kept.tensors), loss.clone()]
-
-        def again() -> list[Tensor]:
-            kept.restore()
-            graph.set_random_state(random_state)
-            graph.run(ordinary)
-            return [*values_of(kept.tensors), self._loss.clone()]
-
-        if not agree(replayed, again, [*kept.values, torch.zeros_like(loss)]):
-            return self._give_up("a replayed step differs from an ordinary one")
-        self._captured = python, loss
-        for parameter, gradient in zip(self._parameters(), gradients, strict=True):
-            parameter.grad = gradient  # where the graph writes it
-        return None
-
-    def _go_on_plainly(self, reason: str, work: Work) -> None:
-        self._give_up(reason)
-        self._kernels(work)
-
-    def _give_up(self, reason: str) -> None:
-        self.why_not = reason
-        self._graph = self._captured = self._inputs = None
-        warnings.warn(f"training goes on without a CUDA graph: {reason}", stacklevel=2)
-
-    def _parameters(self) -> list[Tensor]:
-        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        work.after(loss, by_kernels)
+        return loss
 
     @contextmanager
     def _rates_in_memory(self, capturable: bool) -> Iterator[None]:
@@ -254,16 +177,3 @@ class StaticStep:
             optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks = hooks
             for group, options in zip(groups, kept, strict=True):
                 group.update(options)
-
-
-def _first_reason(error: BaseException) -> str:
-    """What made a capture fail, in one line: its end raises once more, and says only that something did before."""
-    while error.__context__ is not None:
-        error = error.__context__
-    line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {line}"
-
-
-def _collecting_steps(model: nn.Module) -> int:
-    """Steps for which quantizers of the model collect statistics at most."""
-    return max((int(getattr(module, "collect_stats_steps", 0)) for module in model.modules()), default=0)

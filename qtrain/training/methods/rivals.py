@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qtrain.errors import UserError
+from qtrain.extras import install_line
 from qtrain.optimizers.options import checked_options, options_of
 from qtrain.recipe import Recipe
 from qtrain.schedulers import layer_groups
@@ -195,8 +196,7 @@ def _package(scheduler: str, distribution: str, module: str) -> Any:
         if error.name != module:
             raise
         raise UserError(
-            f"scheduler {scheduler} needs the package {distribution}; install it with: "
-            "pip install 'qtrain[rivals]' (in a checkout: pip install -c constraints.txt -e '.[rivals]')"
+            f"scheduler {scheduler} needs the package {distribution}; install it with: {install_line('rivals')}"
         ) from None
 
 

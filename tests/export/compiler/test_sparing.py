@@ -42,8 +42,9 @@ def plain_worker(folder: Path) -> Path:
     folder.mkdir()
     for path in start.WORKER.parent.glob("_*.py"):
         shutil.copy(path, folder / path.name)
-    (folder / "_sparing.py").write_text("def install(): pass\n")
-    (folder / "_later.py").write_text("def import_later(*_): pass\ndef import_names_later(_): pass\n")
+    for name in ("_sparing", "_lookups", "_index"):
+        (folder / f"{name}.py").write_text("def install(): pass\n")
+    (folder / "_later.py").write_text("def import_later(*_, **__): pass\ndef import_names_later(_): pass\n")
     return folder / start.WORKER.name
 
 
@@ -100,6 +101,48 @@ def test_a_node_is_inferred_until_it_is_settled_and_again_where_a_type_changed()
     assert model.get_tensor_datatype("y") == DataType["INT32"]
 
 
+def test_a_node_is_settled_whatever_it_is_called_and_whatever_its_layout() -> None:
+    asked: list[str] = []
+    real = infer_datatypes._infer_node_datatype
+
+    def counted(model: ModelWrapper, node: object, scaled: bool) -> bool:
+        asked.append(node.name)  # type: ignore[attr-defined]
+        return real(model, node, scaled)
+
+    infer = _sparing._inferring(counted, basic)
+    model = chain()
+    for name in "xmy":
+        model.set_tensor_layout(name, ["N"])
+    for _ in range(2):
+        for node in model.graph.node:
+            infer(model, node, False)
+    assert len(asked) == 4
+    model.rename_tensor("x", "first")
+    model.rename_tensor("y", "last")
+    for number, node in enumerate(model.graph.node):
+        node.name = f"other_{number}"
+        assert not infer(model, node, False)
+    assert len(asked) == 4
+    model.graph.node[1].op_type = "Sub"  # another operator on the same types
+    assert infer(model, model.graph.node[1], False)
+    assert model.get_tensor_datatype("last") == DataType["INT32"]
+
+
+def test_a_parameter_without_a_written_type_has_that_of_its_numbers() -> None:
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["y"])]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "g", value[:1], value[1:])))
+    model.set_initializer("scale", np.ones(1, np.float32))
+    model.set_tensor_datatype("x", DataType["INT4"])
+    infer = _sparing._inferring(infer_datatypes._infer_node_datatype, basic)
+    for _ in range(3):
+        infer(model, model.graph.node[0], False)
+    assert model.get_tensor_datatype("y") == DataType["FLOAT32"]
+    model.set_tensor_datatype("scale", DataType["INT2"])
+    assert infer(model, model.graph.node[0], False)
+    assert model.get_tensor_datatype("y") == DataType["INT32"]
+
+
 def test_a_node_without_a_written_type_is_always_inferred() -> None:
     calls = []
     infer = _sparing._inferring(lambda *_: calls.append(1) or False, basic)
@@ -146,11 +189,15 @@ import outer.used
 later["import_later"]("heavy", "heavy.inner")
 later["import_names_later"]("outer.named")
 import heavy, heavy.inner as inner
-from outer.named import NAME, Class
-annotated = list[Class]
+later["import_later"]("frames", classes=["Frame"], functions=["soft"])
+from outer.named import NAME, Class, run
+import frames
+from frames import soft
+annotated = list[Class], frames.Frame | None
 import log
-first = list(log.LOADED)
-answers = [NAME, inner.value(), heavy.inner.value(), Class.kind(), Class(3).number]
+first = [*log.LOADED, *([run.__name__, soft.__name__] != ["run", "soft"])*["wrong name"]]
+answers = [NAME, inner.value(), heavy.inner.value(), Class.kind(), Class(3).number, run(2), soft(3)]
+answers += [isinstance(frames.other(), frames.Frame)]
 print(json.dumps([first, answers, list(log.LOADED)]))
 """
 
@@ -160,11 +207,14 @@ def test_a_module_is_imported_when_something_of_it_is_asked_for(tmp_path: Path) 
         "log.py": "LOADED = []\n",
         "heavy/__init__.py": "import log\nlog.LOADED.append('heavy')\n",
         "heavy/inner.py": "import log\nlog.LOADED.append('heavy.inner')\ndef value(): return 5\n",
+        "frames.py": "import log\nlog.LOADED.append('frames')\nclass Frame: pass\n"
+        "def other(): return Frame()\ndef soft(x): return -x\n",
         "outer/__init__.py": "",
         "outer/used.py": "",
         "outer/named.py": "import log\nlog.LOADED.append('named')\nNAME = 'text'\nclass Class:\n"
         "    def __init__(self, number): self.number = number\n"
-        "    @classmethod\n    def kind(cls): return 'real'\n",
+        "    @classmethod\n    def kind(cls): return 'real'\n"
+        "def run(x): return x + 1\n",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -174,5 +224,5 @@ def test_a_module_is_imported_when_something_of_it_is_asked_for(tmp_path: Path) 
     result = subprocess.run(words, capture_output=True, text=True, check=True)
     first, answers, after = json.loads(result.stdout)
     assert first == []
-    assert answers == ["text", 5, 5, "real", 3]
-    assert sorted(after) == ["heavy", "heavy.inner", "named"]
+    assert answers == ["text", 5, 5, "real", 3, 3, -3, True]
+    assert sorted(after) == ["frames", "heavy", "heavy.inner", "named"]
