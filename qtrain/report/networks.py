@@ -78,8 +78,8 @@ def print_zoo(zoo: Sequence[Mapping[str, Any]]) -> None:
     columns = len(ZOO_HEAD) if not Console().is_terminal or Console().width >= _WHOLE else _FEW
     rows = [row[:columns] for row in zoo_rows(zoo)]
     _print(ZOO_HEAD[:columns], rows, 3)
-    print("Sizes at --width 1. FAMILY_<bits>W<bits>A names a network, FAMILY_FLOAT its unquantized twin;")
-    print("`qtrain models CNV` tells more of a family, `qtrain models CNV_1W1A` its layers, whose paths --bits takes.")
+    print("Sizes at --width 1. FAMILY_<bits>W<bits>A is a network: CNV_1W2A, CNV_FLOAT.")
+    print("`qtrain models CNV` tells of a family, `qtrain models CNV_1W1A` of its layers.")
 
 
 def print_family(row: Mapping[str, Any], recipes: Sequence[str]) -> None:
