@@ -14,7 +14,8 @@ from docs_tools.gpu_expected import expected
 from docs_tools.gpu_tables import gpu
 from docs_tools.rules import base_network, record_findings, rules_by_topic, rules_table
 from qtrain.cli import command_parsers
-from qtrain.commands.parser import Option, Parser
+from qtrain.commands.option import Option
+from qtrain.commands.parser import Parser
 from qtrain.commands.words import dashed
 from qtrain.recipe import load_recipe, shipped_recipes
 
@@ -48,6 +49,8 @@ def _command(name: str, parser: Parser) -> str:
     own = [option for option in parser.options if option.name.startswith("-") and not option.recipe]
     called = " ".join(_called(option) for option in positional)
     parts = [f"## qtrain {name}", dashed(parser.description or ""), f"    qtrain {name} {called} [OPTIONS]"]
+    if parser.examples:
+        parts.append("For instance:\n\n" + "\n".join(f"    {example}" for example in parser.examples))
     if positional:
         parts.append("\n".join(f"- `{option.key.upper()}`: {option.help}" for option in positional))
     if own:

@@ -1,6 +1,5 @@
 """``export_finn``: a trained module to a proven FINN folder; ``verify``: the proof again, from the folder alone."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +31,7 @@ from qtrain.export.proof.figures import STAGE_IMAGES, check_data, check_figures,
 from qtrain.export.proof.origin import check_origin, float32_classes
 from qtrain.export.proof.reference import float64_reference, layer_outputs, predict
 from qtrain.export.stages import Stage
+from qtrain.export.target import check_rates
 from qtrain.library_warnings import hushed
 from qtrain.records.data import DataFacts
 from qtrain.records.manifest import Proof, StageCheck
@@ -47,12 +47,9 @@ def check_target(board: str, target_fps: int, clock_ns: float) -> Board:
     """Return the board, where FINN knows it and can be asked for such a target.
 
     Raises:
-        UserError: an unknown board, a target or clock that is not positive.
+        UserError: an unknown board, a target or clock that is not positive, or that no FPGA can have.
     """
-    if target_fps < 1:
-        raise UserError(f"target_fps must be 1 frame a second or more, but got {target_fps!r}")
-    if not 0 < clock_ns < math.inf:
-        raise UserError(f"clock_ns must be above 0 nanoseconds, but got {clock_ns!r}")
+    check_rates(target_fps, clock_ns)
     return get_board(board)
 
 

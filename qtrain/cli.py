@@ -1,28 +1,34 @@
 """The command line. Exit status: 0 done, 1 comparison, lint or estimate failed, 2 wrong input, 3 proof, 130 Ctrl-C."""
 
-import difflib
 import logging
 import os
+import resource
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 from qtrain import __version__
+from qtrain.commands.again import GoesOn, same_command
 from qtrain.commands.comparing import compare_command, compare_parser, report_command, report_parser
 from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
+from qtrain.commands.help import HELP_WORDS
 from qtrain.commands.paper import reproduce_command, reproduce_parser
 from qtrain.commands.parser import Parser
 from qtrain.commands.quantizing import quantize_command, quantize_parser
-from qtrain.commands.recipes import PRINTING, without_print
+from qtrain.commands.recipes import PRINTING, recipe_defaults, without_print
 from qtrain.commands.runs import runs_command, runs_parser, watch_command, watch_parser
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
+from qtrain.commands.streams import can_write, mute, open_streams
 from qtrain.commands.sweep_options import sweep_parser
 from qtrain.commands.sweeping import sweep_command
 from qtrain.commands.training import lr_range_command, lr_range_parser, train_command, train_parser
+from qtrain.commands.voice import VERBOSE
 from qtrain.commands.words import normalised
 from qtrain.commands.zoo import lint_command, lint_parser, models_command, models_parser
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean, is_out_of_files
 from qtrain.library_warnings import ALL
 
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
@@ -46,18 +52,18 @@ _COMMANDS = {
     "watch": ("follow runs on a page", watch_parser, watch_command),
 }
 
-_ABOUT = (
-    "usage: qtrain COMMAND [OPTIONS]\n\nTrain quantized networks once, deploy them with FINN. For instance:\n\n"
-    "  qtrain train CNV_1W1A --data digits --out runs/a\n  qtrain export runs/a --board ZCU104\n"
-    "  qtrain verify runs/a/finn"
+_ABOUT = "usage: qtrain COMMAND [OPTIONS]\n\nTrain quantized networks once, deploy them with FINN."
+_MORE = """\
+qtrain COMMAND --help lists the common options, --help-all every one; with a
+network and data beside it, the values of their recipe. What qtrain
+--print-completion bash prints lets the shell complete commands and names."""
+_EXAMPLES = (
+    "qtrain models",
+    "qtrain train CNV_1W1A --data digits --out runs/a",
+    "qtrain train CNV_1W1A --data digits --help",
+    "qtrain export runs/a --board ZCU104",
+    "qtrain estimate runs/a/finn",
 )
-
-# How a command goes on that Ctrl-C has ended.
-_CONTINUED = {
-    "compare": "the same command",
-    "reproduce": "the same command",
-    "sweep": "qtrain sweep --resume and the sweep's folder",
-}
 
 
 def command_parsers() -> dict[str, Parser]:
@@ -76,19 +82,24 @@ def overview() -> str:
     """What ``qtrain --help`` says: the commands, a line each."""
     width = max(map(len, _COMMANDS))
     lines = [f"  {name:{width}}  {help_line}" for name, (help_line, *_) in _COMMANDS.items()]
-    return "\n".join([_ABOUT, "", "commands:", *lines, "", "qtrain COMMAND --help lists a command's options."])
+    examples = [f"  {example}" for example in _EXAMPLES]
+    return "\n".join([_ABOUT, "", "commands:", *lines, "", _MORE, "", "examples:", *examples])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
+    open_streams()
     try:
         try:
             status = _run(argv)
         finally:
             sys.stdout.flush()  # a reader that left is heard of here at the latest, behind --help too
     except BrokenPipeError:  # head, or a pager that was left, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        mute()
         status = PIPE_CLOSED
+    except OSError as error:
+        mute()
+        fail(f"cannot write to standard output: {error.strerror}", WRONG_INPUT)
     sys.exit(status)
 
 
@@ -99,34 +110,66 @@ def _run(argv: Sequence[str] | None) -> int:
     warnings.filterwarnings("ignore", module=ALL)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nvcc without a GPU is no concern of ours
     name, *words = normalised(sys.argv[1:] if argv is None else argv) or [""]
-    if name in ("", "-h", "--help", "--version"):
+    if name in ("", "--version", *HELP_WORDS):
         print(f"qtrain {__version__}" if name == "--version" else overview())
         return 0 if name else fail(f"name a command: {', '.join(_COMMANDS)}", WRONG_INPUT)
     try:
+        option, equals, shell = name.partition("=")
+        if option == "--print_completion":
+            print(_completion(shell if equals else "".join(words[:1])), end="")
+            return 0
         if name not in _COMMANDS:
-            close = difflib.get_close_matches(name, _COMMANDS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(name, _COMMANDS)
             raise UserError(f"unknown command {name!r}; commands are {', '.join(_COMMANDS)}{hint}")
         parser = make_parser(name)
+        if set(words) & set(HELP_WORDS):
+            print(_help(name, parser, words), end="")
+            return 0
         *_, command = _COMMANDS[name]
         return command(parser, words, parser.parse(without_print(words) if name in PRINTING else words))
-    except UserError as error:
-        fail(str(error), WRONG_INPUT)
-    except UnicodeDecodeError as error:  # the only file that is not ours to read is jsonargparse's
-        fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
+    except KeyboardInterrupt as error:
+        again = error.again if isinstance(error, GoesOn) else same_command(name, words)
+        fail(str(error) or "interrupted", INTERRUPTED, f"; go on with: {again}")
     except BrokenPipeError:
         raise
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), WRONG_INPUT)
-    except KeyboardInterrupt as error:
-        again = _CONTINUED.get(name, "qtrain train --resume and that folder")
-        fail(f"{error}; continue with {again}" if str(error) else "interrupted", INTERRUPTED)
     except Exception as error:
-        from qtrain.export.errors import ProofError
+        if VERBOSE in words:
+            traceback.print_exc()
+        _end(error)
 
-        if not isinstance(error, ProofError):
-            raise
-        fail(f"proof failed: {error}", PROOF_FAILED)
+
+def _completion(shell: str) -> str:
+    """Return the script for a shell's completion."""
+    from qtrain.commands.completion import completion
+
+    return completion(shell, command_parsers(), {name: about for name, (about, *_) in _COMMANDS.items()})
+
+
+def _help(name: str, parser: Parser, words: list[str]) -> str:
+    """Return a command's help, with the defaults of the network and data that are named beside it."""
+    defaults, whose = recipe_defaults(parser, words) if name in PRINTING else ({}, "")
+    return parser.command_help.text(everything="--help_all" in words, defaults=defaults, whose=whose)
+
+
+def _end(error: Exception) -> NoReturn:
+    """End with one line where the error is a user's to mend, or one of a proof; else raise it again."""
+    if is_out_of_files(error):
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        fail(f"too many open files: this process may have {files}; allow more, as in ulimit -n 1024", WRONG_INPUT)
+    if isinstance(error, UserError):
+        fail(str(error), WRONG_INPUT)
+    if isinstance(error, UnicodeDecodeError):  # the only file that is not ours to read is jsonargparse's
+        fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
+    if isinstance(error, OSError):
+        if not error.filename and not can_write():
+            raise error  # standard output's, of which main speaks
+        where = error.filename or "standard output, or a file that was being written"
+        fail(f"{where}: {error.strerror}" if error.strerror else str(error), WRONG_INPUT)
+    from qtrain.export.errors import ProofError
+
+    if not isinstance(error, ProofError):
+        raise error
+    fail(f"proof failed: {error}", PROOF_FAILED)
 
 
 if __name__ == "__main__":  # python -m qtrain.cli, which else would end with 0 and have done nothing

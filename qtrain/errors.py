@@ -1,5 +1,42 @@
 """The mistakes a user can make and mend; the command line shows them as one line with exit status 2."""
 
+import difflib
+import errno
+from collections.abc import Iterable
+
+# What the process itself has run out of: no fault of what was being read, imported or built.
+_OWN_LIMITS = (errno.EMFILE, errno.ENFILE)
+
 
 class UserError(ValueError):
     """What was given, what is allowed and what to do, in one line."""
+
+
+def closest(given: object, names: Iterable[str]) -> str:
+    """Return the name that ``given`` is most alike, nothing where it is no text or none is close; case is no matter."""
+    if not isinstance(given, str):
+        return ""
+    lowered = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(given.lower(), lowered, n=1)
+    return lowered[close[0]] if close else ""
+
+
+def did_you_mean(given: object, names: Iterable[str]) -> str:
+    """Return the closest name as the end of an error; nothing where none is close."""
+    name = closest(given, names)
+    return f"; did you mean {name}?" if name else ""
+
+
+def is_out_of_files(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, is that the process may open no more files.
+
+    The dynamic loader says so in the text of an ImportError alone.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _OWN_LIMITS:
+            return True
+        if isinstance(seen, ImportError) and "Too many open files" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

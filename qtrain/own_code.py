@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_out_of_files
 
 _SUFFIX = ".py"
 
@@ -107,6 +107,8 @@ def call_with(reference: Reference, factory: Callable[..., Any], offered: Mappin
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody else's code does
+        if is_out_of_files(error):
+            raise
         raise UserError(f"{reference} fails when it is called ({one_line(error)}); mend it") from error
 
 
@@ -181,6 +183,8 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
+        if is_out_of_files(error):
+            raise
         raise UserError(f"cannot import {name} from {Path.cwd()} ({one_line(error)}); mend it or go there") from error
 
 
@@ -202,6 +206,8 @@ def _file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if is_out_of_files(error):
+            raise
         raise UserError(f"cannot import {path} ({one_line(error)}); mend it") from error
     finally:
         sys.path.remove(folder)

@@ -9,7 +9,6 @@ under its group. A package does so in its ``pyproject.toml``, and no file of qtr
 Nothing of a package is imported before its name is asked for or all rows are, and a built-in name is always qtrain's.
 """
 
-import difflib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Generic, TypeVar
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean, is_out_of_files
 
 _MEND = "mend or uninstall that package"
 
@@ -149,7 +148,7 @@ class Registry(Generic[Row]):
         except UserError:
             raise
         except Exception as error:  # whatever somebody else's code does
-            if name in self.built_in:
+            if name in self.built_in or is_out_of_files(error):
                 raise
             last = extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
@@ -162,11 +161,7 @@ class Registry(Generic[Row]):
 
     def hint(self, name: object) -> str:
         """Return the closest name as the end of an error, nothing where none is close; case does not count."""
-        if not isinstance(name, str):
-            return ""
-        lowered = {known.lower(): known for known in self.names()}
-        close = difflib.get_close_matches(name.lower(), lowered, n=1)
-        return f"; did you mean {lowered[close[0]]}?" if close else ""
+        return did_you_mean(name, self.names())
 
     def warn(self, line: str) -> None:
         """Warn of something once."""
@@ -209,6 +204,8 @@ class Registry(Generic[Row]):
         try:
             return entry.load()
         except (Exception, SystemExit) as error:  # whatever somebody else's module does when it is imported
+            if is_out_of_files(error):
+                raise
             where = f"{self.origin(entry.name)} cannot be loaded from {entry.value}"
             raise UserError(f"{where} ({_reason(error)}); {_MEND}") from error
 

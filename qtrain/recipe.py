@@ -1,7 +1,6 @@
 """A recipe: everything that decides a run's weights, checked when it is made, written as YAML."""
 
 import dataclasses
-import difflib
 import re
 import sys
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import yaml
 
 from qtrain.data.catalogue import DATASETS
 from qtrain.data.options import DataOptions, Layout, parse_kinds, parse_range, parse_size
-from qtrain.errors import UserError
+from qtrain.errors import UserError, closest, did_you_mean
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 Optimizer = Literal["sgd", "nag", "adam"]
@@ -171,7 +170,7 @@ class Recipe:
         for name, kind in _CHOICES.items():
             value = getattr(self, name)
             allowed = get_args(kind)
-            _check(name, value, isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}")
+            _check_choice(name, value, allowed)
         self._check_own()
 
     def _check_own(self) -> None:
@@ -185,8 +184,8 @@ class Recipe:
         parse_size(self.image_size)
         if self.channels is not None:
             _whole("channels", self.channels, 1)
-        layouts = get_args(Layout)
-        _check("layout", self.layout, self.layout in (None, *layouts), f"one of {', '.join(layouts)}")
+        if self.layout is not None:
+            _check_choice("layout", self.layout, get_args(Layout))
         object.__setattr__(self, "value_range", parse_range(self.value_range))
 
     def _set_gamma(self) -> None:
@@ -266,6 +265,11 @@ def _check(name: str, value: object, good: bool, allowed: str) -> None:
         raise UserError(f"{name} must be {allowed}, but got {value!r}")
 
 
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if not (isinstance(value, str) and value in allowed):
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, but got {value!r}{did_you_mean(value, allowed)}")
+
+
 _DEFAULTS = Recipe("").to_dict()
 
 
@@ -294,8 +298,8 @@ def recipe_from_dict(values: Any, origin: str) -> Recipe:
     known = [f.name for f in dataclasses.fields(Recipe)]
     unknown = [str(name) for name in values if name not in known]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        close = closest(unknown[0], known)
+        hint = f"did you mean {close}? " if close else ""
         shown = f"{', '.join(known[:_SHOWN])} and {len(known) - _SHOWN} more, which qtrain train --help lists"
         raise UserError(f"{origin} has no field {', '.join(unknown)}; {hint}fields are {shown}")
     if "network" not in values:
@@ -332,6 +336,20 @@ def shipped_recipes() -> dict[tuple[str, str], Path]:
     return {tuple(path.stem.rsplit("-", 1)): path for path in sorted(folder.glob("*.yaml"))}  # type: ignore[misc]
 
 
+def shipped_recipe(network: str, data: str) -> Path | None:
+    """Return the YAML file that a network's defaults on a data set come from; None where a package's data have none.
+
+    Data of one's own have one for all families, unless they are named as a data set that the family has one for:
+    ``unsw_nb15.npz`` is for the recipe of that name.
+    """
+    family = network.replace("-", "_").rsplit("_", 1)[0].lower()
+    shipped = shipped_recipes()
+    path = shipped.get((family, data)) or shipped.get(("any", data))
+    if path is not None or data in DATASETS:
+        return path
+    return shipped.get((family, Path(data).stem.lower())) or shipped["any", OWN]
+
+
 def default_recipe(network: str, data: str) -> Recipe:
     """The shipped recipe of the network's family on the data set, at any bit width; else the data set's own.
 
@@ -341,14 +359,8 @@ def default_recipe(network: str, data: str) -> Recipe:
     Raises:
         UserError: the package's recipe is none, or the package is broken.
     """
-    family = network.replace("-", "_").rsplit("_", 1)[0].lower()
-    shipped = shipped_recipes()
-    path = shipped.get((family, data)) or shipped.get(("any", data))
+    path = shipped_recipe(network, data)
     if path is not None:
-        return load_recipe(path).replace(network=network)
-    if data not in DATASETS:
-        named = Path(data).stem.lower()  # unsw_nb15.npz is for the recipe of that name
-        path = shipped.get((family, named)) or shipped["any", OWN]
         return load_recipe(path).replace(network=network, data=data)
     plain = Recipe(network, data)
     fields = DATASETS.get(data).recipe

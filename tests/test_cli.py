@@ -79,7 +79,8 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("validation too large", [*TRAIN, "--validation-size", "1400"], ["validation_size 1400", "10 to 1390"]),
     ("paper with a split", [*TRAIN, "--protocol", "paper"], ["validation_size 40", "paper", "leave it out"]),
     ("text for a switch", [*TRAIN, "--augment", "maybe"], ["augment must be true or false, but got 'maybe'"]),
-    ("number for a list", [*TRAIN, "--milestones", "0.5"], ["milestones must be a list such as [0.5,0.75]", "'0.5'"]),
+    ("text for a list", [*TRAIN, "--milestones", "half"], ["milestones must be a list such as 0.5,0.75", "'half'"]),
+    ("part of a list", [*TRAIN, "--milestones", "0.5,x"], ["milestones must be a list such as 0.5,0.75", "'0.5,x'"]),
     ("milestone after the end", [*TRAIN, "--milestones", "[2]"], ["fractions between 0 and 1, but got [2.0]"]),
     ("too wide", [*TRAIN, "--width", "1e9"], ["width must be above 0, at most 32"]),
     ("seed below 0", [*TRAIN, "--seed", "-1"], ["seed must be a whole number, 0 to 4294967295, but got -1"]),
@@ -123,6 +124,12 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ),
     ("no frames", ["export", "run", "--target-fps", "0"], ["target_fps must be 1 frame a second or more, but got 0"]),
     ("no clock", ["export", "run", "--clock-ns", "0"], ["clock_ns must be above 0 nanoseconds, but got 0.0"]),
+    ("a clock of 1 THz", ["export", "run", "--clock-ns", "0.001"], ["clock_ns must be from 1", "but got 0.001"]),
+    (
+        "more frames than cycles",
+        ["export", "run", "--target-fps", "99999999999"],
+        ["target_fps must be at most 100000000, one frame in each clock cycle of 10 ns", "but got 99999999999"],
+    ),
     (
         "export over things",
         ["export", "run", "--out", "mine"],
@@ -282,9 +289,37 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(here: Path, cli: Ca
 def test_training_prints_the_result_and_where_it_is(here: Path, cli: Callable) -> None:
     outcome = cli(*TRAIN, "--seed", "3")
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out.splitlines()[-1].startswith("runs/CNV_1W1A-digits-aslr_decay-seed3: test accuracy ")
-    again = cli("train", "--resume", "runs/CNV_1W1A-digits-aslr_decay-seed3")
-    assert (again.status, again.out) == (0, outcome.out.splitlines()[-1] + "\n")
+    folder = "runs/CNV_1W1A-digits-aslr_decay-seed3"
+    *_, result, onward = outcome.out.splitlines()
+    assert result.startswith(f"{folder}: test accuracy ")
+    assert onward == f"next: qtrain export {folder}"
+    again = cli("train", "--resume", folder)
+    assert (again.status, again.out.splitlines()) == (0, [result, onward])
+    assert " parameters" not in outcome.out
+    quiet = cli("train", "--resume", folder, "--quiet")
+    assert (quiet.status, quiet.out.splitlines()) == (0, [result])
+
+
+def test_verbose_says_what_a_run_works_with_and_where_an_error_came_from(here: Path, cli: Callable) -> None:
+    outcome = cli(*TRAIN, "--verbose", "--device", "cpu")
+    assert outcome.status == 0
+    for part in (
+        "CNV_1W1A: ",
+        " parameters, 3 steps an epoch",
+        "digits: 10 classes, images 60 to train",
+        "trains on cpu, ",
+    ):
+        assert part in outcome.out
+    refused = cli(*TRAIN, "--verbose", "--lr", "1e30", "--out", "other-run")
+    assert refused.status == 2
+    assert "Traceback" in refused.err
+    assert refused.err.splitlines()[-1].startswith("qtrain: the loss is ")
+
+
+def test_a_quiet_export_prints_where_the_folder_is(here: Path, cli: Callable) -> None:
+    outcome = cli("export", "run", "--quiet")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [line.partition(":")[0] for line in outcome.out.splitlines()] == ["run/finn"]
 
 
 def test_finns_style_of_a_name_is_the_same_network(here: Path, cli: Callable) -> None:
@@ -328,13 +363,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_writes_flags_with_dashes_and_shows_defaults(cli: Callable, command: str) -> None:
-    outcome = cli(command, "--help")
+    outcome = cli(command, "--help-all")
     assert (outcome.status, outcome.err) == (0, "")
     flags = [word for word in outcome.out.replace("[", " ").split() if word.startswith("--")]
     assert not [flag for flag in flags if "_" in flag]
     if command in ("train", "compare"):
         assert {"--batch-size", "--print-config", "--config", "--data-root"} <= set(flags)
-        assert "passes over the training split. (type: int, default: 100)" in " ".join(outcome.out.split())
+        assert "passes over the training split [default: 100]" in " ".join(outcome.out.split())
         assert "shipped recipe" in outcome.out
 
 

@@ -155,12 +155,30 @@ BAD: list[tuple[str, Any, str]] = [
 def test_a_bad_value_names_the_field_what_is_allowed_and_what_was_given(name: str, value: Any, allowed: str) -> None:
     with pytest.raises(UserError) as error:
         Recipe(**{"network": "CNV_1W1A", name: value})
-    assert str(error.value) == f"{name} must be {allowed}, but got {value!r}"
+    said, _, hint = str(error.value).partition("; did you mean ")
+    assert said == f"{name} must be {allowed}, but got {value!r}"
+    assert not hint or hint.removesuffix("?") in allowed
 
 
 def test_a_misspelt_scheduler_is_told_the_closest_name() -> None:
     with pytest.raises(UserError, match=r"but got 'aslr_dcay'; did you mean aslr_decay\?$"):
         Recipe("CNV_1W1A", scheduler="aslr_dcay")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"optimizer": "sdg"}, "sgd"),
+        ({"baseline": "multi_step"}, "multistep"),
+        ({"protocol": "papper"}, "paper"),
+        ({"layout": "nchw"}, "NCHW"),
+        ({"augmentation": "crop,flp"}, "flip"),
+    ],
+    ids=str,
+)
+def test_a_misspelt_choice_is_told_the_closest(given: dict[str, str], meant: str) -> None:
+    with pytest.raises(UserError, match=rf"; did you mean {meant}\?$"):
+        Recipe("CNV_1W1A", **given)  # type: ignore[arg-type]
 
 
 def test_every_field_has_a_bad_value_above() -> None:

@@ -64,6 +64,22 @@ REFUSED = [
     (("export", "nowhere"), "nowhere is not a run folder"),
     (("runs", "--filter", "best"), "is no condition such as best>=80"),
     (("watch", "nowhere"), "nowhere is not there"),
+    (("train", "CNV_1W1A", "--data", "digits", "--out", "run"), "run holds a run already"),
+    (("train", "CNV"), "CNV has no bit widths"),
+    (("train", "CVN"), "did you mean CNV?"),
+    (("models", "resnt"), "did you mean RESNET"),
+    (("train", "CNV_1W1A", "--data", "digitts"), "did you mean digits?"),
+    (("train", "CNV_1W1A", "--optimizer", "sdg"), "did you mean sgd?"),
+    (("train", "CNV_1W1A", "--epocs", "3"), "did you mean --epochs?"),
+    (("reproduce", "tabel3"), "did you mean table3?"),
+    (("compare", "CNV_1W1A", "--schedulers", "aslr_decay,multisetp"), "did you mean multistep?"),
+    (("compare", "CNV_1W1A", "--challenger", "aslr_dcay"), "did you mean aslr_decay?"),
+    (("compare", "CNV_1W1A", "--engine", "rya"), "did you mean ray?"),
+    (("sweep", "CNV", "--search-cost", "bop"), "did you mean bops?"),
+    (("export", "run", "--dialect", "finbase"), "did you mean finn-base?"),
+    (("lint", "CNV_1W1A", "--scaling", "lerned"), "did you mean learned?"),
+    (("train", "CNV_1W1A", "--quiet", "--verbose"), "exclude each other"),
+    (("estimate", "missing.onnx"), "missing.onnx does not exist"),
 ]
 
 
@@ -72,12 +88,25 @@ def test_what_needs_no_torch_is_refused_before_torch_is_loaded(
     words: tuple[str, ...], why: str, tmp_path: Path
 ) -> None:
     (tmp_path / "letter.txt").write_text("dear")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(Recipe("CNV_1W1A", "digits")))
     modules, said = loaded(command(*words), tmp_path)
     assert why in said
     assert not modules & HEAVY
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",), ("train", "--help"), ("sweep", "--help")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        ("train", "--help"),
+        ("train", "CNV_1W1A", "--data", "digits", "--help"),
+        ("sweep", "CNV", "--help-all"),
+        ("models", "CNV"),
+    ],
+    ids=" ".join,
+)
 def test_help_and_version_load_no_torch(words: tuple[str, ...], tmp_path: Path) -> None:
     modules, said = loaded(command(*words), tmp_path)
     assert not said
@@ -148,7 +177,7 @@ LOADING = [
     ("sweep", "--resume", "nowhere"),
     ("export", "run"),
     ("verify", "nowhere"),
-    ("estimate", "nowhere"),
+    ("estimate", "run"),
     ("lint", "nowhere.onnx"),
     ("models", "CNV_1W1A", "--width", "0"),
     ("quantize", "nowhere.py:Net", "--data", "digits"),

@@ -6,18 +6,20 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.engine import add_engine, check_engine, context_of, engine_of
-from qtrain.commands.loading import say_loading
+from qtrain.commands.engine import add_engine, check_engine, engine_of
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
+from qtrain.commands.voice import add_voice, context_of, voice_of
 from qtrain.commands.words import names_in
 from qtrain.models.names import folder_name
 from qtrain.recipe import AUTO, Recipe
 from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
 from qtrain.report.comparison.verdict_words import sentences
-from qtrain.schedulers.catalogue import DEFAULT
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
+
+_SCHEDULERS: dict[str, Any] = {"takes": "NAME,NAME", "listed": True, "completes": "scheduler"}
 
 
 def compare_parser() -> Parser:
@@ -27,10 +29,15 @@ def compare_parser() -> Parser:
         "lower end of the 95 % interval of its paired difference is within the tolerance), 1 where it falls short (the "
         "upper end is beyond it, or a run of ASLR diverged), and as --undecided says where the seeds cannot tell. "
         "Several networks: CNV_1W1A,VGG11_2W2A, or families and widths as in CNV,VGG11 --bits 1,2,4,8,first=8; the "
-        f"worst decides. {RECIPES}"
+        f"worst decides. {RECIPES}",
+        examples=(
+            "qtrain compare CNV_1W1A --data digits",
+            "qtrain compare CNV,VGG11 --bits 1,2,4,8 --data digits --schedulers aslr,aslr_decay,multistep",
+            "qtrain compare CNV --bits 1,2,3,4,6,8 --lr-from 8 --data digits --jobs 4",
+        ),
     )
-    add_recipe(parser)
-    parser.add("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated")
+    add_recipe(parser, "family")
+    parser.add("--schedulers", type=str, default=f"{DEFAULT},multistep", help="comma-separated", **_SCHEDULERS)
     parser.add("--seeds", type=int, default=3, help="runs a scheduler")
     parser.add(
         "--tolerance",
@@ -44,39 +51,57 @@ def compare_parser() -> Parser:
         type=OnUndecided | None,
         help="whether exit status is 0 (ok) or 1 (fail) where it is undecided; default ok with one seed, which never "
         "decides, else fail",
+        rare=True,
     )
     parser.add(
         "--challenger",
         type=str | None,
         help=f"the scheduler that is judged; default {DEFAULT} where it takes part, else aslr",
+        takes="NAME",
+        completes="scheduler",
+        rare=True,
     )
     parser.add(
         "--against",
         type=str | None,
         help="comma-separated schedulers it is held against; default the recipe's baseline where it takes part, else "
         "the others tuned by hand, else all others",
+        rare=True,
+        **_SCHEDULERS,
     )
-    parser.add("--tuning", type=str | None, help="tuning runs spent before, for the record: multistep=9")
+    parser.add(
+        "--tuning",
+        type=str | None,
+        help="tuning runs spent before, for the record: multistep=9",
+        rare=True,
+        listed=True,
+    )
     parser.add(
         "--lr_from",
         type=str | None,
         help="fix ONE lr0 for ASLR, found at these bits (--lr, else the range test), for all --bits; beside it the "
         "baseline tuned at each width over --grid, and the baseline tuned at these bits alone",
     )
-    parser.add("--grid", type=str, default="0.1,0.03,0.01,0.003", help="with --lr_from: rates to tune over")
-    parser.add("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid")
-    parser.add("--again", action="store_true", help="train runs anew that diverged before")
-    parser.add("--out", type=str | None, help="folder; default runs/compare-NETWORK-DATA; finished runs stay")
+    rates = "with --lr_from: rates to tune over"
+    parser.add("--grid", type=str, default="0.1,0.03,0.01,0.003", help=rates, takes="X,X", listed=True, rare=True)
+    parser.add("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid", rare=True)
+    parser.add("--again", action="store_true", help="train runs anew that diverged before", rare=True)
+    about = "folder; default runs/compare-NETWORK-DATA; finished runs stay"
+    parser.add("--out", type=str | None, help=about, takes="FOLDER", completes="folder")
     add_board(parser, None)
     add_engine(parser, "run")
     add_machine(parser)
+    add_voice(parser)
     return parser
 
 
 def report_parser() -> Parser:
     """Make the parser of ``report``."""
-    parser = Parser(description="Write a comparison's table and report again, from its records.")
-    parser.add("folder", type=str, help="folder that qtrain compare wrote")
+    parser = Parser(
+        description="Write a comparison's table and report again, from its records.",
+        examples=("qtrain report runs/compare-CNV_1W1A-digits",),
+    )
+    parser.add("folder", type=str, help="folder that qtrain compare wrote", completes="folder")
     return parser
 
 
@@ -84,10 +109,13 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
     """Train schedulers against each other; the exit status is the verdict's."""
     check_engine(options)
     options, recipes, grid = given_recipes(parser, words)
-    say_loading()
+    for given in (options.schedulers, options.challenger, options.against):
+        for name in names_in(given or ""):
+            SCHEDULERS.check(name)
+    voice = voice_of(options)
+    voice.loading()
     from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
     from qtrain.experiments.comparison.grid import compare_grid
-    from qtrain.experiments.view import terminal_view
     from qtrain.export import check_target
 
     if options.lr_from is not None:
@@ -116,7 +144,7 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
     }
     engine, connected = engine_of(options)
     with connected:
-        arguments |= {"engine": engine, "view": terminal_view()}
+        arguments |= {"engine": engine, "view": voice.view()}
         if grid:
             compare_grid(recipes, out, context, then=export, **arguments)
         else:
@@ -139,7 +167,6 @@ def _status(verdicts: Mapping[str, Sequence[Verdict]], undecided: OnUndecided | 
 def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: list[Recipe]) -> int:
     from qtrain.experiments.comparison.no_retuning import no_retuning
     from qtrain.experiments.comparison.no_retuning_plan import make_plan
-    from qtrain.experiments.view import terminal_view
     from qtrain.report.comparison.no_retuning import print_no_retuning, read_no_retuning
 
     given = parser.given(without_print(words))
@@ -155,7 +182,8 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
     out = Path(options.out or f"runs/no-retuning-{folder_name(plan.family)}-{folder_name(recipes[0].data)}")
     engine, connected = engine_of(options)
     with connected:
-        no_retuning(plan, out, context_of(options), tolerance=options.tolerance, engine=engine, view=terminal_view())
+        view = voice_of(options).view()
+        no_retuning(plan, out, context_of(options), tolerance=options.tolerance, engine=engine, view=view)
     print(f"{out}: no_retuning.json, .md and .png")
     print_no_retuning(out)
     data = read_no_retuning(out)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from qtrain.commands.again import GoesOn, same_command
 from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser
 from qtrain.commands.options import add_part, asked_target
 from qtrain.commands.parser import Parser
+from qtrain.commands.voice import voice_of
 from qtrain.commands.words import dashed
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
@@ -19,10 +21,13 @@ DEPLOYMENT = ("board", "part", "resources", "target_fps", "clock_ns")  # the opt
 
 def add_deployment(parser: Parser) -> None:
     """Add what FINN shall build for, to a command that trains."""
-    parser.add("--board", type=str | None, help="then export for this board, prove it, and estimate it with FINN")
+    about = "then export for this board, prove it, and estimate it with FINN"
+    parser.add("--board", type=str | None, help=about, takes="NAME", completes="board")
     add_part(parser)
-    parser.add("--target_fps", type=int | None, help="with --board: frames a second to fold for; default 1000")
-    parser.add("--clock_ns", type=float | None, help="with --board: clock period in ns; default 10")
+    parser.add(
+        "--target_fps", type=int | None, help="with --board: frames a second to fold for; default 1000", rare=True
+    )
+    parser.add("--clock_ns", type=float | None, help="with --board: clock period in ns; default 10", rare=True)
 
 
 def deployment_words(options: Namespace) -> list[str]:
@@ -61,15 +66,21 @@ def check_deployable(recipe: Recipe, out: Path, target: str, options: Namespace)
 
 def deploy(run: Path, options: Namespace) -> int:
     """Export the run and estimate its FINN folder; return the exit status of the first command that failed, else 0."""
+    voice = voice_of(options)
     where = [] if options.data_root is None else ["--data_root", options.data_root]
+    if voice.quiet:
+        where.append("--quiet")
     steps = (
         ("export", export_parser, export_command, [str(run), *deployment_words(options), *where]),
         ("estimate", estimate_parser, estimate_command, [str(run / FINN)]),
     )
     for name, make, command, words in steps:
-        print(f"\n$ qtrain {name} {dashed(shlex.join(words))}", flush=True)
+        voice.say(f"\n$ qtrain {name} {dashed(shlex.join(words))}")
         parser = make()
         parser.prog = f"qtrain {name}"
-        if status := command(parser, words, parser.parse(words)):
-            return status
+        try:
+            if status := command(parser, words, parser.parse(words)):
+                return status
+        except KeyboardInterrupt as error:
+            raise GoesOn(str(error), same_command(name, words)) from error
     return 0

@@ -2,14 +2,12 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
-from qtrain.training.context import RunContext
-from qtrain.training.progress import Terminal, tell
 
 if TYPE_CHECKING:
     from qtrain.engines.task import Engine
@@ -26,11 +24,15 @@ def add_engine(parser: Parser, what: str) -> None:
         what: a run is called there.
     """
     parser.add("--jobs", type=int, default=1, help=f"{what}s at a time, each in a process of its own")
-    parser.add("--engine", type=Kind, default="processes", help=f"ray does the {what}s on a Ray cluster")
-    parser.add("--address", type=str | None, help="with --engine ray: ip:port or auto; default a local Ray")
-    parser.add("--cpus", type=float, default=1.0, help=f"with --engine ray: cores of a {what}")
-    parser.add("--gpus", type=float, default=0.0, help=f"with --engine ray: GPUs of a {what}, as in 0.25")
-    parser.add("--retries", type=int, default=3, help=f"with --engine ray: new tries of a {what} whose node died")
+    parser.add("--engine", type=Kind, default="processes", help=f"ray does the {what}s on a Ray cluster", rare=True)
+    ray: list[tuple[str, Any, Any, str]] = [
+        ("address", str | None, None, "ip:port or auto; default a local Ray"),
+        ("cpus", float, 1.0, f"cores of a {what}"),
+        ("gpus", float, 0.0, f"GPUs of a {what}, as in 0.25"),
+        ("retries", int, 3, f"new tries of a {what} whose node died"),
+    ]
+    for name, kind, default, about in ray:
+        parser.add(f"--{name}", type=kind, default=default, help=f"with --engine ray: {about}", rare=True)
 
 
 def check_engine(options: Namespace) -> None:
@@ -78,8 +80,3 @@ def at_a_time(options: Namespace) -> int:
     found = ray.cluster_resources()
     kinds = [("CPU", options.cpus), ("GPU", options.gpus)]
     return max(1, int(min(found.get(kind, 0.0) / share for kind, share in kinds if share)))
-
-
-def context_of(options: Namespace) -> RunContext:
-    """Return where data and device of a command's runs are, told to the terminal."""
-    return RunContext(options.data_root, options.device, watch=Terminal(), say=tell)

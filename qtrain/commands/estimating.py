@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.loading import say_loading
 from qtrain.commands.options import add_part, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
+from qtrain.commands.voice import Voice
 from qtrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +30,18 @@ def estimate_parser() -> Parser:
     parser = Parser(
         description="Let the real FINN compiler build a FINN folder or a QONNX file up to its estimates (make finn): "
         "LUT, BRAM, URAM, DSP and cycles by layer, frames/s, against the board. Exit status 1 where it is estimated "
-        "not to fit the board or to miss the target. Without the compiler: MACs, BOPs, bits."
+        "not to fit the board or to miss the target. Without the compiler: MACs, BOPs, bits.",
+        examples=(
+            "qtrain estimate runs/a/finn",
+            "qtrain estimate runs/a/finn --max-fps --save-folding --out b",
+            "qtrain estimate model.onnx --board Pynq-Z1 --cost-only",
+        ),
     )
-    parser.add("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN")
-    parser.add("--out", type=str | None, help="folder for the output; default FOLDER/estimate")
-    parser.add("--board", type=str | None, help="FINN's board name; default the folder's; a file: ZCU104")
+    parser.add("target", type=str, help="FINN folder, or a QONNX file that is ready for FINN", completes="file")
+    about = "folder for the output; default FOLDER/estimate"
+    parser.add("--out", type=str | None, help=about, takes="FOLDER", completes="folder")
+    about = "FINN's board name; default the folder's; a file: ZCU104"
+    parser.add("--board", type=str | None, help=about, takes="NAME", completes="board")
     add_part(parser)
     parser.add("--target_fps", type=int | None, help="frames a second to fold for; default the folder's")
     parser.add("--clock_ns", type=float | None, help="clock period in ns; default the folder's")
@@ -72,7 +79,7 @@ class _Asked:
 def estimate_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Ask the FINN compiler what a network costs; without it, count."""
     _check(options)
-    say_loading()
+    Voice().loading()
     from qtrain.export import get_board
     from qtrain.export.compiler.start import INSTALL, find_compiler
 
@@ -86,7 +93,7 @@ def estimate_command(parser: Parser, words: list[str], options: Namespace) -> in
                 why = "--cost-only asks for none" if options.cost_only else f"there is no FINN compiler here; {INSTALL}"
                 raise UserError(f"--{flag.replace('_', '-')} needs the compiler's estimate, but {why}")
         return _cost(options)
-    with _asked(options) as asked:
+    with _asked(options) as asked, Voice().at_work("asking the FINN compiler"):
         return _estimate(asked, options)
 
 
@@ -95,6 +102,8 @@ def _check(options: Namespace) -> None:
     share = options.max_utilization
     if not 0 < share <= 1:
         raise UserError(f"max_utilization is {share:g}: it must be above 0 and at most 1, for instance 0.8")
+    if not Path(options.target).exists():
+        raise UserError(f"{options.target} does not exist; name a FINN folder, or a QONNX file")
     if options.save_folding and Path(options.target).is_file():
         raise UserError(f"--save-folding writes into a FINN folder, but {options.target} is a file; name a folder")
 
@@ -162,6 +171,9 @@ def _asked(options: Namespace) -> Iterator[_Asked]:
 
 
 def _rates(facts: dict[str, Any]) -> tuple[int, float]:
+    from qtrain.export.target import check_rates
+
+    check_rates(facts["target_fps"], facts["clock_ns"])
     return facts["target_fps"], facts["clock_ns"]
 
 

@@ -1,6 +1,5 @@
 """What is wrong with the words of a command line, in a user's terms: looked at only where they cannot be parsed."""
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from qtrain.commands.words import dashed
+from qtrain.commands.words import dashed, in_brackets
+from qtrain.errors import closest, did_you_mean
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as [0.5,0.75]"}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as 0.5,0.75"}
 HELP = "qtrain COMMAND --help lists what there is"
 
 
@@ -37,7 +37,7 @@ def explain(
         Nothing where no fault is found.
     """
     waiting = list(positional)
-    for name, value in _arguments(words, switches):
+    for name, value in arguments(words, switches):
         if name is None:
             if not waiting:
                 return f"unrecognized arguments: {value}; {HELP}"
@@ -53,8 +53,8 @@ def _problem(
     """Say what is wrong with one argument, nothing where it is right."""
     if name not in kinds and name not in switches:
         unknown = f"--{name} {value or ''}".strip()
-        close = difflib.get_close_matches(name, [*kinds, *switches], n=1)
-        hint = f"did you mean --{close[0]}? " if close else ""
+        close = closest(name, [*kinds, *switches])
+        hint = f"did you mean --{close}? " if close else ""
         return dashed(f"unrecognized arguments: {unknown}; {hint}{HELP}")
     if name in switches or value is None:
         return ""
@@ -63,7 +63,7 @@ def _problem(
     return _value_problem(name, kinds[name], value)
 
 
-def _arguments(words: Sequence[str], switches: Collection[str]) -> Iterator[tuple[str | None, str | None]]:
+def arguments(words: Sequence[str], switches: Collection[str]) -> Iterator[tuple[str | None, str | None]]:
     """Yield each option with its value, None where it has none, and each other word with None for the option."""
     takes = None
     for word, following in pairwise([*words, "--"]):
@@ -93,8 +93,8 @@ def _config_problem(path: Path, kinds: Mapping[str, Any], fields: Collection[str
         return f"--config must map names to values in YAML; {path} holds {str(values)[:40]!r}"
     for name, value in values.items():
         if name not in fields and name not in kinds:
-            close = difflib.get_close_matches(str(name), fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            close = closest(name, fields)
+            hint = f"did you mean {close}? " if close else ""
             return f"--config has no field {name}; {hint}fields are {', '.join(fields)}"
         if problem := _value_problem(name, kinds[name], value):
             return f"{problem} in {path}"
@@ -103,7 +103,9 @@ def _config_problem(path: Path, kinds: Mapping[str, Any], fields: Collection[str
 
 def _value_problem(name: str, kind: Any, value: Any) -> str:
     """Say what an option may be, where ``value`` is something else."""
-    return "" if _fits(kind, value) else f"{name} must be {allowed(kind)}, but got {value!r}"
+    if _fits(kind, value):
+        return ""
+    return f"{name} must be {allowed(kind)}, but got {value!r}{did_you_mean(value, choices_of(kind))}"
 
 
 def _fits(kind: Any, value: Any) -> bool:
@@ -117,14 +119,20 @@ def _fits(kind: Any, value: Any) -> bool:
         return value in (None, "null")
     if origin in (int, float):
         return _is_number(origin, value)
+    if origin is tuple:
+        return _fits_list(kind, value)
     read = _read_yaml(value)
     if origin is bool:
         return isinstance(read, bool)
-    if origin is tuple:
-        return isinstance(read, list)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(read, dict)
     return True
+
+
+def _fits_list(kind: Any, value: Any) -> bool:
+    """Whether a value can be a tuple of this kind, which has one kind of entries."""
+    read = _read_yaml(in_brackets(value) if isinstance(value, str) else value)
+    return isinstance(read, list) and all(_fits(get_args(kind)[0], entry) for entry in read)
 
 
 def _is_number(kind: type, value: Any) -> bool:
@@ -157,6 +165,16 @@ def allowed(kind: Any) -> str:
     return _WORDS.get(get_origin(kind) or kind, "text")
 
 
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """Return the names that a kind is one of; none where it takes anything."""
+    if get_origin(kind) is Literal:
+        return tuple(map(str, get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(name for part in get_args(kind) for name in choices_of(part))
+    return ()
+
+
 def _part(kind: Any) -> str:
-    """Say one half of a union; of a choice its values alone."""
-    return " or ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else allowed(kind)
+    """Say one part of a union; of a choice between two its values alone."""
+    choices = choices_of(kind)
+    return " or ".join(choices) if 0 < len(choices) < 3 else allowed(kind)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from qtrain.commands.loading import say_loading
-from qtrain.commands.options import add_board, add_data, asked_target, data_options
+from qtrain.commands.again import command_line
+from qtrain.commands.options import add_board, add_data, add_data_root, asked_target, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
+from qtrain.commands.voice import Voice, add_voice, voice_of
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
 from qtrain.training.folder import folder_recipe
@@ -23,38 +24,59 @@ _DEVICE = "that computes the proof: cpu, cuda, cuda:N or auto"
 
 def export_parser() -> Parser:
     """Make the parser of ``export``."""
-    parser = Parser(description="Export a run to a FINN folder and prove it equal to torch.")
-    parser.add("run", type=str, help="run folder")
-    parser.add("--out", type=str | None, help="FINN folder to make; default RUN/finn")
+    parser = Parser(
+        description="Export a run to a FINN folder and prove it equal to torch.",
+        examples=(
+            "qtrain export runs/a",
+            "qtrain export runs/a --board Pynq-Z1 --target-fps 5000 --clock-ns 5",
+            "qtrain export runs/a --part xc7z010clg400-1 --out build/a",
+        ),
+    )
+    parser.add("run", type=str, help="run folder", completes="folder")
+    about = "FINN folder to make; default RUN/finn"
+    parser.add("--out", type=str | None, help=about, takes="FOLDER", completes="folder")
     add_board(parser, BOARD)
-    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    add_data_root(parser)
     parser.add("--dialect", type=Dialect, default="qonnx", help="finn-base adds model_finn_base.onnx")
-    parser.add("--sign", type=str | None, help="private key of ssh-keygen or minisign, to sign the folder")
-    parser.add("--device", type=str, default="cpu", help=_DEVICE)
+    about = "private key of ssh-keygen or minisign, to sign the folder"
+    parser.add("--sign", type=str | None, help=about, takes="FILE", completes="file")
+    parser.add("--device", type=str, default="cpu", help=_DEVICE, takes="NAME")
     parser.add("--refused_too", action="store_true", help="export also what lint says FINN refuses")
+    add_voice(parser)
     return parser
 
 
 def verify_parser() -> Parser:
     """Make the parser of ``verify``."""
-    parser = Parser(description="Repeat the proof of a FINN folder, from the folder alone.")
-    parser.add("folder", type=str, help="FINN folder; with --finn also a QONNX file")
-    parser.add("--run", type=str | None, help="run folder: compute torch's side anew from its checkpoint")
-    parser.add("--signers", type=str | None, help="require a signature: ssh's allowed signers, or a public key")
+    parser = Parser(
+        description="Repeat the proof of a FINN folder, from the folder alone.",
+        examples=(
+            "qtrain verify runs/a/finn",
+            "qtrain verify runs/a/finn --run runs/a",
+            "qtrain verify runs/a/finn --finn",
+        ),
+    )
+    parser.add("folder", type=str, help="FINN folder; with --finn also a QONNX file", completes="folder")
+    about = "run folder: compute torch's side anew from its checkpoint"
+    parser.add("--run", type=str | None, help=about, takes="FOLDER", completes="folder")
+    about = "require a signature: ssh's allowed signers, or a public key"
+    parser.add("--signers", type=str | None, help=about, takes="FILE", completes="file")
     parser.add("--trust", action="store_true", help="take, and with --finn execute, steps qtrain does not ship")
     parser.add("--finn", action="store_true", help="prove the graph after each of the compiler's steps too")
     parser.add("--finn_base", action="store_true", help="execute the graph in finn-base too (make finn-base)")
-    parser.add("--device", type=str, default="cpu", help=_DEVICE)
+    parser.add("--device", type=str, default="cpu", help=_DEVICE, takes="NAME")
     parser.add("--images", type=str | None, help="a number or all; default as many as time allows")
     parser.add("--json", action="store_true", help="with --finn: print the proof as JSON")
     add_data(parser, "of a QONNX file: test images to take; default random ones")
+    add_voice(parser)
     return parser
 
 
 def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Make a proven FINN folder of a run."""
     folder_recipe(Path(options.run))
-    say_loading()
+    voice = voice_of(options)
+    voice.loading()
     from qtrain.experiments.export import export_run
     from qtrain.export import get_board
     from qtrain.export.folder.signing import check_key, sign
@@ -64,22 +86,25 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     target = get_board(asked_target(options) or BOARD)
     if options.sign:
         check_key(Path(options.sign))
-    proof = export_run(
-        Path(options.run),
-        out,
-        board=target.name,
-        target_fps=options.target_fps,
-        clock_ns=options.clock_ns,
-        context=RunContext(options.data_root, say=print),
-        refused_too=options.refused_too,
-        device=options.device,
-    )
-    print_proof(proof)
+    with voice.at_work("exporting and proving"):
+        proof = export_run(
+            Path(options.run),
+            out,
+            board=target.name,
+            target_fps=options.target_fps,
+            clock_ns=options.clock_ns,
+            context=RunContext(options.data_root, say=voice.say, detail=voice.detail),
+            refused_too=options.refused_too,
+            device=options.device,
+        )
+    if not voice.quiet:
+        print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     print(f"{out}: {ready} on {target.label}")
     export_dialect(out, options.dialect)
     if options.sign:
         print(f"{sign(out, Path(options.sign))}: signed with {options.sign}")
+    voice.say(f"next: {command_line('estimate', out)}")
     return 0
 
 
@@ -87,7 +112,13 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Repeat the proof of a FINN folder; with the compiler, after each of its steps."""
     if options.run and (options.finn or options.finn_base):
         raise UserError("--run goes with neither --finn nor --finn-base; give one command for each")
-    say_loading()
+    voice = voice_of(options)
+    voice.loading()
+    with voice.at_work("proving"):
+        return _verify(options, voice)
+
+
+def _verify(options: Namespace, voice: Voice) -> int:
     from qtrain.experiments.export import verify_run
     from qtrain.export import verify
     from qtrain.export.folder.signing import check_signature
@@ -101,7 +132,7 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     if options.finn_base:
         return verify_finn_base(options, image_count(options.images))
     if options.finn:
-        return _verify_finn(options)
+        return _verify_finn(options, voice)
     if given := [name for name in ("images", "json", "data") if options[name]]:
         raise UserError(
             f"--{given[0]} goes with --finn or --finn-base; the proof itself runs on all images of the folder"
@@ -113,26 +144,27 @@ def verify_command(parser: Parser, words: list[str], options: Namespace) -> int:
     if options.run:
         folders = (Path(options.folder), Path(options.run))
         proof = verify_run(
-            *folders, RunContext(options.data_root, say=print), trust=options.trust, device=options.device
+            *folders, RunContext(options.data_root, say=voice.say), trust=options.trust, device=options.device
         )
         whose = f"The folder is an export of {options.run}: torch's answers were computed anew from its checkpoint."
     else:
-        proof = verify(options.folder, trust=options.trust, device=options.device, say=print)
+        proof = verify(options.folder, trust=options.trust, device=options.device, say=voice.say)
         whose = "This proves the graph against the answers that the folder records, not whose they are: --run RUN does."
-    print_proof(proof)
+    if not voice.quiet:
+        print_proof(proof)
     print(f"{options.folder}: {signature}")
     print(whose)
     return 0
 
 
-def _verify_finn(options: Namespace) -> int:
+def _verify_finn(options: Namespace, voice: Voice) -> int:
     from qtrain.data import load_data
     from qtrain.export import ProofError
     from qtrain.export.proof.bare_graph import verify_graph
     from qtrain.export.proof.inside_finn import verify_finn
     from qtrain.report.finn_proof import print_finn_proof
 
-    say = (lambda line: print(line, file=sys.stderr)) if options.json else print
+    say = (lambda line: print(line, file=sys.stderr)) if options.json else voice.say
     count: Any = image_count(options.images)
     if Path(options.folder).is_file():
         how = data_options(options)

@@ -5,15 +5,16 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.option import Completes
 from qtrain.commands.parser import Parser
-from qtrain.data.options import DataOptions
+from qtrain.data.options import DataOptions, Layout
 from qtrain.errors import UserError
-from qtrain.recipe import Recipe
+from qtrain.recipe import Recipe, Scaling
 
 EXAMPLE_RESOURCES = "LUT=134600,BRAM_18K=730,URAM=0,DSP=740"
 RECIPES = (
-    "The network's shipped recipe for the data set, where there is one, replaces the defaults shown here; "
-    "--print_config prints what would be trained."
+    "The network's shipped recipe for the data set, where there is one, takes the place of qtrain's plain "
+    "defaults; --print_config prints what would be trained."
 )
 
 
@@ -25,22 +26,40 @@ class _Network(Action):
             setattr(namespace, self.dest, values)
 
 
-def add_recipe(parser: Parser) -> None:
-    """Add the network, a recipe as YAML, and its fields one by one."""
-    parser.add("network", nargs="?", action=_Network, help="name with its bit widths, e.g. CNV_1W1A")
+def add_recipe(parser: Parser, completes: Completes = "network") -> None:
+    """Add the network, a recipe as YAML, and its fields one by one.
+
+    Args:
+        parser: of the command.
+        completes: what the shell offers for the network, which some commands take without its bits.
+    """
+    parser.add(
+        "network",
+        nargs="?",
+        action=_Network,
+        help="name with its bit widths, e.g. CNV_1W1A; qtrain models lists them",
+        listed=True,
+        completes=completes,
+    )
     parser.add_recipe()
 
 
 def add_machine(parser: Parser) -> None:
     """Where the data lie and what computes."""
-    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
-    parser.add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    add_data_root(parser)
+    parser.add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N", takes="NAME")
+
+
+def add_data_root(parser: Parser) -> None:
+    """Add where the data lie."""
+    about = "folder of the data; else QTRAIN_DATA, else a cache"
+    parser.add("--data_root", type=str | None, help=about, takes="FOLDER", completes="folder")
 
 
 def add_board(parser: Parser, default: str | None) -> None:
     """Add the options that say what FINN builds for; ``asked_target`` reads the first three."""
     other = f"; default {default}" if default else ""
-    parser.add("--board", type=str | None, help=f"FINN's board name{other}")
+    parser.add("--board", type=str | None, help=f"FINN's board name{other}", takes="NAME", completes="board")
     add_part(parser)
     parser.add("--target_fps", type=int, default=1000, help="frames a second to fold for")
     parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
@@ -48,15 +67,15 @@ def add_board(parser: Parser, default: str | None) -> None:
 
 def add_data(parser: Parser, text: str) -> None:
     """Add a data set or data of one's own, and how these are read, for commands that take no recipe."""
-    parser.add("--data", type=str | None, help=text)
-    parser.add("--data_root", type=str | None, help="folder of the data; else QTRAIN_DATA, else a cache")
+    parser.add("--data", type=str | None, help=text, takes="NAME", completes="data")
+    add_data_root(parser)
     for name, kind, about in (
         ("image_size", str, "of a folder of images: pixels such as 48, or 32x64 (height x width)"),
         ("channels", int, "of data of your own: 1 or 3 for images, what arrays must have"),
-        ("layout", str, "of arrays: NCHW, NHWC, NHW, NCL or NF"),
+        ("layout", Layout, "of arrays"),
         ("value_range", str, "of values that are no bytes, as in -1,1"),
     ):
-        parser.add(f"--{name}", type=kind | None, help=about)
+        parser.add(f"--{name}", type=kind | None, help=about, rare=True)
 
 
 def data_options(options: Namespace) -> DataOptions:
@@ -71,8 +90,9 @@ def data_options(options: Namespace) -> DataOptions:
 
 def add_part(parser: Parser) -> None:
     """Add the options that name a part in place of a board."""
-    parser.add("--part", type=str | None, help="FPGA part without a board, as xc7z010clg400-1: no bitfile")
-    parser.add("--resources", type=str | None, help=f"of a part that is in no table: {EXAMPLE_RESOURCES}")
+    about = "FPGA part without a board, as xc7z010clg400-1: no bitfile"
+    parser.add("--part", type=str | None, help=about, takes="NAME", rare=True)
+    parser.add("--resources", type=str | None, help=f"of a part that is in no table: {EXAMPLE_RESOURCES}", rare=True)
 
 
 def asked_target(options: Namespace) -> str | None:
@@ -108,11 +128,11 @@ def add_network_options(parser: Parser) -> None:
         ("width", float, "multiplies all channel counts; default 1"),
         ("bits", str, "other bits for single layers: first=8,stage2.*=4; of a network of your own all: 4 or 1W4A"),
         ("input_bits", int, "of the first quantizer; default 8"),
-        ("scaling", str, "where quantizers' ranges come from; default the network's own choice"),
+        ("scaling", Scaling, "where quantizers' ranges come from; default the network's own choice"),
         ("power_of_two", bool, "round the scales of 2 bits and more to powers of two"),
         ("per_channel", bool, "weights with one scale for each output channel"),
     ):
-        parser.add(f"--{name}", type=kind | None, help=text)
+        parser.add(f"--{name}", type=kind | None, help=text, listed=name == "bits")
 
 
 def network_options(options: Namespace) -> dict[str, Any]:

@@ -1,47 +1,27 @@
 """A parser of one command: options in full, and what is wrong with what was given in a user's words."""
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Any, NoReturn, get_type_hints
 
 import docstring_parser
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from qtrain.commands.explain import HELP, explain
-from qtrain.commands.words import dashed
+from qtrain.commands.help import CommandHelp
+from qtrain.commands.option import Completes, Option
+from qtrain.commands.words import dashed, respelled
+from qtrain.data.catalogue import DATASETS
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.schedulers.catalogue import SCHEDULERS
 
 _SWITCHES = ("store_true", "version")
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option or positional argument of a command.
-
-    Attributes:
-        name: with underscores; positional ones without dashes, others with.
-        kind: what it takes; None for a switch.
-        default: where it is not given.
-        help: what it is, for a person.
-        recipe: whether it is a field of a recipe.
-        optional: whether a positional one may be left out.
-        many: whether a positional one may be given several times.
-    """
-
-    name: str
-    kind: Any
-    default: Any
-    help: str
-    recipe: bool = False
-    optional: bool = False
-    many: bool = False
-
-    @property
-    def key(self) -> str:
-        """Its name in a namespace."""
-        return self.name.lstrip("-")
+# Fields of a recipe that most runs need; ``--help-all`` has the others.
+_COMMON = ("data", "epochs", "batch_size", "lr", "scheduler", "seed", "width", "bits", "init_from")
+_LISTED = ("bits", "augmentation")  # fields whose text is a list
+_TAKES = {"data": "NAME", "scheduler": "NAME", "init_from": "RUN", "bits": "BITS", "layout": "NCHW"}
+_COMPLETES: dict[str, Completes] = {"data": "data", "scheduler": "scheduler", "init_from": "folder"}
 
 
 class Parser(ArgumentParser):
@@ -49,41 +29,75 @@ class Parser(ArgumentParser):
 
     Attributes:
         options: what was added, in order.
+        examples: whole command lines, for the end of the help.
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, *, examples: Sequence[str] = (), **kwargs: Any):
         super().__init__(allow_abbrev=False, **kwargs)
+        self.examples = examples
         self.options: list[Option] = []
         self._words: Sequence[str] = ()
 
-    def add(self, name: str, *, recipe: bool = False, help: str, **how: Any) -> None:
+    def add(
+        self,
+        name: str,
+        *,
+        recipe: bool = False,
+        help: str,
+        rare: bool = False,
+        listed: bool = False,
+        takes: str = "",
+        completes: Completes = "",
+        **how: Any,
+    ) -> None:
         """Add an option or positional argument, and note it.
 
         Args:
             name: with dashes in front for an option, underscores within.
             recipe: whether it is a field of a recipe.
             help: what it is, for a person.
+            rare: whether ``--help`` leaves it to ``--help-all``.
+            listed: whether its text is a list, which may be written in brackets.
+            takes: the word for its value; by default that of its type.
+            completes: what the shell offers for its value, beside the choices of its type.
             how: type, default, nargs and action, as ``add_argument`` has them.
         """
         kind = None if how.get("action") in _SWITCHES else how.get("type", str)
         times = how.get("nargs")
-        option = Option(name, kind, how.get("default"), help, recipe, optional=times in ("?", "*"), many=times == "*")
-        self.options.append(option)
+        optional, many = times in ("?", "*"), times == "*"
+        self.options.append(
+            Option(name, kind, how.get("default"), help, recipe, optional, rare, listed, takes, completes, many)
+        )
         self.add_argument(name, help=help, **how)
 
     def add_recipe(self) -> None:
         """Add a recipe as YAML, and each of its fields but the network."""
-        self.add("--config", action=ActionConfigFile, help="recipe as YAML; what else is given here wins")
+        wins = "recipe as YAML; what else is given here wins"
+        self.add("--config", action=ActionConfigFile, help=wins, takes="FILE", completes="file")
         self.options.append(Option("--print_config", None, None, "print what would be done as YAML, and do nothing"))
         attributes = docstring_parser.parse(Recipe.__doc__ or "").params
         about = {entry.arg_name: entry.description or "" for entry in attributes}
+        about["data"] = (
+            f"one of {', '.join(DATASETS.built_in)}, or an installed package's; or data of your own: a folder of "
+            "images, an .npz file, or my_module:load."
+        )
         about["scheduler"] += f" One of {', '.join(SCHEDULERS.built_in)}, or an installed package's."
         kinds = get_type_hints(Recipe)
         for field in fields(Recipe):
             if field.name == "network":
                 continue
             default = field.default if field.default_factory is MISSING else field.default_factory()
-            self.add(f"--{field.name}", type=kinds[field.name], default=default, help=about[field.name], recipe=True)
+            self.add(
+                f"--{field.name}",
+                type=kinds[field.name],
+                default=default,
+                help=about[field.name],
+                recipe=True,
+                rare=field.name not in _COMMON,
+                listed=field.name in _LISTED,
+                takes=_TAKES.get(field.name, ""),
+                completes=_COMPLETES.get(field.name, ""),
+            )
 
     def parse(self, words: Sequence[str]) -> Namespace:
         """Parse the words behind the command, defaults included.
@@ -92,7 +106,7 @@ class Parser(ArgumentParser):
             UserError: something is wrong with them.
         """
         self._words = words
-        return self.parse_args(words)
+        return self.parse_args(self._respelled(words))
 
     def given(self, words: Sequence[str]) -> Namespace:
         """Parse the words behind the command; what they do not give, in an option or in ``--config``, is absent.
@@ -101,11 +115,23 @@ class Parser(ArgumentParser):
             UserError: something is wrong with them.
         """
         self._words = words
-        return self.parse_args(words, defaults=False)
+        return self.parse_args(self._respelled(words), defaults=False)
+
+    def _respelled(self, words: Sequence[str]) -> list[str]:
+        """Write every list as its option needs it: ``0.5,0.75`` and ``[0.5,0.75]`` are the same everywhere."""
+        kinds = {option.key: option.kind for option in self.options}
+        listed = {option.key for option in self.options if option.listed}
+        positional = any(option.is_positional and option.listed for option in self.options)
+        return respelled(words, kinds, listed | {""} if positional else listed)
+
+    @property
+    def command_help(self) -> CommandHelp:
+        """What its help is made of."""
+        return CommandHelp(self.prog, self.description or "", self.options, self.examples)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
-        """Return the help, options with dashes."""
-        return dashed(super().format_help(*args, **kwargs))
+        """Return the help with all options."""
+        return self.command_help.text(everything=True)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a UserError instead of leaving the program."""

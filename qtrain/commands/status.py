@@ -13,7 +13,13 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141  # as shells say of SIGPIPE
 
 
-def fail(message: str, status: int) -> NoReturn:
-    """End the program with one line on standard error."""
-    print(f"qtrain: {' '.join(message.split())}", file=sys.stderr)
+def fail(message: str, status: int, command: str = "") -> NoReturn:
+    """End the program with one line on standard error.
+
+    Args:
+        message: what went wrong.
+        status: of the exit.
+        command: the line's end, which stays as it is, so that it can be pasted into a shell.
+    """
+    print(f"qtrain: {' '.join(message.split())}{command}", file=sys.stderr)
     sys.exit(status)

@@ -1,12 +1,16 @@
 """What ``qtrain sweep`` can be given."""
 
+from typing import Any, Literal
+
 from qtrain.commands.engine import ENGINE, add_engine
 from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
 from qtrain.commands.parser import Parser
+from qtrain.commands.voice import add_voice
 
+Cost = Literal["bops", "lut"]
 # Where the cells run, not what they are: --resume may bring others.
 MACHINE = (*ENGINE, "data_root", "device")
-RESUMABLE = ("resume", "again", *MACHINE)
+RESUMABLE = ("resume", "again", "quiet", "verbose", *MACHINE)
 WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
 
 
@@ -15,31 +19,44 @@ def sweep_parser() -> Parser:
     parser = Parser(
         description="Train one recipe at every bit width, prove, lint, export and estimate each; write a table and an "
         "interactive page of accuracy against cost. Exit status 1 where a cell failed. --bits 'first=8,last=8;none' is "
-        "an axis too. For instance: qtrain sweep CNV --weight-bits 1,2,4,8 --act-bits 1,2,4,8 --seeds 3 --data digits "
-        f"--board ZCU104. {RECIPES}"
+        f"an axis too. {RECIPES}",
+        examples=(
+            "qtrain sweep CNV --weight-bits 1,2,4,8 --act-bits 1,2,4,8 --data digits",
+            "qtrain sweep CNV --weight-bits 1,2,4,8 --data digits --seeds 3 --board ZCU104 --jobs 4",
+            "qtrain sweep --resume runs/sweep-CNV-digits",
+        ),
     )
-    add_recipe(parser)
+    add_recipe(parser, "family")
     _add_own(parser)
     add_board(parser, None)
     add_engine(parser, "cell")
     add_machine(parser)
+    add_voice(parser)
     return parser
 
 
 def _add_own(sweep: Parser) -> None:
     """Add the options that are the sweep's own."""
-    sweep.add("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8")
-    sweep.add("--act_bits", type=str | None, help="widths of the activations; default the weights' own")
+    sweep.add("--weight_bits", type=str | None, help="widths of the weights: 1,2,4,8", takes="N,N", listed=True)
+    sweep.add(
+        "--act_bits",
+        type=str | None,
+        help="widths of the activations; default the weights' own",
+        takes="N,N",
+        listed=True,
+    )
     sweep.add("--seeds", type=int, default=1, help="runs of each cell, counted from --seed")
     sweep.add(
         "--from",
         type=int | None,
         help="warm starts too: 8 trains every cell also from its wider neighbour's weights, beginning at 8 bits, and "
         "from scratch for as many epochs in all",
+        rare=True,
     )
     sweep.add("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
-    sweep.add("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
-    sweep.add("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
-    sweep.add("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
-    sweep.add("--resume", type=str | None, help="folder of a sweep to go on with")
+    sweep.add("--search_cost", type=Cost | None, help="with --search; default bops", rare=True)
+    sweep.add("--search_epochs", type=int | None, help="of a trial; default a third of --epochs", rare=True)
+    folder: dict[str, Any] = {"type": str | None, "takes": "FOLDER", "completes": "folder"}
+    sweep.add("--out", help="folder; default runs/sweep-FAMILY-DATA", **folder)
+    sweep.add("--resume", help="folder of a sweep to go on with", **folder)
     sweep.add("--again", action="store_true", help="with --resume: try cells anew that failed")

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.engine import at_a_time, check_engine, context_of, engine_of
-from qtrain.commands.loading import say_loading
+from qtrain.commands.again import GoesOn, command_line, given_of
+from qtrain.commands.engine import at_a_time, check_engine, engine_of
 from qtrain.commands.options import asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
-from qtrain.commands.status import INTERRUPTED, SWEEP_FAILED, fail
-from qtrain.commands.sweep_options import RESUMABLE, WHERE
+from qtrain.commands.status import SWEEP_FAILED, fail
+from qtrain.commands.sweep_options import MACHINE, RESUMABLE, WHERE
+from qtrain.commands.voice import context_of, voice_of
 from qtrain.commands.words import dashed, without
 from qtrain.errors import UserError
 from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
@@ -31,19 +32,19 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
         _check_resumed(words, options)
         plan = None
         out = Path(options.resume)
-        say_loading()
+        voice_of(options).loading()
     else:
         plan, out = _planned(parser, words, options)
     from qtrain.experiments.sweep.run import resume_sweep, sweep
-    from qtrain.experiments.view import terminal_view
     from qtrain.records.sweep import SweepFile
     from qtrain.report.sweep.page import print_sweep, write_sweep_report
     from qtrain.report.sweep.search import print_search
 
+    voice = voice_of(options)
     engine, connected = engine_of(options)
     try:
         with connected:
-            where: dict[str, Any] = {"engine": engine, "view": terminal_view(), "at_a_time": at_a_time(options)}
+            where: dict[str, Any] = {"engine": engine, "view": voice.view(), "at_a_time": at_a_time(options)}
             if plan is None:
                 rows = resume_sweep(out, context_of(options), again=options.again, **where)
             else:
@@ -51,13 +52,14 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     except KeyboardInterrupt as error:
         if not SweepFile.is_in(out):
             raise
-        fail(f"{str(error) or 'interrupted'}; continue with qtrain sweep --resume {out}", INTERRUPTED)
+        again = command_line("sweep", "--resume", out, *given_of(words, MACHINE))
+        raise GoesOn(str(error), again) from error
     print_sweep(out)
     print_search(out)
     print(f"{write_sweep_report(out)}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
     if failed := [row["cell"] for row in rows if row["state"] == "failed"]:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        again = f"qtrain sweep --resume {out} --again tries them anew"
+        again = f"{command_line('sweep', '--resume', out, '--again')} tries them anew"
         fail(f"{len(failed)} of {len(rows)} cells failed: {', '.join(failed[:3])}{more}; {again}", SWEEP_FAILED)
     return 0
 
@@ -74,7 +76,7 @@ def _planned(parser: Parser, words: list[str], options: Namespace) -> "tuple[Swe
         "act_bits": parse_widths("act_bits", options.act_bits),
         "expressions": parse_expressions(options.bits) if options.bits else ("",),
     }
-    say_loading()
+    voice_of(options).loading()
     from qtrain.experiments.sweep.plan import plan_sweep
 
     plan = plan_sweep(

@@ -2,34 +2,58 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from qtrain.commands.again import GoesOn, command_line, resume_training, same_command
 from qtrain.commands.deploying import DEPLOYMENT, add_deployment, check_deployable, deploy, deployment_words
-from qtrain.commands.loading import say_loading
 from qtrain.commands.options import RECIPES, add_machine, add_recipe, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
-from qtrain.commands.words import dashed
+from qtrain.commands.voice import VERBOSE, Voice, add_voice, context_of, voice_of
+from qtrain.commands.words import dashed, without
 from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
-from qtrain.training.context import RunContext
-from qtrain.training.folder import check_free, folder_recipe
-from qtrain.training.progress import Silent, Terminal, tell
+from qtrain.training.folder import LAST, check_free, folder_recipe
+from qtrain.training.progress import tell
 
-_WITH_RESUME = ("--resume", "--data_root", "--device", *(f"--{name}" for name in DEPLOYMENT))
+if TYPE_CHECKING:
+    from qtrain.training import Result
+
+KEPT = ("data_root", "device", *DEPLOYMENT)  # may be given beside --resume, and stay when a run goes on
 
 
 def train_parser() -> Parser:
     """Make the parser of ``train``."""
-    parser = Parser(description=f"Train a network into a run folder. {RECIPES}")
+    parser = Parser(
+        description=f"Train a network into a run folder. {RECIPES}",
+        examples=(
+            "qtrain train CNV_1W1A --data digits",
+            "qtrain train RESNET18_4W4A --data cifar10 --epochs 50 --lr auto --out runs/a",
+            "qtrain train my_net.py:Net --bits 4 --data ./flowers --image-size 48",
+            "qtrain train --resume runs/a",
+        ),
+    )
     add_recipe(parser)
-    parser.add("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
-    parser.add("--resume", type=str | None, help="run folder to continue, by its own recipe")
+    parser.add(
+        "--out",
+        type=str | None,
+        help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN",
+        takes="FOLDER",
+        completes="folder",
+    )
+    parser.add(
+        "--resume",
+        type=str | None,
+        help="run folder to continue, by its own recipe",
+        takes="FOLDER",
+        completes="folder",
+    )
     add_machine(parser)
     add_deployment(parser)
+    add_voice(parser)
     return parser
 
 
@@ -38,15 +62,19 @@ def lr_range_parser() -> Parser:
     parser = Parser(
         description="Find a learning rate to start from: train with a rate that rises on a line, watch the accuracy on "
         "held-out images, take the middle of the usable window, draw the curve. Nothing of it is kept. --lr auto in "
-        "train and compare does the same with these defaults."
+        "train and compare does the same with these defaults.",
+        examples=("qtrain lr-range CNV_1W1A --data digits", "qtrain lr-range CNV_4W4A --data cifar10 --steps 400"),
     )
     add_recipe(parser)
     parser.add("--low", type=float, default=0.0, help="learning rate of the first step")
     parser.add("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
     parser.add("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
-    parser.add("--every", type=int | None, help="steps between readings; default a fortieth of the steps")
-    parser.add("--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png")
+    parser.add("--every", type=int | None, help="steps between readings; default a fortieth of the steps", rare=True)
+    parser.add(
+        "--out", type=str | None, help="figure to write; default runs/lr-range-NETWORK-DATA-....png", takes="FILE"
+    )
     add_machine(parser)
+    add_voice(parser)
     return parser
 
 
@@ -57,66 +85,87 @@ def train_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """
     target = deployment_words(options)
     if "RANK" not in os.environ:
-        out, line = _train(parser, words, options, talks=True)
-        tell(line)
+        out, result = _train(parser, words, options, voice_of(options))
+        _tell_result(out, result, has_next=not (options.quiet or target))
         return deploy(out, options) if target else 0
     if target:
         raise UserError(f"{dashed(target[0])} goes with one process; under torchrun train alone, then qtrain export")
     from qtrain.training.distributed import one_voice
 
     with one_voice() as ranks:
-        _, line = _train(parser, words, options, ranks.is_first)
+        voice = voice_of(options) if ranks.is_first else Voice(quiet=True)
+        out, result = _train(parser, words, options, voice)
         if ranks.is_first:
-            tell(line)
+            _tell_result(out, result, has_next=not options.quiet)
     return 0
 
 
-def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) -> tuple[Path, str]:
-    """Do so, and return the folder and what there is to say of the result; until then, ``talks`` shows progress."""
-    if options.resume is not None:
-        given = [word for word in words if word.startswith("--") or word == options.network]
-        extra = [w for w in given if w.partition("=")[0] not in _WITH_RESUME]
-        if extra:
-            raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
+def _tell_result(out: Path, result: "Result", has_next: bool) -> None:
+    """Say what came of a run, where it is, and what comes next."""
+    tell(
+        f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
+        f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
+    )
+    if has_next:
+        tell(f"next: {command_line('export', out)}")
+
+
+def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -> "tuple[Path, Result]":
+    """Train or continue, and return the folder and its result; until then, ``voice`` shows progress."""
+    resumed = options.resume is not None
+    if resumed:
+        _check_resumed(words, options)
         out = Path(options.resume)
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
-        if not together and options.resume is not None:
+        if not together and resumed:
             recipe = folder_recipe(out)
         elif not together:
             check_free(out)
-        if talks:
-            say_loading()
-        if target := asked_target(options):
-            check_deployable(recipe, out, target, options)
-        from qtrain.experiments.run import resume_run, train_recipe
+        voice.loading()
+        try:
+            if target := asked_target(options):
+                check_deployable(recipe, out, target, options)
+            from qtrain.experiments.run import resume_run, train_recipe
 
-        watch = Terminal() if talks else Silent()
-        context = RunContext(options.data_root, options.device, watch=watch)
-        told = replace(context, say=tell) if talks else context
-        result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
-    return out, (
-        f"{out}: test accuracy {result.test_accuracy:.2f} % (epoch {result.best_epoch} of {result.epochs}, "
-        f"best validation {result.validation_accuracy:.2f} %), {result.seconds:.0f} s"
-    )
+            voice.doing(f"reading the run in {out}" if resumed else f"reading {recipe.data}")
+            context = context_of(options, voice)
+            result = resume_run(out, context) if resumed else train_recipe(recipe, out, context)
+        except KeyboardInterrupt as error:
+            saved = resumed or (out / LAST).is_file()
+            again = resume_training(out, words, KEPT) if saved else same_command("train", words)
+            raise GoesOn(str(error), again) from error
+    return out, result
+
+
+def _check_resumed(words: list[str], options: Namespace) -> None:
+    """See that nothing is given that would change the run."""
+    changing = without(words, ("resume", *KEPT))
+    given = [word for word in changing if word.startswith("--") or word == options.network]
+    if extra := [word for word in given if word not in ("--quiet", VERBOSE)]:
+        raise UserError(f"--resume continues the folder's own recipe; leave out {dashed(', '.join(extra))}")
 
 
 def lr_range_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Find a learning rate to start from, and draw the curve."""
     options, recipe = given_recipe(parser, words)
-    say_loading()
+    voice_of(options).loading()
     from qtrain.experiments.lr_range import find_lr
     from qtrain.report.lr_range import check_figure, range_lines, write_range_figure
 
     out = Path(options.out or f"runs/lr-range-{names_of(recipe)}-{recipe.optimizer}.png")
     check_figure(out)  # before minutes of training
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}
-    search = find_lr(recipe, RunContext(options.data_root, options.device, watch=Terminal()), **numbers)
+    search = find_lr(recipe, context_of(options), **numbers)
     found = search.found.to_dict()
     print(*range_lines(found, search.seconds), sep="\n")
     write_range_figure(found, f"{recipe.network} on {recipe.data}, {recipe.optimizer}: learning-rate range test", out)
     print(f"{out}: the curve")
+    if not options.quiet:
+        rate = f"{search.found.suggestion:g}"
+        given = without([word for word in words if word != VERBOSE], ("low", "high", "steps", "every", "out", "lr"))
+        tell(f"next: {same_command('train', [*given, '--lr', rate])}")
     return 0

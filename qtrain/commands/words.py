@@ -1,8 +1,8 @@
 """The words of a command line, before a parser reads them and as they are shown again."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import get_type_hints
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
 
 from qtrain.recipe import Recipe
 
@@ -61,6 +61,50 @@ def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
     return kept
 
 
+def in_brackets(text: str) -> str:
+    """Write a list as YAML has it, ``0.5,0.75`` as ``[0.5,0.75]``; one that has its brackets stays."""
+    return text if text.lstrip().startswith("[") or not text.strip() else f"[{text}]"
+
+
+def without_brackets(text: str) -> str:
+    """Write a list as words on a command line are, ``[1,2]`` as ``1,2``; brackets inside mean something else."""
+    inside = text.strip()[1:-1]
+    is_list = text.strip() == f"[{inside}]" and not set("[]") & set(inside)
+    return inside if is_list else text
+
+
+def respelled(words: Sequence[str], kinds: Mapping[str, Any], listed: Collection[str]) -> list[str]:
+    """Write lists as the parser reads them: numbers in brackets, texts without.
+
+    Args:
+        words: behind the command, normalised.
+        kinds: what each option takes, by its name; None for a switch.
+        listed: options whose text is a list; an empty name stands for words that belong to no option.
+    """
+    spelled: list[str] = []
+    name = ""  # of the option that waits for its value
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.startswith("--"):
+            name = option[2:]
+            spelled.append(f"{option}={_respelled(value, kinds.get(name), name in listed)}" if equals else word)
+            if equals or kinds.get(name) is None:
+                name = ""
+        else:
+            spelled.append(_respelled(word, kinds.get(name), name in listed))
+            name = ""
+    return spelled
+
+
+def _respelled(text: str, kind: Any, is_listed: bool) -> str:
+    if is_listed:
+        return without_brackets(text)
+    if get_origin(kind) is tuple:
+        return in_brackets(text)
+    takes_a_list = any(get_origin(part) is tuple for part in get_args(kind)) and str not in get_args(kind)
+    return in_brackets(text) if takes_a_list and "," in text else text
+
+
 def names_in(text: str) -> list[str]:
-    """The names of a comma-separated list, as they were given."""
-    return [name.strip() for name in text.split(",")]
+    """Return the names of a comma-separated list, as they were given; an empty text has none."""
+    return [name.strip() for name in text.split(",")] if text else []

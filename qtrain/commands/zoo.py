@@ -6,25 +6,37 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.loading import say_loading
+from qtrain.commands.families import check_has_bits, families_like
 from qtrain.commands.options import add_data, add_network_options, data_options, network_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import LINT_FAILED
+from qtrain.commands.voice import Voice
 from qtrain.errors import UserError
 from qtrain.experiments.zoo import zoo
-from qtrain.report.networks import print_layers, print_zoo
+from qtrain.recipe import shipped_recipes
+from qtrain.report.networks import print_family, print_layers, print_zoo
 
 
 def lint_parser() -> Parser:
     """Make the parser of ``lint``."""
     parser = Parser(
         description="Check a network against what FINN takes, before it is trained; exit status 1 where FINN would "
-        "refuse it or get it wrong."
+        "refuse it or get it wrong.",
+        examples=(
+            "qtrain lint CNV_1W1A",
+            "qtrain lint my_net.py:Net --input-shape 1,28,28",
+            "qtrain lint my_net.py:Net --bits 4 --data ./flowers --image-size 48",
+            "qtrain lint model.onnx",
+        ),
     )
-    parser.add("target", type=str, help="CNV_1W1A, a run folder, model.onnx, or my_module:MyNet (from here)")
-    parser.add("--input_shape", type=str | None, help="of one input: channels,height,width; default 3,32,32")
+    about = "CNV_1W1A, a run folder, model.onnx, my_net.py:Net, or my_module:Net (from here)"
+    parser.add("target", type=str, help=about, completes="file")
+    about = "of one input: channels,height,width; default 3,32,32"
+    parser.add("--input_shape", type=str | None, help=about, takes="C,H,W", listed=True)
     add_network_options(parser)
-    parser.add("--net_args", type=dict[str, Any] | None, help="arguments of a network of your own: {depth: 3}")
+    parser.add(
+        "--net_args", type=dict[str, Any] | None, help="arguments of a network of your own: {depth: 3}", rare=True
+    )
     add_data(parser, "data set or data of your own, whose classes and shape the network is to have")
     parser.add("--json", action="store_true", help="print the findings as JSON")
     return parser
@@ -32,8 +44,12 @@ def lint_parser() -> Parser:
 
 def models_parser() -> Parser:
     """Make the parser of ``models``."""
-    parser = Parser(description="List the networks there are, or one network's layers, whose paths --bits takes.")
-    parser.add("network", nargs="?", type=str | None, help="name with its bit widths; all families without")
+    parser = Parser(
+        description="List the networks there are, what is known of one, or its layers, whose paths --bits takes.",
+        examples=("qtrain models", "qtrain models resnet", "qtrain models CNV", "qtrain models CNV_1W1A --width 0.5"),
+    )
+    about = "a part of a family's name (resnet) or all of it (CNV); with its bit widths (CNV_1W1A) its layers"
+    parser.add("network", nargs="?", type=str | None, help=about, completes="family")
     add_network_options(parser)
     parser.add("--json", action="store_true", help="print as JSON")
     return parser
@@ -41,7 +57,7 @@ def models_parser() -> Parser:
 
 def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Say what FINN would refuse."""
-    say_loading()
+    Voice().loading()
     from qtrain.experiments.targets import lint_target, parse_shape
     from qtrain.report.findings import print_findings
 
@@ -64,14 +80,22 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
 
 def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
-    """List the networks, or the layers of one."""
-    if options.network is None:
+    """List the networks, tell of one family, or list the layers of one network."""
+    named = families_like(options.network or "")
+    if named:
         if given := network_options(options):
-            raise UserError(f"name a network for --{', --'.join(given)}, for instance: qtrain models CNV_1W1A")
-        rows = zoo()
-        print(json.dumps(rows, indent=2)) if options.json else print_zoo(rows)
+            flags = ", --".join(name.replace("_", "-") for name in given)
+            raise UserError(f"name a network for --{flags}, for instance: qtrain models {named[0]}_1W1A")
+        rows = [row for row in zoo() if row["network"] in named]
+        if options.json:
+            print(json.dumps(rows, indent=2))
+        elif len(rows) == 1:
+            print_family(rows[0], [data for family, data in shipped_recipes() if family == named[0].lower()])
+        else:
+            print_zoo(rows)
         return 0
-    say_loading()
+    check_has_bits(options.network)
+    Voice().loading()
     from qtrain.experiments.networks import describe
 
     name, sizes, activations = describe(options.network, **network_options(options))

@@ -14,7 +14,7 @@ from qtrain.data.loaded import Loaded
 from qtrain.data.names import Root, check_name, is_own
 from qtrain.data.options import PLAIN, DataOptions
 from qtrain.data.own import load_own, own_facts
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 
 PROTOCOLS = ("holdout", "paper")
 MOST_HELD_OUT = 10_000  # where neither the data set nor the user says how many
@@ -98,7 +98,8 @@ def load_data(
             package that is broken.
     """
     if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+        hint = did_you_mean(protocol, PROTOCOLS)
+        raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}{hint}")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed} is out of range; choose from 0 to {2**32 - 1}")
     if protocol == "paper" and validation_size is not None:

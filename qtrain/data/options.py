@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 
 Layout = Literal["NCHW", "NHWC", "NHW", "NCL", "NF"]
 LAYOUTS: dict[str, str] = {
@@ -86,5 +86,9 @@ def parse_kinds(text: str) -> tuple[str, ...]:
         return ()
     kinds = tuple(part.strip() for part in text.split(","))
     if not set(kinds) <= set(KINDS) or len(set(kinds)) < len(kinds):
-        raise UserError(f"augmentation must be none, or some of {', '.join(KINDS)}, each once, but got {text!r}")
+        unknown = next((part for part in kinds if part not in KINDS), "")
+        raise UserError(
+            f"augmentation must be none, or some of {', '.join(KINDS)}, each once, but got {text!r}"
+            f"{did_you_mean(unknown, ('none', *KINDS))}"
+        )
     return kinds

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from qtrain.experiments.status import CellsStatus
 from qtrain.records.status import RunningCell, StatusFile
+from qtrain.training.heartbeat import LONGEST_SILENCE, Heartbeat
 from qtrain.training.progress import PatientConsole, tell
 
 LINE_EVERY = 20.0  # seconds between two lines of the cells that run
@@ -50,33 +51,48 @@ class NoView:
 
 
 class LineView:
-    """Prints a line a cell, and now and then one of those that run."""
+    """Prints a line a cell, and now and then one of those that run.
 
-    def __init__(self, say: Callable[[str], None] = tell, every: float = LINE_EVERY):
+    Args:
+        say: prints a line.
+        every: seconds that lie at least between two lines of what runs.
+        silence: seconds without a line after which there is one, though nothing has happened.
+    """
+
+    def __init__(self, say: Callable[[str], None] = tell, every: float = LINE_EVERY, silence: float = LONGEST_SILENCE):
         self._say = say
         self._every = every
         self._last = time.monotonic()
+        self._heartbeat = Heartbeat(self._tell_running, silence)
 
     def open(self, status: CellsStatus) -> None:
         """Say how much there is to do."""
         self._status = status
         self._say(_counts(status.record()))
+        self._heartbeat.start()
 
     def event(self) -> None:
         """Say what runs, if the last line is long ago."""
-        if time.monotonic() - self._last < self._every:
-            return
-        found = self._status.record()
-        self._say(f"{_counts(found)}; running: {', '.join(map(_at, found.running))}")
-        self._last = time.monotonic()
+        if time.monotonic() - self._last >= self._every:
+            self._tell_running()
 
     def ended(self, name: str, outcome: str) -> None:
         """Say what came of a cell."""
-        self._say(f"{name}: {outcome}")
-        self._last = time.monotonic()
+        self._tell(f"{name}: {outcome}")
 
     def close(self) -> None:
-        """Do nothing."""
+        """Say nothing more."""
+        self._heartbeat.stop()
+
+    def _tell_running(self) -> None:
+        found = self._status.record()
+        running = f"; running: {', '.join(map(_at, found.running))}" if found.running else ""
+        self._tell(f"{_counts(found)}{running}")
+
+    def _tell(self, line: str) -> None:
+        self._last = time.monotonic()
+        self._heartbeat.said()
+        self._say(line)
 
 
 class LiveView:

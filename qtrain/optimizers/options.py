@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 
 
 def options_of(kind: Callable[..., Any], without: Collection[str] = ()) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def checked_options(
     for name, value in options.items():
         if name not in known:
             have = f"it has {', '.join(known)}" if known else "it has none"
-            raise UserError(f"scheduler {scheduler} has no option {name}; {have}")
+            raise UserError(f"scheduler {scheduler} has no option {name}; {have}{did_you_mean(name, known)}")
         if what := _expected(known[name], value, name in whole):
             raise UserError(f"{scheduler}'s option {name} must be {what}, but got {value!r}")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from qtrain.report.console import ReportConsole
+from qtrain.report.console import ReportConsole, plain_text, report_console
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 ZOO_HEAD = (
@@ -20,6 +20,10 @@ ZOO_HEAD = (
     "finn-plus, estimate-only",
     "published top-1",
 )
+
+
+_WHOLE = 150  # columns of a terminal that hold the whole table
+_FEW = 5  # columns of the table for others
 
 
 def amount_text(number: float) -> str:
@@ -71,9 +75,32 @@ def print_zoo(zoo: Sequence[Mapping[str, Any]]) -> None:
     Args:
         zoo: rows of ``qtrain.experiments.zoo.zoo``.
     """
-    _print(ZOO_HEAD, zoo_rows(zoo), 3)
-    print("Sizes at --width 1. FAMILY_<bits>W<bits>A names a network, FAMILY_FLOAT its unquantized twin;")
-    print("`qtrain models NETWORK` lists its layers, whose paths --bits takes.")
+    columns = len(ZOO_HEAD) if not Console().is_terminal or Console().width >= _WHOLE else _FEW
+    rows = [row[:columns] for row in zoo_rows(zoo)]
+    _print(ZOO_HEAD[:columns], rows, 3)
+    print("Sizes at --width 1. FAMILY_<bits>W<bits>A is a network: CNV_1W2A, CNV_FLOAT.")
+    print("`qtrain models CNV` tells of a family, `qtrain models CNV_1W1A` of its layers.")
+
+
+def print_family(row: Mapping[str, Any], recipes: Sequence[str]) -> None:
+    """Print what is known of one family, a line a fact.
+
+    Args:
+        row: of ``qtrain.experiments.zoo.zoo``.
+        recipes: data sets that it has a recipe of its own for.
+    """
+    name = row["network"]
+    bits = "FLOAT" if row["float_only"] else "4W4A"
+    facts = dict(zip(ZOO_HEAD[1:], zoo_rows([row])[0][1:], strict=True))
+    facts["recipes of its own"] = ", ".join(recipes)
+    facts["names"] = f"{name}_FLOAT" if row["float_only"] else f"{name}_1W1A to {name}_8W8A"
+    width = max(map(len, facts))
+    console = report_console()
+    console.print(plain_text(name, console, "bold"))
+    for fact, value in facts.items():
+        console.print(plain_text(f"  {fact:{width}}  {value or '-'}", console), soft_wrap=True)
+    data = recipes[0] if recipes else "cifar10"
+    print(f"\nqtrain models {name}_{bits} lists its layers; qtrain train {name}_{bits} --data {data} trains it.")
 
 
 def print_layers(network: str, layers: Sequence[Mapping[str, Any]], activations: Mapping[str, int]) -> None:

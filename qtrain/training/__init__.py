@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 from qtrain.interrupt import Interrupted
 from qtrain.records.runs import Result
 from qtrain.training.context import RunContext
-from qtrain.training.progress import Silent, Terminal, Watcher
+from qtrain.training.progress import Silent, Watcher
 
 if TYPE_CHECKING:
     from qtrain.training.evaluation import Evaluation, evaluate
     from qtrain.training.loop import train
+    from qtrain.training.terminal import Terminal
 
 __all__ = ["Evaluation", "Interrupted", "Result", "RunContext", "Silent", "Terminal", "Watcher", "evaluate", "train"]
-_MODULES = {"Evaluation": "evaluation", "evaluate": "evaluation", "train": "loop"}
+_MODULES = {"Evaluation": "evaluation", "evaluate": "evaluation", "train": "loop", "Terminal": "terminal"}
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ class RunContext:
         device: auto, cpu, cuda or cuda:N.
         watch: told where the run is, step by step.
         say: told in sentences what is being done and what came of it.
+        detail: told in sentences what most people need not know: sizes, threads, layers that take another path.
         stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
     """
 
@@ -31,6 +32,7 @@ class RunContext:
     device: str = "auto"
     watch: Watcher = field(default_factory=Silent)
     say: Callable[[str], None] = _nobody
+    detail: Callable[[str], None] = _nobody
     stop: Callable[[], bool] = _never
 
 

@@ -107,6 +107,9 @@ def train(
         records = RecordWriter(out, session.at.epoch) if ranks.is_first else NoRecords()
         if records.empty:
             records.write(_first_record(run, left, start, extra))
+        if ranks.is_first:
+            for fact in _facts(run, left):
+                context.detail(fact)
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         shown.start(title, recipe.epochs * len(session.batches), session.steps_done)
         try:
@@ -123,7 +126,7 @@ def train(
                 saver.wait()  # the records are never two epochs ahead of the checkpoint
                 records.write(record)
                 run.save()
-                shown.epoch(record, recipe.epochs)
+                shown.epoch({**record, "best_accuracy": session.at.best_accuracy}, recipe.epochs)
             saver.wait()
             ranks.wait()  # the best weights are written
             result, last_record = _test(run)
@@ -302,6 +305,27 @@ def _first_record(
         **({"start": dict(start)} if start else {}),
         **(extra or {}),
     }
+
+
+def _facts(run: _Run, left: list[str]) -> list[str]:
+    """Say what a run works with, for a person who wants to know all.
+
+    Args:
+        run: that begins.
+        left: layers that keep Brevitas' forward pass.
+    """
+    data = run.data
+    weights = sum(parameter.numel() for parameter in run.session.model.parameters())
+    sizes = f"{len(data.train):,} to train, {len(data.validation):,} to validate, {len(data.test):,} to test with"
+    where = f"{run.where.type}, {torch.get_num_threads()} threads, {run.session.ranks.size} processes"
+    facts = [
+        f"{run.recipe.network}: {weights:,} parameters, {len(run.session.batches):,} steps an epoch",
+        f"{data.name}: {data.classes} classes, images {sizes}",
+        f"trains on {where}, products {run.recipe.precision}",
+    ]
+    if left:
+        facts.append(f"layers that keep Brevitas' own forward pass: {', '.join(left)}")
+    return facts
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:

@@ -17,7 +17,7 @@ WRONG = [
     (["CNV_1W1A", "--lr", "fast"], "lr must be a number or auto, but got 'fast'"),
     (["CNV_1W1A", "--optimizer", "lion"], "optimizer must be one of sgd, nag, adam, but got 'lion'"),
     (["CNV_1W1A", "--augment", "maybe"], "augment must be true or false, but got 'maybe'"),
-    (["CNV_1W1A", "--gamma", "x"], "gamma must be a number or a list such as [0.5,0.75], but got 'x'"),
+    (["CNV_1W1A", "--gamma", "x"], "gamma must be a number or a list such as 0.5,0.75, but got 'x'"),
     (["CNV_1W1A", "--train-size", "all"], "train_size must be a whole number, but got 'all'"),
     (["--batchsize", "5", "CNV_1W1A"], "unrecognized arguments: --batchsize 5; did you mean --batch-size? "),
     (["CNV_1W1A", "CNV_2W2A"], "unrecognized arguments: CNV_2W2A; "),

@@ -165,7 +165,7 @@ def test_an_interrupted_command_goes_on_to_the_results_of_an_undisturbed_one(
     shown, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert err.count("\n") == 1
-    assert err.endswith("continue with the same command\n")
+    assert err.endswith(f"; go on with: qtrain {' '.join(COMMAND)} --jobs=2\n")
     assert all(f"saved in {run.resolve()};" in err for run in runs)
     assert "test accuracy" not in shown
     for out in ("cmp", "undisturbed"):

@@ -1,6 +1,7 @@
 """`qtrain models`: the zoo's table, a network's layers, counts, and that what it says of FINN is what was recorded."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,28 @@ def test_the_table_names_every_family_with_sizes_and_sources(cli: Callable) -> N
     assert by_name["RESNET18"]["macs"] == 555_422_720  # kuangliu/pytorch-cifar: 0.56 G
 
 
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_table_fits_the_terminal(cli: Callable, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
+    monkeypatch.setenv("COLUMNS", columns)
+    table = re.sub("\x1b\\[[0-9;]*m", "", cli("models").out).partition("Sizes at")[0].splitlines()
+    assert "CNV" in " ".join(table)
+    assert max(map(len, table)) <= int(columns)
+    assert ("published top-1" in table[0]) is (columns == "200")
+
+
+def test_a_part_of_a_name_filters_and_a_family_is_told_of(cli: Callable) -> None:
+    rows = json.loads(cli("models", "resnet", "--json").out)
+    assert [row["network"] for row in rows] == [name for name in FAMILIES.names() if "RESNET" in name]
+    listed = cli("models", "wrn").out
+    assert "WRN20_PAPER" in listed
+    assert "CNV " not in listed
+    told = cli("models", "cnv").out
+    assert told.startswith("CNV\n")
+    for part in ("59.46 M", "accepted at 1, 2, 3, 4, 6, 8 bits", "84.22 % 1W1A", "cifar10, cifar100, digits, gtsrb"):
+        assert part in told
+
+
 def test_a_network_s_layers_are_listed_with_their_bits(cli: Callable) -> None:
     outcome = cli("models", "resnet20-w4a2", "--width", "0.5", "--bits", "first=8,stage2.*=1w3a")
     assert outcome.status == 0
@@ -83,7 +106,7 @@ def test_a_network_s_layers_are_listed_with_their_bits(cli: Callable) -> None:
     ("words", "message"),
     [
         (["FOO_1W1A"], "unknown network 'FOO_1W1A'"),
-        (["CNV"], "'CNV' is not a network name"),
+        (["CVN"], "'CVN' is not a network name"),
         (["CNV_1W1A", "--bits", "stage2.*=4"], "'stage2.*' names no such quantizer of CNV_1W1A"),
         (["--bits", "first=8"], "name a network for --bits"),
         (["DENSENET40_1W1A"], "comes in float only"),

@@ -1,6 +1,7 @@
 """Where cells are: ``status.json``, the time left, and the table on the terminal."""
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from qtrain.experiments.status import CellsStatus, EndedCell
-from qtrain.experiments.view import live_table
+from qtrain.experiments.view import LineView, live_table
 from qtrain.interrupt import Interrupted
 from qtrain.records.status import FailedCell, RunningCell, StatusFile
 
@@ -66,3 +67,21 @@ def test_the_live_table_shows_what_runs_what_failed_and_the_time_left(status: Ce
     for part in ("2-bit", "train", "2/4", "51.25 %", "1-bit (train): the loss is nan"):
         assert part in text
     assert "cells: 0 done, 1 failed, 1 running, 1 waiting, about 1 h 02 min left" in text
+
+
+def test_a_log_is_told_what_runs_though_nothing_happens(status: CellsStatus) -> None:
+    status.told("2-bit", {"event": "epoch", "epoch": 2, "epochs": 4, "validation_accuracy": 51.25})
+    said: list[str] = []
+    spoken = threading.Semaphore(0)
+
+    def say(line: str) -> None:
+        said.append(line)
+        spoken.release()
+
+    view = LineView(say, silence=0.01)
+    view.open(status)
+    for _ in range(3):
+        assert spoken.acquire(timeout=60)
+    view.close()
+    assert said[0] == "cells: 0 done, 1 failed, 1 running, 1 waiting"
+    assert said[1:3] == [f"{said[0]}; running: 2-bit (epoch 2/4, 51.25 %)"] * 2

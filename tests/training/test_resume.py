@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -227,7 +228,7 @@ def lines(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["CNV_1W1A", "VGG11_2W2A"])
 def test_a_process_killed_then_interrupted_resumes_to_the_same_weights(
-    network: str, tmp_path: Path, tiny: Callable[..., Recipe], cli: Callable
+    network: str, tmp_path: Path, tiny: Callable[..., Recipe], cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(network=network, epochs=10)  # some seconds after its first epoch
     train_recipe(recipe, tmp_path / "whole")
@@ -243,9 +244,12 @@ def test_a_process_killed_then_interrupted_resumes_to_the_same_weights(
     _, err = process.communicate()
     assert process.returncode == 130
     assert err.startswith("qtrain: stopped in epoch ")
-    assert err.endswith("saved in run; continue with qtrain train --resume and that folder\n")
+    said, _, again = err.partition("; go on with: ")
+    assert said.endswith("saved in run")
+    assert again == "qtrain train --resume run\n"
     assert err.count("\n") == 1
     assert not list(run.glob("*.partial"))
-    outcome = cli("train", "--resume", run)
+    monkeypatch.chdir(tmp_path)
+    outcome = cli(*shlex.split(again)[1:])
     assert (outcome.status, outcome.err) == (0, "")
     assert everything(run) == everything(tmp_path / "whole")

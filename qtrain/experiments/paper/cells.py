@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.data import class_names
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 from qtrain.experiments.paper.accuracies import ROWS, TABLES, PaperRow
 from qtrain.recipe import Recipe, difference
 
@@ -179,5 +179,6 @@ def chosen_rows(table: str, networks: Sequence[str] = (), rows: Sequence[PaperRo
     strange = [name for name in networks if name not in have]
     if strange:
         where = f"tables {', '.join(TABLES)}" if table == "all" else table
-        raise UserError(f"networks must be of {where}: {', '.join(have)}, but got {', '.join(strange)}")
+        hint = did_you_mean(strange[0], have)
+        raise UserError(f"networks must be of {where}: {', '.join(have)}, but got {', '.join(strange)}{hint}")
     return [row for row in found if not networks or row.network in networks]

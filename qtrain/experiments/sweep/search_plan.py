@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 
 COSTS = {"bops": ("cost", "bops"), "lut": ("estimate", "used", "LUT")}  # where a row has the number
 
@@ -26,7 +26,8 @@ class SearchPlan:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"{name} must be a whole number, 1 or more, but got {value!r}")
         if self.cost not in COSTS:
-            raise UserError(f"search_cost must be one of {', '.join(COSTS)}, but got {self.cost!r}")
+            hint = did_you_mean(self.cost, COSTS)
+            raise UserError(f"search_cost must be one of {', '.join(COSTS)}, but got {self.cost!r}{hint}")
 
 
 def plan_search(trials: int, recipe_epochs: int, cost: str | None = None, epochs: int | None = None) -> SearchPlan:

@@ -99,8 +99,8 @@ def test_costs_can_be_asked_for_with_the_compiler_installed(finn: Path, cli: Cal
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("nowhere",), "nowhere is not a FINN folder"),
-        (("nowhere.onnx",), "nowhere.onnx is not a FINN folder"),
+        (("nowhere",), "nowhere does not exist"),
+        (("nowhere.onnx",), "nowhere.onnx does not exist"),
         (("short.onnx",), "short.onnx is not an ONNX file, or cut short"),
         (("short.onnx", "--cost-only"), "short.onnx is not an ONNX file, or cut short"),
         (("finn", "--board", "ZCU105"), "unknown board 'ZCU105'"),
