@@ -18,7 +18,7 @@ THEME: dict[str, Pair] = {
     "ink": ("#1c2330", "#e6e9ee"),
     "soft": ("#5b6472", "#9aa5b4"),
     "line": ("#e1e5ea", "#2e3743"),
-    "edge": ("#868f9b", "#76818f"),
+    "edge": ("#7a8390", "#76818f"),
     "code": ("#f1f3f6", "#12161c"),
     "good": ("#006b4f", "#5fd3ae"),
     "good-back": ("#e3f4ee", "#12312a"),

@@ -21,7 +21,8 @@ function drawAccuracy() {
   const spots = drawn.map(() => []);
   comparisons.forEach((comparison, c) => {
     for (const seed of seeds) {
-      const line = drawn.map((scheduler, s) => [place(c, s), comparison.runs.find((run) => run.scheduler === scheduler.name && run.seed === seed)]).filter(([, run]) => run);
+      const beside = 0.03 * (seeds.indexOf(seed) - (seeds.length - 1) / 2);  // so that equal runs lie on no other
+      const line = drawn.map((scheduler, s) => [place(c, s) + beside / (several ? drawn.length : 1), comparison.runs.find((run) => run.scheduler === scheduler.name && run.seed === seed)]).filter(([, run]) => run);
       if (line.length > 1) traces.push({ mode: "lines", x: line.map(([x]) => x), y: line.map(([, run]) => run.test), line: { color: css("--edge"), width: 1 }, hoverinfo: "skip" });
       for (const [x, run] of line) spots[drawn.findIndex((s) => s.name === run.scheduler)].push([x, run, comparison]);
     }
@@ -49,7 +50,7 @@ function drawDifferences() {
   const traces = [];
   rows.forEach(([comparison, difference], y) => {
     const scheduler = schedulers.find((s) => s.name === difference.against), colour = colourOf(scheduler);
-    const single = Object.entries(difference.seeds).filter(([seed]) => seeds.includes(Number(seed)));
+    const all = Object.entries(difference.seeds), single = all.length > 1 ? all.filter(([seed]) => seeds.includes(Number(seed))) : [];
     traces.push({ mode: "markers", x: single.map(([, value]) => value), y: single.map(() => y), marker: { symbol: "circle-open", size: 7, color: css("--soft") }, hoverinfo: "text",
       hovertext: single.map(([seed, value]) => `seed ${seed}: ${value.toFixed(2)} points`) });
     if (!known(difference.mean)) return;

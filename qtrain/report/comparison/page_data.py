@@ -70,9 +70,11 @@ def _differences(data: ComparisonData) -> list[dict[str, Any]]:
 
 
 def _run(data: ComparisonData, run: Run) -> dict[str, Any]:
-    curves = {kind: [_rounded(value_of(kind)(epoch)) for epoch in run.epochs] for kind in KINDS}
+    curves: dict[str, list[float | None]] = {}
+    for kind in KINDS:
+        curves[kind] = [_rounded(value_of(kind)(epoch)) for epoch in run.epochs]
     # a line search may step by 0 or backwards, which a logarithmic axis cannot show
-    curves["lr"] = [rate if rate > 0 else None for rate in curves["lr"]]
+    curves["lr"] = [_rounded(epoch.lr) if epoch.lr > 0 else None for epoch in run.epochs]
     return {
         "scheduler": run.scheduler,
         "seed": run.seed,
