@@ -96,7 +96,7 @@ function drawCurves() {
     traces.push({ name: `${scheduler.name}, mean`, mode: "lines+markers", x, y: means, line: { ...line, width: 2.5 }, marker: { color: colour, symbol: scheduler.symbol, size: 8, maxdisplayed: 12 }, hovertemplate: `<b>${escaped(scheduler.name)}</b>, mean of ${runs.length}<br>epoch %{x}: %{y:.4g}<extra></extra>` });
   }
   const positive = traces.flatMap((trace) => trace.y).filter((value) => value > 0);
-  draw("curves", traces, { height: 400, margin: { l: 60, r: 10, t: 10, b: 45 }, xaxis: { title: { text: "epoch" }, tickformat: "d", range: [0.5, longest(comparison) + 0.5] },
+  draw("curves", traces, { height: 400, margin: { l: 60, r: 10, t: 10, b: 45 }, xaxis: { title: { text: "epoch" }, tickformat: "d", ...(longest(comparison) < 9 ? { dtick: 1 } : {}), range: [0.5, longest(comparison) + 0.5] },
     yaxis: { title: { text: look.title }, ...(look.log && positive.length ? logTicks(positive) : { type: "linear" }) },
     shapes: [{ type: "line", x0: epoch, x1: epoch, y0: 0, y1: 1, yref: "paper", line: { color: css("--soft"), width: 1, dash: "dot" } }] }, comparison.texts[kind]);
   byId("curve-words").textContent = look.words;
