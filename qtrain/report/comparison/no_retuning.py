@@ -218,6 +218,20 @@ def no_retuning_figure(data: Experiment) -> Figure:
     return figure
 
 
+def no_retuning_seen(data: Experiment) -> str:
+    """Return what is to be seen on the figure, for who does not see it: where each line begins and ends."""
+    parts = []
+    for name in data.rows:
+        ends = []
+        for network in data.networks:
+            values = data.accuracies(name, network)
+            if values:
+                ends.append(f"{sum(values) / len(values):.1f} % at {_bits(network)}")
+        if ends:
+            parts.append(f"{data.title(name)}: {ends[0]} to {ends[-1]}")
+    return f"Mean test accuracy by bits of weights and activations. {'; '.join(parts)}."
+
+
 def _draw_row(axes: Axes, data: Experiment, name: str) -> None:
     """Draw a row's means as a line and their deviations as a band, at the widths where a run finished."""
     places = []

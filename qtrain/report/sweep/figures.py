@@ -46,6 +46,7 @@ def accuracy_by_cost(data: SweepData, axis: Axis) -> Figure:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.set_xlabel(axis.label, color=INK)
+    axes.margins(x=0.09)  # room for the names of the outermost points
     write_title(axes, "Test accuracy, %")
     write_remark(axes, "mean ± sd over seeds")
     axes.legend(frameon=False, fontsize=9, loc="best")

@@ -8,7 +8,7 @@ from qtrain.report.colours import both, swatch
 from qtrain.report.comparison.page import PICTURES, REPORT
 from qtrain.report.pages import fill_page, plotly, png_of, script_json
 from qtrain.report.sweep.amounts import short
-from qtrain.report.sweep.describe import axis_seen, lead, page_words
+from qtrain.report.sweep.describe import axis_seen, cost_seen, lead, map_seen, page_words
 from qtrain.report.sweep.figures import COLOURS, MARKERS, accuracy_by_cost, heat_map, heat_map_title, heat_maps, marks
 from qtrain.report.sweep.recommend import recommend
 from qtrain.report.sweep.rows import AXES, STARTS, Axis, Point, Row, SweepData, read_sweep
@@ -23,6 +23,7 @@ from qtrain.report.sweep.tables import (
     sweep_verdict,
     warm_table,
 )
+from qtrain.report.table import TableData
 
 __all__ = ["print_sweep", "render_sweep", "sweep_markdown", "write_sweep_report"]
 
@@ -59,15 +60,31 @@ def write_sweep_report(folder: Path) -> Path:
 def _pictures(data: SweepData) -> dict[str, bytes]:
     """Return the still figures as PNG files by name."""
     pictures = {}
-    for axis in data.axes():
-        if axis.key in _STILL:
-            pictures[f"accuracy_{axis.key}"] = png_of(accuracy_by_cost(data, axis))
+    for axis in _still_axes(data):
+        pictures[f"accuracy_{axis.key}"] = png_of(accuracy_by_cost(data, axis))
     for start, bits in heat_maps(data):
-        name = f"heat_map_{start}"
-        if bits:
-            name += "_" + "".join(letter if letter.isalnum() else "-" for letter in bits)
-        pictures[name] = png_of(heat_map(data, start, bits))
+        pictures[_map_name(start, bits)] = png_of(heat_map(data, start, bits))
     return pictures
+
+
+def picture_texts(data: SweepData) -> dict[str, str]:
+    """Return what is to be seen on each still figure by its name, for who does not see it."""
+    texts = {f"accuracy_{axis.key}": cost_seen(data, axis) for axis in _still_axes(data)}
+    for start, bits in heat_maps(data):
+        texts[_map_name(start, bits)] = map_seen(data, start, bits)
+    return texts
+
+
+def _still_axes(data: SweepData) -> list[Axis]:
+    return [axis for axis in data.axes() if axis.key in _STILL]
+
+
+def _map_name(start: str, bits: str) -> str:
+    """Return the file's name of a heat map, without its suffix."""
+    name = f"heat_map_{start}"
+    if bits:
+        name += "_" + "".join(letter if letter.isalnum() else "-" for letter in bits)
+    return name
 
 
 def render_sweep(data: SweepData) -> str:
@@ -95,7 +112,7 @@ def render_sweep(data: SweepData) -> str:
         starts={start: title for start, title in STARTS.items() if start in used_starts},
         swatches={start: swatch(start, marker) for start, marker in MARKERS.items()},
         grids=maps,
-        table=shown_columns(points_table(data)),
+        table=_page_table(data),
         star_note=STAR_NOTE,
         warm=warm_table(data),
         failed=failure_rows(data),
@@ -104,6 +121,13 @@ def render_sweep(data: SweepData) -> str:
         command=plan["command"],
         seeds=max(len(point.by_seed()) for point in data.points) > 1,
     )
+
+
+def _page_table(data: SweepData) -> TableData:
+    """Return the table of all points, its heads spelt out where the terminal has no room for that."""
+    table = shown_columns(points_table(data))
+    head = tuple("frames/s" if name == "fps" else name for name in table.head)
+    return TableData(head, table.rows)
 
 
 def page_data(data: SweepData) -> dict[str, Any]:

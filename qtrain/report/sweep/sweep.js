@@ -1,66 +1,88 @@
 // The page of a sweep: accuracy against a cost, accuracy by bits, all that is known of the selected point.
-const { axes, points, recommended, texts } = JSON.parse(document.getElementById("sweep-data").textContent);
-const state = { axis: axes.length ? axes[0].key : null, kind: "test_accuracy", seeds: false, selected: null, curve: "validation_accuracy" };
+const { axes, points, recommended, texts } = JSON.parse(byId("sweep-data").textContent);
+const state = {
+  axis: axes.length ? axes[0].key : null, kind: "test_accuracy", seeds: false, selected: null,
+  curve: "validation_accuracy",
+};
 const symbols = { scratch: "circle", warm: "diamond", search: "square" };
 const startNames = { scratch: "from scratch", warm: "warm start", search: "search" };
 const seedDashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const startChecked = () => checked("#starts");
 const measured = (axis, value) => (["fps", "lut", "bram"].includes(axis.key) ? whole(value) : short(value));
+const accuracyOf = (point) => point.mean[state.kind];
 
-function meanText(point, digits = 2) {
-  const mean = point.mean[state.kind], spread = point.spread[state.kind];
+function meanText(point, kind = state.kind, digits = 2) {
+  const mean = point.mean[kind], spread = point.spread[kind];
   return known(mean) ? mean.toFixed(digits) + (known(spread) ? " ± " + spread.toFixed(digits) : "") : "failed";
 }
+
 // from the best cost to the best accuracy; equal points stay together, as in qtrain.report.sweep.pareto
 function paretoFront(shown, axis) {
   const sign = axis.more ? -1 : 1;
-  const sorted = shown.map((p) => [sign * p.cost[axis.key], -p.mean[state.kind], p]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const entries = shown.map((point) => ({ cost: sign * point.cost[axis.key], lost: -accuracyOf(point), point }));
+  entries.sort((a, b) => a.cost - b.cost || a.lost - b.lost);
   const front = [];
-  for (const entry of sorted) {
+  for (const entry of entries) {
     const last = front[front.length - 1];
-    if (!last || entry[1] < last[1] || (entry[0] === last[0] && entry[1] === last[1])) front.push(entry);
+    const equal = last && entry.cost === last.cost && entry.lost === last.lost;
+    if (!last || entry.lost < last.lost || equal) front.push(entry);
   }
-  return front.map((entry) => entry[2]);
+  return front.map((entry) => entry.point);
 }
 
 function hoverText(point) {
   const rows = [`<b>${escaped(point.name)}</b>, ${point.startText}`, `accuracy ${meanText(point)} %`];
-  for (const axis of axes) if (known(point.cost[axis.key])) rows.push(`${axis.label}: ${measured(axis, point.cost[axis.key])}`);
+  for (const axis of axes) {
+    if (known(point.cost[axis.key])) rows.push(`${axis.label}: ${measured(axis, point.cost[axis.key])}`);
+  }
   return [...rows, point.marks].join("<br>");
 }
 
 // Limits: a slider for accuracy and one for each cost, its stops are the points' own values
 
-const amountOf = (point, key) => (key === "accuracy" ? point.mean[state.kind] : point.cost[key]);
-const limits = [{ key: "accuracy", name: "accuracy", least: true, say: (value) => `${value.toFixed(2)} %` },
-  ...axes.map((axis) => ({ key: axis.key, name: axis.name, least: axis.more, say: (value) => measured(axis, value) }))];
+const limits = [
+  { key: "accuracy", name: "accuracy", least: true, of: accuracyOf, say: percent },
+  ...axes.map((axis) => ({
+    key: axis.key, name: axis.name, least: axis.more, of: (point) => point.cost[axis.key],
+    say: (value) => measured(axis, value),
+  })),
+];
+
+function freeLimit(limit) {
+  limit.stops = [...new Set(points.map(limit.of).filter(known))].sort((a, b) => a - b);
+  limit.free = limit.least ? 0 : Math.max(0, limit.stops.length - 1);  // where nothing is left out
+  limit.slider.max = Math.max(0, limit.stops.length - 1);
+  limit.slider.value = limit.free;
+  limit.box.hidden = limit.stops.length < 2;
+  showLimit(limit);
+}
+
+function showLimit(limit) {
+  const at = Number(limit.slider.value), way = limit.least ? "at least" : "at most";
+  const text = at === limit.free ? "any" : `${way} ${limit.say(limit.stops[at])}`;
+  limit.slider.setAttribute("aria-valuetext", text);
+  limit.said.textContent = text;
+}
 
 function makeLimit(limit) {
-  limit.stops = [...new Set(points.map((p) => amountOf(p, limit.key)).filter(known))].sort((a, b) => a - b);
-  limit.free = limit.least ? 0 : limit.stops.length - 1;  // where nothing is left out
-  const slider = make("input", { type: "range", id: `limit-${limit.key}`, min: 0, max: Math.max(0, limit.stops.length - 1), step: 1 });
-  const said = make("output", { for: slider.id });
-  slider.value = limit.free;
-  limit.slider = slider;
-  limit.show = () => {
-    const at = Number(slider.value), text = at === limit.free ? "any" : `${limit.least ? "at least" : "at most"} ${limit.say(limit.stops[at])}`;
-    slider.setAttribute("aria-valuetext", text);
-    said.textContent = text;
+  limit.slider = make("input", { type: "range", id: `limit-${limit.key}`, min: 0, step: 1 });
+  limit.said = make("output", { for: limit.slider.id });
+  const label = make("label", { for: limit.slider.id }, limit.name);
+  limit.box = make("div", { class: "limit" }, label, limit.slider, limit.said);
+  limit.slider.oninput = () => {
+    showLimit(limit);
+    drawScatter();
   };
-  slider.oninput = () => { limit.show(); drawScatter(); };
-  if (limit.stops.length) limit.show();
-  return make("div", { class: "limit", hidden: limit.stops.length < 2 ? "" : false }, make("label", { for: slider.id }, limit.name), slider, said);
+  freeLimit(limit);
+  return limit.box;
 }
 
 function within(point) {
   return limits.every((limit) => {
-    const at = Number(limit.slider.value), value = amountOf(point, limit.key);
-    return at === limit.free || !limit.stops.length || (known(value) && (limit.least ? value >= limit.stops[at] : value <= limit.stops[at]));
+    const at = Number(limit.slider.value), value = limit.of(point);
+    if (at === limit.free) return true;
+    return known(value) && (limit.least ? value >= limit.stops[at] : value <= limit.stops[at]);
   });
-}
-
-function makeLimits() {
-  byId("limits").replaceChildren(...limits.map(makeLimit));
 }
 
 // the table has what the plot has, and what has no such cost
@@ -70,180 +92,302 @@ function filterTable() {
     const point = points[Number(row.querySelector("[data-point]").dataset.point)];
     row.hidden = !starts.includes(point.start) || !within(point);
   }
-  byId("counted").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} points are within the limits.`;
+  const left = rows.filter((row) => !row.hidden).length;
+  byId("counted").textContent = `${left} of ${rows.length} points are within the limits.`;
+}
+
+// Accuracy against a cost
+
+function cellSpots(point, axis) {
+  const cells = point.cells.filter((cell) => known(cell[state.kind]) && known(cell.axes[axis.key]));
+  return cells.map((cell) => {
+    const text = `<b>${escaped(cell.cell)}</b><br>accuracy ${percent(cell[state.kind])}`;
+    return { point, x: cell.axes[axis.key], y: cell[state.kind], spread: 0, text };
+  });
+}
+
+function meanSpot(point, axis) {
+  const spread = point.spread[state.kind] || 0;
+  return { point, x: point.cost[axis.key], y: accuracyOf(point), spread, text: hoverText(point) };
 }
 
 function startTrace(start, shown, axis) {
-  const ours = shown.filter((p) => p.start === start);
-  const spots = state.seeds
-    ? ours.flatMap((p) => p.cells.filter((c) => known(c[state.kind]) && known(c.axes[axis.key])).map((c) => [p, c.axes[axis.key], c[state.kind], 0, `<b>${escaped(c.cell)}</b><br>accuracy ${percent(c[state.kind])}`]))
-    : ours.map((p) => [p, p.cost[axis.key], p.mean[state.kind], p.spread[state.kind] || 0, hoverText(p)]);
-  return { name: startNames[start], type: "scatter", mode: "markers", x: spots.map((s) => s[1]), y: spots.map((s) => s[2]),
-    error_y: { array: spots.map((s) => s[3]), visible: !state.seeds, thickness: 1.2, width: 3, color: css("--" + start) },
-    customdata: spots.map((s) => s[0].id), hovertext: spots.map((s) => s[4]), hoverinfo: "text",
-    marker: { color: css("--" + start), size: state.seeds ? 7 : 10, line: { width: 2, color: css("--" + start) },
-      symbol: spots.map((s) => symbols[start] + (s[0].verdict === "refused" ? "-open" : "")) } };
+  const ours = shown.filter((point) => point.start === start), colour = css("--" + start);
+  const spots = ours.flatMap((point) => (state.seeds ? cellSpots(point, axis) : [meanSpot(point, axis)]));
+  return {
+    name: startNames[start], type: "scatter", mode: "markers", x: spots.map((s) => s.x), y: spots.map((s) => s.y),
+    error_y: { array: spots.map((s) => s.spread), visible: !state.seeds, thickness: 1.2, width: 3, color: colour },
+    customdata: spots.map((s) => s.point.id), hovertext: spots.map((s) => s.text), hoverinfo: "text",
+    marker: {
+      color: colour, size: state.seeds ? 7 : 10, line: { width: 2, color: colour },
+      symbol: spots.map((s) => symbols[start] + (s.point.verdict === "refused" ? "-open" : "")),
+    },
+  };
 }
-
-const ticks = (values, log) => (log ? logTicks(values) : { type: "linear", exponentformat: "SI", nticks: 8 });
 
 function drawScatter() {
   filterTable();
-  const axis = axes.find((a) => a.key === state.axis);
-  if (!axis) { byId("missing").textContent = "No cell was exported, so no cost is known."; return; }
+  const axis = axes.find((other) => other.key === state.axis);
+  if (!axis) {
+    byId("missing").textContent = "No cell was exported, so no cost is known.";
+    return;
+  }
   const starts = startChecked();
-  const wanted = points.filter((p) => starts.includes(p.start) && within(p));
-  const shown = wanted.filter((p) => known(p.cost[axis.key]) && known(p.mean[state.kind]));
-  const front = paretoFront(shown.filter((p) => p.proof !== "failed"), axis), costs = shown.map((p) => p.cost[axis.key]);
+  const wanted = points.filter((point) => starts.includes(point.start) && within(point));
+  const shown = wanted.filter((point) => known(point.cost[axis.key]) && known(accuracyOf(point)));
+  const place = (point) => ({ x: point.cost[axis.key], y: accuracyOf(point) });
+  const placed = (some) => ({ x: some.map((point) => place(point).x), y: some.map((point) => place(point).y) });
+  const front = paretoFront(shown.filter((point) => point.proof !== "failed"), axis);
+  const traces = [{
+    name: "Pareto front", type: "scatter", mode: "lines", ...placed(front), hoverinfo: "skip",
+    line: { shape: "hv", color: css("--soft"), width: 1.5 },
+  }, ...starts.map((start) => startTrace(start, shown, axis)), {
+    name: "selected", type: "scatter", mode: "markers", hoverinfo: "skip",
+    ...placed(shown.filter((point) => point.id === state.selected)),
+    marker: { symbol: "circle-open", size: 20, color: css("--focus"), line: { width: 3 } },
+  }];
+  const named = (shown.length > 12 ? front : shown).filter((point) => point.start !== "search");
+  namesNow = () => {
+    const names = named.map((point) => ({ ...place(point), text: point.short, first: axis.more ? "right" : "left" }));
+    return placeNames("scatter", names, shown.map(place));
+  };
+  const costs = shown.map((point) => point.cost[axis.key]);
   const log = Math.min(...costs) > 0 && Math.max(...costs) > 20 * Math.min(...costs);
-  const named = shown.length > 12 ? front : shown;
-  const traces = starts.map((start) => startTrace(start, shown, axis));
-  traces.unshift({ name: "Pareto front", type: "scatter", mode: "lines", x: front.map((p) => p.cost[axis.key]), y: front.map((p) => p.mean[state.kind]),
-    line: { shape: "hv", color: css("--soft"), width: 1.5 }, hoverinfo: "skip" });
-  const chosen = shown.filter((p) => p.id === state.selected);
-  traces.push({ name: "selected", type: "scatter", mode: "markers", showlegend: false, hoverinfo: "skip", x: chosen.map((p) => p.cost[axis.key]), y: chosen.map((p) => p.mean[state.kind]),
-    marker: { symbol: "circle-open", size: 20, color: css("--focus"), line: { width: 3 } } });
   const kind = byId("kind").selectedOptions[0].textContent;
-  drawnNames = () => placeNames("scatter", named.filter((p) => p.start !== "search").map((p) => ({ x: p.cost[axis.key], y: p.mean[state.kind], text: p.short, first: axis.more ? "right" : "left" })), shown.map((p) => ({ x: p.cost[axis.key], y: p.mean[state.kind] })));
-  draw("scatter", traces, { height: 460, margin: { l: 60, r: 15, t: 10, b: 55 }, xaxis: { title: { text: axis.label }, ...ticks(costs, log) },
-    yaxis: { title: { text: `accuracy on ${kind}, %` } } }, state.kind === "test_accuracy" ? texts[axis.key] : `Mean accuracy on ${kind} against ${axis.label}`).then(writeNames);
+  const seen = state.kind === "test_accuracy" ? texts[axis.key] : `Mean accuracy on ${kind} against ${axis.label}`;
+  draw("scatter", traces, {
+    height: 460, margin: { l: 60, r: 15, t: 10, b: 55 }, yaxis: { title: { text: `accuracy on ${kind}, %` } },
+    xaxis: {
+      title: { text: axis.label },
+      ...(log ? logTicks(costs) : { type: "linear", exponentformat: "SI", nticks: 8 }),
+    },
+  }, seen).then(writeNames);
   const hidden = wanted.length - shown.length;
-  byId("missing").textContent = hidden ? `${hidden} of ${wanted.length} points are not shown: they failed, or have no such number.` : "";
+  const why = "points are not shown: they failed, or have no such number.";
+  byId("missing").textContent = hidden ? `${hidden} of ${wanted.length} ${why}` : "";
 }
 
 // names are placed anew where zoom or width have changed
-let drawnNames = () => [];
-const writeNames = () => Plotly.relayout("scatter", { annotations: drawnNames() });
+let namesNow = () => [];
+const writeNames = () => Plotly.relayout("scatter", { annotations: namesNow() });
+
+// Accuracy by bits
 
 function drawMap() {
   if (!byId("grid")) return;
   const [start, bits] = byId("grid").value.split("|");
-  const cells = new Map();
-  for (const p of [...points].sort((a, b) => a.totalEpochs - b.totalEpochs)) {
-    if (p.start === start && p.bits === bits && known(p.weightBits)) cells.set(`${p.weightBits} ${p.actBits}`, p);
+  const cells = new Map();  // of several lengths of training the longest
+  for (const point of [...points].sort((a, b) => a.totalEpochs - b.totalEpochs)) {
+    const ours = point.start === start && point.bits === bits && known(point.weightBits);
+    if (ours) cells.set(`${point.weightBits} ${point.actBits}`, point);
   }
-  const values = [...cells.values()], means = values.map((p) => p.mean[state.kind]).filter(known);
+  const values = [...cells.values()], means = values.map(accuracyOf).filter(known);
   const low = Math.min(...means), high = Math.max(...means);
-  const widths = (key) => [...new Set(values.map((p) => p[key]))].sort((a, b) => a - b);
-  const rows = widths("weightBits").reverse().map((weight) => make("tr", {}, make("th", { scope: "row" }, `${weight} W`),
-    ...widths("actBits").map((act) => make("td", {}, mapCell(cells.get(`${weight} ${act}`), low, high)))));
-  rows.push(make("tr", {}, make("th", {}), ...widths("actBits").map((act) => make("th", { scope: "col" }, `${act} A`))));
-  byId("map").replaceChildren(...rows);
-  byId("scale").replaceChildren("W: bits of weights, A: bits of activations. Mean accuracy, % ", low.toFixed(1), make("i", { class: "scale" }), high.toFixed(1));
+  const widths = (key) => [...new Set(values.map((point) => point[key]))].sort((a, b) => a - b);
+  const acts = widths("actBits");
+  const rows = widths("weightBits").reverse().map((weight) => {
+    const row = acts.map((act) => make("td", {}, mapCell(cells.get(`${weight} ${act}`), low, high)));
+    return make("tr", {}, make("th", { scope: "row" }, `${weight} W`), ...row);
+  });
+  const heads = acts.map((act) => make("th", { scope: "col" }, `${act} A`));
+  byId("map").replaceChildren(...rows, make("tr", {}, make("td", {}), ...heads));
+  const words = "W: bits of weights, A: bits of activations. Mean accuracy, % ";
+  const scale = means.length ? [low.toFixed(1), make("i", { class: "scale" }), high.toFixed(1)] : [];
+  byId("scale").replaceChildren(words, ...scale);
 }
 
 function mapCell(point, low, high) {
   if (!point) return null;
-  const mean = point.mean[state.kind], share = known(mean) ? (mean - low) / (high - low || 1) : 0;
+  const mean = accuracyOf(point), share = known(mean) ? (mean - low) / (high - low || 1) : 0;
   const back = known(mean) ? mixed(css("--low"), css("--high"), share) : css("--code");
-  return make("button", { type: "button", style: `background:${back};color:${inkOn(back)}`, class: point.id === state.selected ? "selected" : false, "data-point": point.id, title: point.name },
-    make("b", {}, meanText(point, 1)), ...point.marks.split(", ").map((mark) => make("small", {}, sign(mark))));
+  const style = `background:${back};color:${inkOn(back)}`, chosen = point.id === state.selected ? "selected" : false;
+  const marks = point.marks.split(", ").map((mark) => make("small", {}, sign(mark)));
+  return make("button", { type: "button", style, class: chosen, "data-point": point.id, title: point.name },
+    make("b", {}, meanText(point, state.kind, 1)), ...marks);
 }
-const sign = (mark) => (/^(proven|FINN takes)/.test(mark) ? "✓ " : /failed|refuses/.test(mark) ? "✗ " : "") + mark;
+
+function sign(mark) {
+  if (/^(proven|FINN takes)/.test(mark)) return `✓ ${mark}`;
+  return /failed|refuses/.test(mark) ? `✗ ${mark}` : mark;
+}
+
+// The selected point
 
 function select(id, far = true) {
   state.selected = id;
   drawScatter();
   drawMap();
   drawPanel(points[id]);
-  if (far && matchMedia("(max-width: 900px)").matches) byId("panel").scrollIntoView();
+  if (!far) return;
+  byId("said").textContent = `${points[id].name} is selected: all that is known of it stands beside the plot.`;
+  if (matchMedia("(max-width: 900px)").matches) byId("panel").scrollIntoView();
 }
 
-const factTable = (rows) => make("table", {}, make("tbody", {}, ...rows.filter((r) => known(r[1])).map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)))));
+function factTable(rows) {
+  const made = rows.filter(([, value]) => known(value)).map(([name, value]) => (
+    make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value))));
+  return make("table", {}, make("tbody", {}, ...made));
+}
+
+const note = (text) => make("div", { class: "note" }, text);
+const judged = (good, text) => make("div", { class: good ? "good" : "bad" }, `${good ? "✓" : "✗"} ${text}`);
+const some = (value, say) => (known(value) ? say(value) : null);
 
 function drawPanel(point) {
-  const first = point.cells.find((c) => c.estimate) || point.cells.find((c) => c.cost) || point.cells[0], cost = first.cost || {}, estimate = first.estimate;
-  const choice = make("select", { id: "curve", "aria-label": "curve" }, ...Object.entries(curveNames).map(([key, name]) => make("option", { value: key }, name)));
+  const first = point.cells.find((cell) => cell.estimate) || point.cells.find((cell) => cell.cost) || point.cells[0];
+  const cost = first.cost || {}, accuracy = (kind) => some(point.mean[kind], () => `${meanText(point, kind)} %`);
+  const options = Object.entries(curveNames).map(([key, name]) => make("option", { value: key }, name));
+  const choice = make("select", { id: "curve", "aria-label": "curve" }, ...options);
   choice.value = state.curve;
-  choice.onchange = () => { state.curve = choice.value; drawCurves(point); };
+  choice.onchange = () => {
+    state.curve = choice.value;
+    drawCurves(point);
+  };
   byId("panel").replaceChildren(
-    make("h3", {}, point.name), ...(point.id === recommended ? [make("p", { class: "good" }, "★ recommended")] : []), make("p", { class: "note" }, first.parent ? `${point.startText}, from ${first.parent}` : point.startText),
-    factTable([["test accuracy", meanPair(point, "test_accuracy")], ["validation accuracy", meanPair(point, "validation_accuracy")],
-      ["BOPs an image", known(cost.bops) ? short(cost.bops) : null], ["multiply-accumulates an image", known(cost.macs) ? short(cost.macs) : null], ["memory of weights, bits", known(cost.weight_bits) ? whole(cost.weight_bits) : null]]),
+    make("h3", {}, point.name),
+    ...(point.id === recommended ? [make("p", { class: "good" }, "★ recommended")] : []),
+    note(first.parent ? `${point.startText}, from ${first.parent}` : point.startText),
+    factTable([
+      ["test accuracy", accuracy("test_accuracy")], ["validation accuracy", accuracy("validation_accuracy")],
+      ["BOPs an image", some(cost.bops, short)], ["multiply-accumulates an image", some(cost.macs, short)],
+      ["memory of weights, bits", some(cost.weight_bits, whole)],
+    ]),
     make("h4", {}, "Proof"), ...proofLines(point),
-    make("h4", {}, "FINN"), finnLine(point), ...first.lint.map((text) => make("p", { class: "note" }, "lint: " + text)),
-    ...(estimate ? estimateLines(estimate, first.seed) : []),
-    make("h4", {}, "By epoch ", choice), make("div", { id: "curves", role: "img", "aria-label": `curves of ${point.name} by epoch; the files of its cells hold the numbers` }),
+    make("h4", {}, "FINN"), finnLine(point), ...first.lint.map((text) => note(`lint: ${text}`)),
+    ...(first.estimate ? estimateLines(first.estimate, first.seed) : []),
+    make("h4", {}, "By epoch ", choice), make("div", { id: "curves", role: "img" }),
     make("h4", {}, "Cells"), ...point.cells.map((cell) => cellDetails(cell, cell === first)));
   byId("panel").scrollTop = 0;
   drawCurves(point);
-}
-
-function meanPair(point, kind) {
-  const mean = point.mean[kind], spread = point.spread[kind];
-  return known(mean) ? `${mean.toFixed(2)}${known(spread) ? " ± " + spread.toFixed(2) : ""} %` : null;
 }
 
 // seeds with the same outcome on one line
 function proofLines(point) {
   const seeds = new Map();
   for (const cell of point.cells) {
-    const equal = cell.proof ? `${cell.proof.equal} of ${cell.proof.images} test images equal in graph and torch` : "";
-    const text = cell.proven ? `✓ proven: ${equal}` : cell.proven === false ? `✗ failed: ${equal || cell.error}` : "not reached, or no board was named";
-    seeds.set(text, [...(seeds.get(text) || []), cell.seed]);
+    const { proof, proven } = cell;
+    const equal = proof ? `${proof.equal} of ${proof.images} test images equal in graph and torch` : "";
+    const answered = proven ? `proven: ${equal}` : `failed: ${equal || cell.error}`;
+    const text = known(proven) ? answered : "not reached, or no board was named";
+    const key = JSON.stringify([known(proven) ? proven : null, text]);
+    seeds.set(key, [...(seeds.get(key) || []), cell.seed]);
   }
-  return [...seeds].map(([text, of]) => make("div", { class: text[0] === "✓" ? "good" : text[0] === "✗" ? "bad" : "note" }, `${text} (${of.length > 1 ? "seeds" : "seed"} ${of.join(", ")})`));
+  return [...seeds].map(([key, of]) => {
+    const [proven, text] = JSON.parse(key), said = `${text} (${of.length > 1 ? "seeds" : "seed"} ${of.join(", ")})`;
+    return known(proven) ? judged(proven, said) : note(said);
+  });
 }
 
 function finnLine(point) {
-  const answer = (point.cells.find((c) => c.finn && !c.finn.accepted) || point.cells.find((c) => c.finn) || {}).finn;
-  if (!answer) return make("div", { class: "note" }, "not asked: no board was named or no compiler is installed");
-  return make("div", { class: answer.accepted ? "good" : "bad" }, `${answer.accepted ? "✓ accepted" : "✗ refused"}: ${answer.reason}`);
+  const asked = point.cells.filter((cell) => cell.finn).map((cell) => cell.finn);
+  const answer = asked.find((finn) => !finn.accepted) || asked[0];
+  if (!answer) return note("not asked: no board was named or no compiler is installed");
+  return judged(answer.accepted, `${answer.accepted ? "accepted" : "refused"}: ${answer.reason}`);
 }
 
 function estimateLines(estimate, seed) {
   const bars = Object.entries(estimate.used).map(([kind, used]) => {
-    const has = estimate.available[kind], share = has ? (100 * used) / has : used ? 101 : 0;
-    return make("div", { class: "share" }, make("span", {}, kind), make("span", { class: "track" }, make("i", { class: share > 100 ? "over" : false, style: `width:${Math.min(100, share)}%` })), make("small", {}, `${whole(used)} of ${whole(has)}${has ? ` (${share.toFixed(share < 10 ? 1 : 0)} %)` : ""}`));
+    const has = estimate.available[kind];
+    const share = has ? (100 * used) / has : used ? 101 : 0;  // the board has none of it
+    const percents = has ? ` (${share.toFixed(share < 10 ? 1 : 0)} %)` : "";
+    const bar = make("i", { class: share > 100 ? "over" : false, style: `width:${Math.min(100, share)}%` });
+    return make("div", { class: "share" }, make("span", {}, kind), make("span", { class: "track" }, bar),
+      make("small", {}, `${whole(used)} of ${whole(has)}${percents}`));
   });
-  const speed = `${whole(estimate.fps)} frames/s at ${estimate.clock_ns} ns, ${(estimate.latency_ns / 1e6).toFixed(2)} ms latency`;
-  return [make("h4", {}, `FINN's estimate for ${estimate.board} (seed ${seed})`), make("div", { class: estimate.fits ? "good" : "bad" }, estimate.fits ? "✓ fits" : "✗ does not fit"),
-    make("div", { class: estimate.meets_target ? "good" : "bad" }, `${estimate.meets_target ? "✓" : "✗"} ${speed}; ${whole(estimate.target_fps)} asked`), ...bars];
+  const latency = `${(estimate.latency_ns / 1e6).toFixed(2)} ms latency`;
+  const speed = `${whole(estimate.fps)} frames/s at ${estimate.clock_ns} ns, ${latency}`;
+  return [
+    make("h4", {}, `FINN's estimate for ${estimate.board} (seed ${seed})`),
+    judged(estimate.fits, estimate.fits ? "fits" : "does not fit"),
+    judged(estimate.meets_target, `${speed}; ${whole(estimate.target_fps)} asked`), ...bars,
+  ];
 }
 
 function cellDetails(cell, open) {
-  const command = make("pre", {}, cell.command), seconds = Object.entries(cell.seconds).filter((s) => known(s[1])).map(([stage, s]) => `${stage} ${s} s`).join(", ");
-  const summary = [cell.cell + ": " + percent(cell.test_accuracy), ...(cell.state === "failed" ? [`failed at ${cell.stage}`] : [])].join(", ");
-  return make("details", { open: open ? "" : false }, make("summary", {}, summary), cell.error ? make("p", { class: "bad" }, cell.error) : null,
-    make("div", { class: "note" }, `folder ${cell.folder}`), known(cell.best_epoch) ? make("div", { class: "note" }, `best epoch ${cell.best_epoch} of ${cell.epochs}; ${seconds}`) : null,
-    command, make("button", { type: "button", class: "copy", onclick: (event) => copy(command, event.currentTarget) }, "Copy the command"));
+  const command = make("pre", {}, cell.command);
+  const stages = Object.entries(cell.seconds).filter(([, seconds]) => known(seconds));
+  const times = stages.map(([stage, seconds]) => `${stage} ${seconds} s`).join(", ");
+  const failed = cell.state === "failed" ? `, failed at ${cell.stage}` : "";
+  const button = make("button", { type: "button", class: "copy" }, "Copy the command");
+  button.onclick = () => copy(command, button);
+  return make("details", { open: open ? "" : false },
+    make("summary", {}, `${cell.cell}: ${percent(cell.test_accuracy)}${failed}`),
+    cell.error ? make("p", { class: "bad" }, cell.error) : null,
+    note(`folder ${cell.folder}`),
+    some(cell.best_epoch, () => note(`best epoch ${cell.best_epoch} of ${cell.epochs}; ${times}`)),
+    command, button);
 }
 
 const curveNames = { validation_accuracy: "validation accuracy, %", train_loss: "training loss", lr: "learning rate" };
 
+// a warm start stands beside the same network from scratch; then the legend has a line a start, else one a seed
 function drawCurves(point) {
-  const traces = [], log = state.curve !== "validation_accuracy";
-  const pair = known(point.partner);  // then a line of the legend a start, else one a seed
-  const add = (cells, colour, start, width) => cells.forEach((cell, i) => {
-    const y = cell.curve[state.curve] || [];
-    traces.push({ type: "scatter", mode: y.length < 3 ? "lines+markers" : "lines", x: y.map((_, e) => cell.offset + e + 1), y, name: pair ? startNames[start] : `seed ${cell.seed}`,
-      text: `${startNames[start]}, seed ${cell.seed}`, hovertemplate: "%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>", showlegend: !pair || i === 0, line: { color: colour, width, dash: seedDashes[i % seedDashes.length], shape: state.curve === "lr" ? "hv" : "linear" } });
+  const traces = [], pair = known(point.partner);
+  const add = (of, width) => of.cells.forEach((cell, i) => {
+    const y = cell.curve[state.curve] || [], shape = state.curve === "lr" ? "hv" : "linear";
+    traces.push({
+      type: "scatter", mode: y.length < 3 ? "lines+markers" : "lines", x: y.map((_, e) => cell.offset + e + 1), y,
+      name: pair ? startNames[of.start] : `seed ${cell.seed}`, showlegend: !pair || i === 0,
+      text: `${startNames[of.start]}, seed ${cell.seed}`,
+      hovertemplate: "%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+      line: { color: css("--" + of.start), width, dash: seedDashes[i % seedDashes.length], shape },
+    });
   });
-  if (pair) add(points[point.partner].cells, css("--scratch"), "scratch", 1.2);
-  add(point.cells, css("--" + point.start), point.start, 2);
-  draw("curves", traces, { height: 260, margin: { l: 50, r: 8, t: 6, b: 42 }, showlegend: traces.length > 1, legend: { font: { size: 10 }, orientation: "h", y: -0.28, yanchor: "top", itemclick: false, itemdoubleclick: false }, font: { color: css("--ink"), size: 11 },
-    xaxis: { title: { text: point.start === "scratch" ? "epoch" : "epoch, its ancestors' included" }, tickformat: "d" }, yaxis: { type: log ? "log" : "linear" } });
+  if (pair) add(points[point.partner], 1.2);
+  add(point, 2);
+  const ends = traces.filter((trace) => trace.y.length).map((trace) => (
+    `${trace.text} from ${short(trace.y[0])} to ${short(trace.y[trace.y.length - 1])}`));
+  draw("curves", traces, {
+    height: 260, margin: { l: 50, r: 8, t: 6, b: 42 }, font: { color: css("--ink"), size: 11 },
+    showlegend: traces.length > 1,
+    legend: {
+      font: { size: 10 }, orientation: "h", y: -0.28, yanchor: "top", itemclick: false, itemdoubleclick: false,
+    },
+    xaxis: { title: { text: point.start === "scratch" ? "epoch" : "epoch, its ancestors' included" }, tickformat: "d" },
+    yaxis: { type: state.curve === "validation_accuracy" ? "linear" : "log" },
+  }, `${curveNames[state.curve]} of ${point.name} by epoch: ${ends.join("; ") || "none"}`);
 }
 
-redraws.push(drawScatter, drawMap, () => { if (known(state.selected)) drawCurves(points[state.selected]); });
-if (axes.length) byId("axis").onchange = (event) => { state.axis = event.target.value; drawScatter(); };
-byId("kind").onchange = (event) => { state.kind = event.target.value; makeLimits(); redraw(); };
+redraws.push(drawScatter, drawMap, () => {
+  if (known(state.selected)) drawCurves(points[state.selected]);
+});
+if (axes.length) {
+  byId("axis").onchange = (event) => {
+    state.axis = event.target.value;
+    drawScatter();
+  };
+}
+byId("kind").onchange = (event) => {
+  state.kind = event.target.value;
+  freeLimit(limits[0]);  // its stops are other accuracies
+  redraw();
+};
 byId("starts").onchange = drawScatter;
-byId("free").onclick = () => { makeLimits(); drawScatter(); };
-if (byId("seeds")) byId("seeds").onchange = (event) => { state.seeds = event.target.checked; drawScatter(); };
+byId("free").onclick = () => {
+  limits.forEach(freeLimit);
+  drawScatter();
+};
+if (byId("seeds")) {
+  byId("seeds").onchange = (event) => {
+    state.seeds = event.target.checked;
+    drawScatter();
+  };
+}
 if (byId("grid")) byId("grid").onchange = drawMap;
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-point]");
   if (button) select(Number(button.dataset.point));
 });
-makeLimits();
+byId("limits").append(...limits.map(makeLimit));
 showTheme();
 if (known(recommended)) select(recommended, false);
 if (axes.length) {
   byId("scatter").on("plotly_click", (event) => {
-    const hit = event.points.find((p) => known(p.customdata));
+    const hit = event.points.find((spot) => known(spot.customdata));
     if (hit) select(hit.customdata);
   });
-  byId("scatter").on("plotly_relayout", (change) => { if (!("annotations" in change)) writeNames(); });
+  byId("scatter").on("plotly_relayout", (change) => {
+    if (!("annotations" in change)) writeNames();
+  });
 }
 reachScrolls();

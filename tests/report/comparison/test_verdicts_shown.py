@@ -152,7 +152,8 @@ def test_the_page_of_a_grid_and_its_exit_status_say_the_same(here: Path, cli: Ca
     page = Page(html)
     last = found.out.splitlines()[-1]
     assert page.text.index(last) < page.text.index(MEANT) < page.text.index("All networks")
-    assert [row[5:] for row in page.rows if "multistep" in row and len(row) > 2] == [["holds", DASH], ["undecided", "15"]]
+    rows = [row for row in page.rows if "multistep" in row and len(row) > 2]  # not the facts of the recipe
+    assert [row[5:] for row in rows] == [["holds", DASH], ["undecided", "15"]]
 
 
 def no_retuning_folder(out: Path, by_network: dict[str, list[float | None]]) -> list[str]:

@@ -1,5 +1,6 @@
 """The sweep's page in a real browser: Chromium without a window, from file://, with everything logged."""
 
+import shutil
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from qtrain.report.sweep.rows import AXES, SweepData, read_sweep
 from tests.browser import NARROW, SIZE, Opened, check_keyboard, check_readable, open_page
 from tests.experiments.sweep.sweep_data import REASON, write_sweep
 
+ROOT = Path(__file__).parents[3]
 # Boxes of the names beside the points, and of the points, in pixels.
 _BOXES = """() => {
   const box = (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; };
@@ -270,3 +272,22 @@ def test_all_can_be_read_on_any_screen(browser: Any, tmp_path: Path, size: Any, 
     found.page.locator("#map button").first.click()
     check_readable(found.page)
     found.close()
+
+
+@pytest.mark.parametrize("name", ["cnv-digits", "cnv-digits-warm", "cnv-digits-search"])
+def test_a_sweep_that_was_recorded_long_ago_is_a_page_of_today(browser: Any, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(ROOT / "results" / "sweeps" / name, tmp_path / name)
+    found = _open(browser, folder, NARROW)
+    assert found.page.inner_text("#panel h3") in {point.name for point in found.data.points}
+    check_readable(found.page)
+    found.close()
+
+
+def test_other_accuracies_free_the_limit_of_accuracy_alone(opened: OpenedSweep) -> None:
+    for key in ("accuracy", "lut"):
+        opened.page.focus(f"#limit-{key}")
+        opened.page.keyboard.press("ArrowRight" if key == "accuracy" else "ArrowLeft")
+    before = opened.page.get_attribute("#limit-lut", "aria-valuetext")
+    opened.page.select_option("#kind", "validation_accuracy")
+    assert opened.page.get_attribute("#limit-accuracy", "aria-valuetext") == "any"
+    assert opened.page.get_attribute("#limit-lut", "aria-valuetext") == before != "any"

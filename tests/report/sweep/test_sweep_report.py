@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qtrain.errors import UserError
 from qtrain.report.sweep.amounts import short
 from qtrain.report.sweep.figures import accuracy_by_cost, heat_map
-from qtrain.report.sweep.page import print_sweep, sweep_markdown, write_sweep_report
+from qtrain.report.sweep.page import picture_texts, print_sweep, sweep_markdown, write_sweep_report
 from qtrain.report.sweep.pareto import pareto_front
 from qtrain.report.sweep.rows import AXES, Point, SweepData, read_sweep
 from qtrain.report.sweep.tables import sweep_verdict, warm_table
@@ -215,6 +215,14 @@ def test_the_page_holds_every_row_and_refers_to_nothing_outside(sweep: Path, dat
     assert page.links == []
     assert "<b>not finite</b>" not in text
     assert [sum(REASON in cell for cell in row) for row in page.rows].count(1) == 1
+
+
+def test_the_same_rows_are_the_same_bytes(small: Path) -> None:
+    first = write_sweep_report(small).read_bytes()
+    pictures = {path.name: path.read_bytes() for path in (small / "report").iterdir()}
+    assert write_sweep_report(small).read_bytes() == first
+    assert {path.name: path.read_bytes() for path in (small / "report").iterdir()} == pictures
+    assert set(picture_texts(read_sweep(small))) == {path.removesuffix(".png") for path in pictures}
 
 
 def test_a_sweep_of_failures_alone_has_a_page_too(tmp_path: Path) -> None:
