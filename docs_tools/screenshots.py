@@ -51,7 +51,6 @@ SWEEP_SHOTS = (
 COMPARISON_SHOTS = (
     Shot("comparison", "h1", 1080, 900),
     Shot("comparison-curves-dark", "h2:has-text('How training went')", 1080, 700, "dark"),
-    Shot("comparison-narrow", "h1", 400, 900),
 )
 
 
