@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs docs-serve hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format results help
+.PHONY: demo test test-slow check docs docs-serve hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format pictures results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -108,6 +108,10 @@ gpu-evidence:
 #: make campaign go on with the evidence on CIFAR-10, two runs at a time (a day); ARGS=--status, ARGS="--max-hours 2"
 campaign: .venv/.base
 	$(BIN)/python -m benchmarks.campaign $(ARGS)
+
+#: make pictures  screenshots of a sweep's and the demo's page in docs/pictures (chromium; make demo before)
+pictures: .venv/.dev
+	$(BIN)/python -W ignore -m docs_tools.screenshots
 
 #: make results render results/README.md from the recorded runs, and the figures of ASLR from the class
 results: .venv/.base

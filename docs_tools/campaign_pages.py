@@ -231,18 +231,19 @@ def bits_figure(found: Found) -> Figure:
 
 
 def _draw_gap(axes: Axes, x: float, gap: Difference, row: Row, label: str | None) -> None:
-    colour = "#6B7280" if row is CARRIED else row_of(row.scheduler).colour
+    look = row_of(row.scheduler)
+    colour, marker = ("#6B7280", "v") if row is CARRIED else (look.colour, look.marker)
     if gap.low is not None and gap.high is not None:
         axes.plot([x, x], [gap.low, gap.high], color=colour, lw=2, alpha=0.6)
-    axes.plot([x], [gap.mean], "o", color=colour, ms=6, label=label)
+    axes.plot([x], [gap.mean], marker, color=colour, ms=6, label=label)
 
 
 def _draw_points(axes: Axes, scheduler: str, points: Mapping[float, Sequence[float]]) -> None:
-    colour = row_of(scheduler).colour
+    look = row_of(scheduler)
     means = [statistics.mean(values) for values in points.values()]
-    axes.plot(list(points), means, color=colour, ls=row_of(scheduler).dashes, lw=2, label=scheduler)
+    axes.plot(list(points), means, color=look.colour, ls=look.dashes, marker=look.marker, ms=5, lw=2, label=scheduler)
     for lr, values in points.items():
-        axes.plot([lr] * len(values), values, "o", color=colour, ms=3.5, alpha=0.6)
+        axes.plot([lr] * len(values), values, look.marker, color=look.colour, ms=3.5, alpha=0.6)
 
 
 def _finish(axes: Axes, title: str) -> None:

@@ -19,7 +19,7 @@ from docs_tools.speed_tables import (
 )
 from docs_tools.target_tables import targets
 from docs_tools.waiting_tables import waiting
-from qtrain.report.comparison.no_retuning import PLOT, write_no_retuning
+from qtrain.report.comparison.no_retuning import PLOT, no_retuning_seen, read_no_retuning, write_no_retuning
 from qtrain.report.statistics import paired_difference
 from qtrain.schedulers.catalogue import row_of
 
@@ -181,8 +181,12 @@ def second_opinions() -> str:
 def no_retuning() -> str:
     """Every recorded no-retuning experiment, its table and plot written beside its data."""
     folders = sorted(path for path in (RESULTS / "no_retuning").glob("*") if path.is_dir())
-    seen = "test accuracy of each scheduler over the bit width, with its spread over seeds"
-    return "\n\n".join(f"{write_no_retuning(f)}\n![{seen}: {f.name}](no_retuning/{f.name}/{PLOT})" for f in folders)
+    parts = []
+    for folder in folders:
+        text = write_no_retuning(folder)
+        seen = no_retuning_seen(read_no_retuning(folder))
+        parts.append(f"{text}\n![{seen}](no_retuning/{folder.name}/{PLOT})")
+    return "\n\n".join(parts)
 
 
 def fill_readme(mark: str, text: str) -> None:

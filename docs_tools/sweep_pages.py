@@ -9,7 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from qtrain.report.sweep.page import sweep_markdown, write_sweep_report
+from qtrain.report.sweep.page import picture_texts, sweep_markdown, write_sweep_report
+from qtrain.report.sweep.rows import read_sweep
 
 ROOT = Path(__file__).parents[1]
 SWEEPS, DOCS = ROOT / "results" / "sweeps", ROOT / "docs"
@@ -35,15 +36,6 @@ def times(rows: list[dict]) -> str:  # type: ignore[type-arg]
     return f"{len(rows)} cells, {failed} failed{proven}. Wall time: {shares}."
 
 
-def _seen(figure: str) -> str:
-    """What a figure of a sweep shows, for those who do not see it."""
-    if figure.startswith("accuracy_"):
-        cost = figure.removeprefix("accuracy_").upper()
-        return f"mean test accuracy of each pair of bit widths over its {cost}, the Pareto front as a line"
-    start = figure.removeprefix("heat_map_")
-    return f"mean test accuracy as a grid, weight bits by activation bits, trained from {start}"
-
-
 def section(folder: Path, docs: Path) -> str:
     """One sweep; its figures, table and page go to ``docs/sweeps/NAME``."""
     plan = json.loads((folder / "sweep.json").read_text())
@@ -52,11 +44,12 @@ def section(folder: Path, docs: Path) -> str:
     files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch) / folder.name))
+        texts = picture_texts(read_sweep(copy))
         page = write_sweep_report(copy)
         for path in (page, copy / "sweep.csv", *copy.glob("report/*.png")):
             shutil.copy(path, files / path.name)
     here = f"{FILES}/{folder.name}"
-    images = "\n".join(f"![{_seen(p.stem)}]({here}/{p.name})" for p in sorted(files.glob("*.png")))
+    images = "\n".join(f"![{texts[path.stem]}]({here}/{path.name})" for path in sorted(files.glob("*.png")))
     page = f'<a href="{here}/report.html">the interactive page</a>'
     links = f"[All rows as CSV]({here}/sweep.csv); {page}, in the built site."
     what = ", bits searched for each layer" if plan.get("search") else ""

@@ -228,7 +228,7 @@ def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out:
     values = estimate.to_json()
     figure = out / "estimate.png"
     estimate.write(out)
-    write_figure(values, asked.given.resolve().name, figure)
+    write_figure(values, network_name(asked.given), figure)
     if as_json:
         print(json.dumps(values, indent=2))
         return
@@ -238,6 +238,14 @@ def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out:
     if asked.board.retired:
         print(f"Official FINN builds for {asked.board.label} only after an opt-in now; finn-plus builds for it.")
     print(f"FINN takes it: the whole network is one dataflow partition; tables, figure and reports are in {out}")
+
+
+def network_name(given: Path) -> str:
+    """Return the name of the network in a FINN folder; of a bare file its own name, as it carries no other."""
+    from qtrain.export.folder.contents import read_manifest
+
+    manifest = read_manifest(given) if given.is_dir() else {}
+    return str(manifest.get("network") or given.name)
 
 
 def _problems(estimate: "Estimate", searched: bool) -> list[str]:

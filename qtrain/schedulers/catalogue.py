@@ -14,6 +14,7 @@ from qtrain.plugins import Registry
 Kind = Literal["method", "rate_by_epoch", "rate_by_step"]
 Family = Literal["aslr", "schedule", "line search", "rival"]
 Dashes = str | tuple[int, tuple[int, ...]]
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p", "<", ">")  # as Matplotlib has them
 DEFAULT = "aslr_decay"  # what a recipe trains with and a comparison judges where nothing else is said
 
 
@@ -37,9 +38,10 @@ class Scheduler:
         label: its name at the start of a sentence; by default the name itself.
         colour: of its curves, in hexadecimal.
         dashes: of its curves, as Matplotlib has them.
+        marker: of its points, one of ``MARKERS``.
 
     Raises:
-        UserError: a family, kind or colour that there is not.
+        UserError: a family, kind, colour or marker that there is not.
     """
 
     make: str
@@ -51,6 +53,7 @@ class Scheduler:
     label: str = ""
     colour: str = "#555555"
     dashes: Dashes = "--"
+    marker: str = "o"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("family", self.family, Family), ("kind", self.kind, Kind)):
@@ -58,6 +61,8 @@ class Scheduler:
                 raise UserError(f"{name} must be one of {', '.join(get_args(allowed))}, but got {value!r}")
         if not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
             raise UserError(f"colour must be six hexadecimal digits as in #0072B2, but got {self.colour!r}")
+        if self.marker not in MARKERS:
+            raise UserError(f"marker must be one of {' '.join(MARKERS)}, but got {self.marker!r}")
 
 
 _DASHED = "--"
@@ -70,64 +75,81 @@ _METHODS = "qtrain.training.methods"
 _SCHEDULES = "qtrain.schedulers.schedules"
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, for what the paper compares; the rivals share the
-# hues in other shades. Dashes tell them apart in a black and white print too.
+# hues in other shades. Dashes and markers tell them apart in a black and white print too: no two have both the same.
 # fmt: off
 _ROWS = {
-    "aslr": Scheduler(f"{_METHODS}.adaptive:Adaptive.make", "aslr", label="ASLR", colour="#0072B2", dashes="-"),
-    "aslr_decay": Scheduler(f"{_METHODS}.adaptive:Decaying.make", "aslr", colour="#3F51B5", dashes=_LONG),
-    "aslr_capped": Scheduler(f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#1B2A6B", dashes=_DOTTED),
-    "aslr_smooth": Scheduler(f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT),
-    "aslr_average": Scheduler(f"{_METHODS}.adaptive:Averaging.make", "aslr", colour="#00A3A3", dashes=_DASHDOT),
+    "aslr": Scheduler(
+        f"{_METHODS}.adaptive:Adaptive.make", "aslr", label="ASLR", colour="#0072B2", dashes="-", marker="o",
+    ),
+    "aslr_decay": Scheduler(
+        f"{_METHODS}.adaptive:Decaying.make", "aslr", colour="#5E0B4B", dashes=_LONG, marker="D",
+    ),
+    "aslr_capped": Scheduler(
+        f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#1B2A6B", dashes=_DOTTED, marker="^",
+    ),
+    "aslr_smooth": Scheduler(
+        f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT, marker="v",
+    ),
+    "aslr_average": Scheduler(
+        f"{_METHODS}.adaptive:Averaging.make", "aslr", colour="#00A3A3", dashes=_DASHDOT, marker="p",
+    ),
     "multistep": Scheduler(
-        f"{_METHODS}.scheduled:make_multistep", "schedule", reads_milestones=True, colour="#D55E00", dashes=_DASHED,
+        f"{_METHODS}.scheduled:make_multistep", "schedule", reads_milestones=True,
+        colour="#D55E00", dashes=_DASHED, marker="s",
     ),
     "cosine": Scheduler(
-        f"{_SCHEDULES}:cosine", "schedule", "rate_by_epoch", ("lr0", "length"), colour="#009E73", dashes=_DASHDOT,
+        f"{_SCHEDULES}:cosine", "schedule", "rate_by_epoch", ("lr0", "length"),
+        colour="#009E73", dashes=_DASHDOT, marker="X",
     ),
     "cosine_restarts": Scheduler(
         f"{_SCHEDULES}:cosine_restarts", "schedule", "rate_by_step", ("lr0", "length"),
-        colour="#66A61E", dashes=_SHORT,
+        colour="#66A61E", dashes=_SHORT, marker="<",
     ),
     "constant": Scheduler(
-        f"{_SCHEDULES}:constant", "schedule", "rate_by_epoch", colour="#CC79A7", dashes=_DOTTED,
+        f"{_SCHEDULES}:constant", "schedule", "rate_by_epoch", colour="#CC79A7", dashes=_DOTTED, marker=">",
     ),
     "wsd": Scheduler(
-        f"{_SCHEDULES}:wsd", "schedule", "rate_by_step", ("lr0", "warm-up", "decay"), colour="#8C564B", dashes=_LONG,
+        f"{_SCHEDULES}:wsd", "schedule", "rate_by_step", ("lr0", "warm-up", "decay"),
+        colour="#8C564B", dashes=_LONG, marker="P",
     ),
     "onecycle": Scheduler(
-        f"{_SCHEDULES}:one_cycle", "schedule", "rate_by_step", ("peak", "length"), colour="#B8860B", dashes=_DASHED,
+        f"{_SCHEDULES}:one_cycle", "schedule", "rate_by_step", ("peak", "length"),
+        colour="#B8860B", dashes=_DASHED, marker="v",
     ),
     "plateau": Scheduler(
         f"{_METHODS}.scheduled:Plateau.make", "schedule", tuned=("lr0", "factor", "patience"),
-        colour="#E377C2", dashes=_DASHDOT,
+        colour="#E377C2", dashes=_DASHDOT, marker="D",
     ),
     "l4mom": Scheduler(
         f"{_METHODS}.line_search:make_l4mom", "line search", tuned=_L4, reads_lr=False,
-        colour="#E69F00", dashes=_DASHED,
+        colour="#E69F00", dashes=_DASHED, marker="<",
     ),
     "l4adam": Scheduler(
         f"{_METHODS}.line_search:make_l4adam", "line search", tuned=_L4, reads_lr=False,
-        colour="#C49C00", dashes=_DOTTED,
+        colour="#C49C00", dashes=_DOTTED, marker="D",
     ),
     "armijo": Scheduler(
         f"{_METHODS}.line_search:make_armijo", "line search", tuned=("c", "beta", "gamma", "first step"),
-        reads_lr=False, colour="#7B3294", dashes=_SHORT,
+        reads_lr=False, colour="#7B3294", dashes=_SHORT, marker="s",
     ),
     "schedulefree": Scheduler(
-        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), colour="#000000", dashes=_DASHDOT,
+        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), colour="#000000", dashes=_DASHDOT, marker="^",
     ),
     "prodigy": Scheduler(
-        f"{_METHODS}.rivals:Prodigy.make", "rival", tuned=(), reads_lr=False, colour="#7F7F7F", dashes=_LONG,
+        f"{_METHODS}.rivals:Prodigy.make", "rival", tuned=(), reads_lr=False,
+        colour="#7F7F7F", dashes=_LONG, marker="o",
     ),
     "dadaptation": Scheduler(
-        f"{_METHODS}.rivals:DAdaptation.make", "rival", tuned=(), reads_lr=False, colour="#9C8AA5", dashes=_DASHED,
+        f"{_METHODS}.rivals:DAdaptation.make", "rival", tuned=(), reads_lr=False,
+        colour="#9C8AA5", dashes=_DASHED, marker="P",
     ),
     "dog": Scheduler(
-        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False, colour="#A6761D", dashes=_DOTTED,
+        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False,
+        colour="#A6761D", dashes=_DOTTED, marker="X",
     ),
     "transition": Scheduler(
         f"{_METHODS}.transition:Transition.make", "rival", tuned=("target rate", "its step", "lr0"),
-        colour="#B2182B", dashes=_LONG,
+        colour="#B2182B", dashes=_LONG, marker="<",
     ),
 }
 # fmt: on

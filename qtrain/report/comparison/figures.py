@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from qtrain.report.comparison.read import ASLR, ComparisonData, Epoch, Run
+from qtrain.report.comparison.read import ComparisonData, Epoch, Run
 from qtrain.report.style import GRID_LINES, INK, SIZE, open_frame, padded_layout, write_remark, write_title
 from qtrain.schedulers.catalogue import row_of
 
 _SEEDS = "mean ± sd, thin: single seeds"
 # first digits that get a label, by the ratio of the axis' ends
 _LOG_TICKS = ((4, range(1, 10)), (40, (1, 2, 3, 5)), (4000, (1, 2, 5)), (float("inf"), (1,)))
+_MARKERS = 8  # on a curve, about
 _MANY = 5  # names side by side; more are written aslant, and legends stand beside the axes
 _OVERVIEW_WIDTH = 12.6  # inches
 _OVERVIEW_HEIGHT = 3.7
@@ -28,7 +29,7 @@ def accuracy(data: ComparisonData) -> Figure:
 
 
 def learning_rate(data: ComparisonData) -> Figure:
-    """Draw the learning rate of every epoch; for ASLR the centre as steps, each layer's last draw as a faint dot."""
+    """Draw the learning rate of every epoch: of ASLR's family the centre, each layer's last draw as a faint dot."""
     return _single(data, _draw_learning_rate)
 
 
@@ -79,7 +80,8 @@ def _draw_accuracy(axes: Axes, data: ComparisonData) -> None:
         colour = row_of(scheduler).colour
         mean = statistics.mean(values)
         means.append(mean)
-        axes.plot([x] * len(values), values, "o", color=colour, ms=7, mec="white", mew=1, zorder=3)
+        marker = row_of(scheduler).marker
+        axes.plot([x] * len(values), values, marker, color=colour, ms=7, mec="white", mew=1, zorder=3)
         axes.plot([x - 0.2, x + 0.2], [mean, mean], color=colour, lw=3, solid_capstyle="butt", zorder=2)
     axes.set_xlim(-0.5, max(1, len(names)) - 0.5)
     axes.margins(y=0.12)
@@ -117,7 +119,7 @@ def _draw_learning_rate(axes: Axes, data: ComparisonData) -> None:
     for scheduler in data.schedulers:
         runs = data.of(scheduler)
         _draw_rates(axes, scheduler, runs)
-        if scheduler == ASLR and runs:
+        if row_of(scheduler).family == "aslr" and runs:
             _draw_draws(axes, runs[0], row_of(scheduler).colour)
     _epochs(axes, data)
     _legend(axes)
@@ -151,7 +153,7 @@ def _draw_draws(axes: Axes, run: Run, colour: str) -> None:
         rates += drawn
         epochs += [epoch.epoch] * len(drawn)
     if rates:
-        label = f"{ASLR}, a layer's last draw (seed {run.seed})"
+        label = f"{run.scheduler}, a layer's last draw (seed {run.seed})"
         axes.plot(epochs, rates, "o", color=colour, ms=3, mew=0, alpha=0.28, label=label, zorder=2)
 
 
@@ -183,8 +185,19 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
                 axes.plot(epochs, curve, color=row.colour, lw=0.8, alpha=0.3, zorder=2)
             low, high = _band(seeds)
             axes.fill_between(epochs, low, high, color=row.colour, alpha=0.13, lw=0, zorder=1)
-        marker = "o" if len(means) < 3 else "None"
-        axes.plot(epochs, means, marker=marker, color=row.colour, ls=row.dashes, lw=2, label=scheduler, zorder=3)
+        every = max(1, len(means) // _MARKERS)
+        axes.plot(
+            epochs,
+            means,
+            marker=row.marker,
+            markevery=every,
+            ms=5,
+            color=row.colour,
+            ls=row.dashes,
+            lw=2,
+            label=scheduler,
+            zorder=3,
+        )
     _epochs(axes, data)
     _legend(axes)
 

@@ -12,7 +12,27 @@ from matplotlib.figure import Figure
 
 from qtrain.records.comparison import GridFile
 from qtrain.records.files import write_whole
-from qtrain.report.comparison.page import PICTURES, REPORT, write_report
+from qtrain.report.colours import colours_of, looks_of
+from qtrain.report.comparison.describe import (
+    CAPTIONS,
+    KINDS,
+    accuracy_seen,
+    bits_words,
+    count_word,
+    curve_facts,
+    differences_seen,
+    page_words,
+    split_name,
+)
+from qtrain.report.comparison.page import (
+    PICTURES,
+    REPORT,
+    machine_facts,
+    rebuild_command,
+    recipe_facts,
+    write_report,
+)
+from qtrain.report.comparison.page_data import differs, page_data
 from qtrain.report.comparison.read import ComparisonData, read_comparison
 from qtrain.report.comparison.text import (
     accuracy_text,
@@ -25,16 +45,14 @@ from qtrain.report.comparison.text import (
 from qtrain.report.comparison.verdict import Answer, worst
 from qtrain.report.comparison.verdict_words import CLASSES, STYLES, further_text, tally, words_line
 from qtrain.report.console import report_console
-from qtrain.report.pages import fill_page, png_of
+from qtrain.report.pages import fill_page, plotly, png_of, script_json
 from qtrain.report.statistics import deviation
 from qtrain.report.style import GRID_LINES, INK, open_frame, padded_layout, write_title
 from qtrain.report.table import TableData, print_notes, print_table
 from qtrain.schedulers.catalogue import label_of, row_of
 
 PICTURE = "accuracy_by_bits"
-_NAME = re.compile(r"(?P<family>.+)_(?P<bits>\d+W\d+A|FLOAT)")
 FURTHER_NOTE = "Further seeds: so many more would decide if mean and spread of the differences stayed as they are."
-_CAPTION = "Test accuracy by bit width: mean over seeds, bars are one standard deviation. Diverged runs are left out."
 
 
 @dataclass(frozen=True)
@@ -173,20 +191,7 @@ def write_grid_report(folder: Path) -> Path:
     """
     grid = read_grid(folder)
     png = png_of(accuracy_by_bits(grid))
-    answer, sentence = grid_verdict(grid)
-    page = fill_page(
-        "comparison/grid.html",
-        title=f"{label_of(grid.first.challenger)} on {', '.join(grid.comparisons)}",
-        state=CLASSES[answer],
-        verdict=sentence,
-        words=grid_words(grid),
-        table=summary_table(grid),
-        links={network: f"{network}/{REPORT}" for network in grid.comparisons},
-        colours={scheduler: row_of(scheduler).colour for scheduler in grid.schedulers},
-        notes=grid_notes(grid),
-        caption=_CAPTION,
-        png=base64.b64encode(png).decode(),
-    )
+    page = _render(grid, png)
     for network in grid.comparisons:
         write_report(folder / network)
     (folder / PICTURES).mkdir(exist_ok=True)
@@ -195,11 +200,85 @@ def write_grid_report(folder: Path) -> Path:
     return folder / REPORT
 
 
+def _render(grid: GridData, png: bytes) -> str:
+    """Return the page, given its still figure."""
+    answer, sentence = grid_verdict(grid)
+    comparisons = list(grid.comparisons.values())
+    looks = looks_of(grid.schedulers)
+    seeds = sorted({seed for data in comparisons for seed in data.seeds})
+    return fill_page(
+        "comparison/grid.html",
+        colours_of(grid.schedulers),
+        title=f"{label_of(grid.first.challenger)} on {', '.join(grid.comparisons)}",
+        lead=_lead(grid),
+        state=CLASSES[answer],
+        verdict=sentence,
+        words=[*page_words(len(seeds)), *grid_words(grid)],
+        table=_whole_rows(summary_table(grid)),
+        links={network: f"{network}/{REPORT}" for network in grid.comparisons},
+        looks=looks,
+        seeds=seeds,
+        challenger=label_of(grid.first.challenger),
+        curves={kind: curve_facts(grid.first, kind) for kind in KINDS},
+        texts={"accuracy": accuracy_seen(comparisons), "differences": differences_seen(comparisons)},
+        captions=CAPTIONS,
+        differences=differs(comparisons),
+        notes=grid_notes(grid),
+        caption=f"{CAPTIONS['accuracy']} Diverged runs are left out.",
+        png=base64.b64encode(png).decode(),
+        recipe=recipe_facts(comparisons),
+        machine=machine_facts([run for data in comparisons for run in data.runs]),
+        command=rebuild_command(comparisons, grid.name),
+        data=script_json(page_data(comparisons, looks)),
+        plotly=plotly(),
+    )
+
+
+def _lead(grid: GridData) -> str:
+    """Return what was compared and how it came out, in one sentence."""
+    networks = ", ".join(grid.comparisons)
+    sets = ", ".join(dict.fromkeys(str(data.recipe.get("data")) for data in grid.comparisons.values()))
+    meaning = bits_words(next(iter(grid.comparisons)))
+    example = f" ({meaning})" if meaning else ""
+    runs = "1 run" if len(grid.first.seeds) == 1 else f"{len(grid.first.seeds)} runs"
+    return (
+        f"{count_word(len(grid.schedulers))} schedulers, rules that set the learning rate (how large a step of "
+        f"training is), trained each of {networks}{example} on {sets}, {runs} each. "
+        f"{label_of(grid.first.challenger)} is judged: {_differences_range(grid)}."
+    )
+
+
+def _differences_range(grid: GridData) -> str:
+    """Return the least and the largest mean difference of the judged scheduler, over networks and baselines."""
+    found = []
+    for network, data in grid.comparisons.items():
+        for verdict in data.verdicts:
+            if verdict.difference is not None:
+                found.append((verdict.difference.mean, f"{verdict.baseline} on {network}"))
+    if not found:
+        return "no pair of runs finished"
+    low = min(found)
+    high = max(found)
+    if low == high:
+        return f"its test accuracy is {low[0]:+.2f} points from that of {low[1]}"
+    return f"its test accuracy is from {low[0]:+.2f} points ({low[1]}) to {high[0]:+.2f} points ({high[1]}) from theirs"
+
+
+def _whole_rows(table: TableData) -> TableData:
+    """Return the table with the network's name in every row, as rows that a reader sorts need it."""
+    rows = []
+    name = ""
+    for row in table.rows:
+        name = row[0] or name
+        rows.append((name, *row[1:]))
+    return TableData(table.head, tuple(rows))
+
+
 def accuracy_by_bits(grid: GridData) -> Figure:
     """Draw one panel a family: mean test accuracy and deviation of every scheduler against the bit width."""
     families: dict[str, dict[str, ComparisonData]] = {}
     for network, data in grid.comparisons.items():
-        family, bits = _split_name(network)
+        family, bits = split_name(network)
         families.setdefault(family, {})[bits] = data
     figure = Figure(figsize=(5.4 * len(families) + 1.2, 4.2), layout=padded_layout())
     panels = figure.subplots(1, len(families), squeeze=False)[0]
@@ -208,14 +287,6 @@ def accuracy_by_bits(grid: GridData) -> Figure:
     last = panels[-1]
     last.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the panel
     return figure
-
-
-def _split_name(network: str) -> tuple[str, str]:
-    """Return family and bits of a network's name; no bits where the name carries none."""
-    match = _NAME.fullmatch(network)
-    if match is None:
-        return network, ""
-    return match["family"], match["bits"]
 
 
 def _draw_family(axes: Axes, family: str, by_bits: dict[str, ComparisonData], schedulers: list[str]) -> None:
@@ -243,7 +314,7 @@ def _draw_scheduler(axes: Axes, scheduler: str, by_bits: dict[str, ComparisonDat
             means.append(statistics.mean(values))
             deviations.append(deviation(values) or 0.0)
     row = row_of(scheduler)
-    look: dict[str, Any] = {"color": row.colour, "ls": row.dashes, "marker": "o", "capsize": 3}
+    look: dict[str, Any] = {"color": row.colour, "ls": row.dashes, "marker": row.marker, "capsize": 3}
     axes.errorbar(places, means, deviations, label=scheduler, **look)
 
 

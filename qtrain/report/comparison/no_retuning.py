@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,6 @@ from qtrain.schedulers.catalogue import label_of, row_of
 
 TABLE = "no_retuning.md"
 PLOT = "no_retuning.png"
-_DASHES = {TUNED: "--", CARRIED: ":"}
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,20 @@ def no_retuning_figure(data: Experiment) -> Figure:
     return figure
 
 
+def no_retuning_seen(data: Experiment) -> str:
+    """Return what is to be seen on the figure, for who does not see it: where each line begins and ends."""
+    parts = []
+    for name in data.rows:
+        ends = []
+        for network in data.networks:
+            values = data.accuracies(name, network)
+            if values:
+                ends.append(f"{sum(values) / len(values):.1f} % at {_bits(network)}")
+        if ends:
+            parts.append(f"{data.title(name)}: {ends[0]} to {ends[-1]}")
+    return f"Mean test accuracy by bits of weights and activations. {'; '.join(parts)}."
+
+
 def _draw_row(axes: Axes, data: Experiment, name: str) -> None:
     """Draw a row's means as a line and their deviations as a band, at the widths where a run finished."""
     places = []
@@ -233,15 +247,17 @@ def _draw_row(axes: Axes, data: Experiment, name: str) -> None:
             means.append(mean)
             low.append(mean - spread)
             high.append(mean + spread)
-    colour = _colour(data, name)
-    axes.fill_between(places, low, high, color=colour, alpha=0.13, lw=0)
-    axes.plot(places, means, "o", ls=_DASHES.get(name, "-"), color=colour, lw=2, ms=5, label=data.label(name))
+    look = _look(data, name)
+    axes.fill_between(places, low, high, color=look["color"], alpha=0.13, lw=0)
+    axes.plot(places, means, **look, lw=2, ms=5.5, label=data.label(name))
 
 
-def _colour(data: Experiment, name: str) -> str:
+def _look(data: Experiment, name: str) -> dict[str, Any]:
+    """Return colour, dashes and marker of a row: a scheduler's own, and grey for the tuning that was carried over."""
     if name == CARRIED:
-        return FAINT
-    return row_of(data.file.baseline if name == TUNED else name).colour
+        return {"color": FAINT, "ls": ":", "marker": "v"}
+    row = row_of(data.file.baseline if name == TUNED else name)
+    return {"color": row.colour, "ls": row.dashes, "marker": row.marker}
 
 
 def write_no_retuning(folder: Path) -> str:

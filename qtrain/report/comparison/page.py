@@ -1,4 +1,4 @@
-"""A comparison as one self-contained web page, with its figures beside it as PNGs."""
+"""A comparison as one interactive web page in one file, with its figures beside it as PNGs."""
 
 import base64
 import shlex
@@ -7,35 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.records.files import write_whole
+from qtrain.report.colours import colours_of, looks_of
+from qtrain.report.comparison.describe import CAPTIONS, KINDS, curve_facts, lead, page_words, plot_texts
 from qtrain.report.comparison.figures import FIGURES, overview
+from qtrain.report.comparison.page_data import differs, page_data
 from qtrain.report.comparison.read import ComparisonData, Run, read_comparison
 from qtrain.report.comparison.tables import comparison_tables
 from qtrain.report.comparison.text import accuracy_text, difference_text, notes, reference, verdict, words
 from qtrain.report.comparison.verdict_words import CLASSES
 from qtrain.report.graph import Graph
-from qtrain.report.pages import fill_page, png_of
+from qtrain.report.pages import fill_page, plotly, png_of, script_json
 from qtrain.report.proof import proof_rows
 from qtrain.report.statistics import tuned_numbers
-from qtrain.schedulers.catalogue import label_of, row_of
+from qtrain.schedulers.catalogue import label_of
 
 REPORT = "report.html"
 PICTURES = "report"
 _LINE = 88  # characters of a command's line
 _NOT_SHARED = ("scheduler", "seed")  # a comparison's recipe has the first run's, which its table would misstate
-_CAPTIONS = {
-    "accuracy": "Test accuracy by scheduler: dots are seeds, thin lines join the runs of one seed, bars are means.",
-    "learning_rate": "Learning rate of every epoch. ASLR's centre moves by whole steps of its first digit; each layer "
-    "draws its own rate around it before every optimizer step, the dots are the last draw of an epoch.",
-    "validation_accuracy": "Validation accuracy by epoch: mean over seeds, one standard deviation as a band, single "
-    "seeds thin.",
-    "training_loss": "Training loss by epoch: mean over seeds, one standard deviation as a band, single seeds thin.",
+_PICTURES = {  # what a still figure shows, and its caption, by its name: those of the plot in its place
+    "accuracy": "accuracy",
+    "learning_rate": "lr",
+    "validation_accuracy": "validation_accuracy",
+    "training_loss": "train_loss",
 }
 
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` and ``report/*.png`` into a comparison's folder, all made of its records.
 
-    The page holds its images and styles and refers to nothing outside; each file appears whole or not at all.
+    The page holds its data, images, styles and scripts and refers to nothing outside; each file appears whole or not at
+    all.
 
     Args:
         folder: that ``qtrain compare`` wrote.
@@ -44,7 +46,7 @@ def write_report(folder: Path) -> Path:
         The page's path.
 
     Raises:
-        UserError: the folder's files are missing, damaged or contradict each other.
+        UserError: the folder's files are missing, damaged or contradict each other, or plotly is not installed.
     """
     data = read_comparison(folder)
     pictures = {name: png_of(draw(data)) for name, draw in FIGURES.items()}
@@ -67,29 +69,81 @@ def render(data: ComparisonData, pictures: Mapping[str, bytes]) -> str:
     answer, sentence = verdict(data)
     exported = [run for run in data.runs if run.export is not None]
     place = f"{data.recipe.get('network')} on {data.recipe.get('data')}"
-    against = ", ".join(data.others)
-    recipe = {name: _plain(value) for name, value in data.recipe.items() if name not in _NOT_SHARED}
+    looks = looks_of(data.schedulers)
+    curves = {kind: curve_facts(data, kind) for kind in KINDS}
+    texts = plot_texts(data)
     return fill_page(
         "comparison/report.html",
-        title=f"{place}: {label_of(data.challenger)} against {against}",
+        colours_of(data.schedulers),
+        title=f"{place}: {label_of(data.challenger)} against {', '.join(data.others)}",
+        lead=lead(data),
         state=CLASSES[answer],
         verdict=sentence,
-        words=words(data),
+        words=[*page_words(len(data.seeds)), *words(data)],
         tiles=_tiles(data, exported),
         tables=comparison_tables(data),
-        colours={scheduler: row_of(scheduler).colour for scheduler in data.schedulers},
+        looks=looks,
+        seeds=data.seeds,
+        challenger=label_of(data.challenger),
+        curves=curves,
+        texts=texts,
+        captions=CAPTIONS,
+        differences=differs([data]),
         notes=notes(data),
-        figures=[(_CAPTIONS[name], base64.b64encode(png).decode()) for name, png in pictures.items()],
+        pictures=[_picture(name, png, texts, curves) for name, png in pictures.items()],
         proofs=[_proof(run) for run in exported],
         networks=_networks(exported),
-        recipe=recipe,
-        machine=_machine(data.runs),
-        command=rebuild_command(data),
+        recipe=recipe_facts([data]),
+        machine=machine_facts(data.runs),
+        command=rebuild_command([data], data.name),
+        data=script_json(page_data([data], looks)),
+        plotly=plotly(),
     )
 
 
-def rebuild_command(data: ComparisonData) -> str:
-    """Return the command that repeats the comparison, with every field of the recipe, so that no default matters."""
+def _picture(
+    name: str, png: bytes, texts: Mapping[str, str], curves: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, str, str]:
+    """Return what is to be seen on a still figure, its caption, and the figure."""
+    plot = _PICTURES[name]
+    caption = CAPTIONS[plot] if plot in CAPTIONS else curves[plot]["words"]
+    return texts[plot], caption, base64.b64encode(png).decode()
+
+
+def recipe_facts(comparisons: Sequence[ComparisonData]) -> dict[str, str]:
+    """Return the recipe that all runs share, as the command line reads it; where comparisons differ, all values."""
+    facts: dict[str, dict[str, None]] = {}
+    for data in comparisons:
+        for name, value in data.recipe.items():
+            if name not in _NOT_SHARED:
+                facts.setdefault(name, {})[_plain(value)] = None
+    return {name: "; ".join(values) for name, values in facts.items()}
+
+
+def rebuild_command(comparisons: Sequence[ComparisonData], out: str) -> str:
+    """Return the command that repeats comparisons, with every field of the recipe, so that no default matters.
+
+    Args:
+        comparisons: one, or those of a grid; where they differ in more than their networks, each gets its own command.
+        out: name of their folder.
+    """
+    options = [_options(data) for data in comparisons]
+    networks = [_plain(data.recipe.get("network")) for data in comparisons]
+    if all(values == options[0] for values in options):
+        return _command(",".join(networks), options[0] | {"out": out})
+    commands = []
+    for network, values, data in zip(networks, options, comparisons, strict=True):
+        commands.append(_command(network, values | {"out": f"{out}/{data.name}"}))
+    return "\n".join(commands)
+
+
+def _command(network: str, options: Mapping[str, Any]) -> str:
+    words = [f"--{name.replace('_', '-')} {shlex.quote(_plain(value))}" for name, value in options.items()]
+    return _wrapped(f"qtrain compare {shlex.quote(network)}", words)
+
+
+def _options(data: ComparisonData) -> dict[str, Any]:
+    """Return what a comparison was made with, apart from its network and its folder."""
     options: dict[str, Any] = {}
     for name, value in data.recipe.items():
         if name not in ("network", *_NOT_SHARED):
@@ -108,10 +162,7 @@ def rebuild_command(data: ComparisonData) -> str:
     if exports:
         shown = exports[0].manifest
         options |= {"board": shown.board, "target_fps": f"{shown.target_fps:g}", "clock_ns": shown.clock_ns}
-    options["device"] = _device(data.runs)
-    options["out"] = data.name
-    words = [f"--{name.replace('_', '-')} {shlex.quote(_plain(value))}" for name, value in options.items()]
-    return _wrapped(f"qtrain compare {shlex.quote(_plain(data.recipe.get('network')))}", words)
+    return options | {"device": _device(data.runs)}
 
 
 def _device(runs: Sequence[Run]) -> str:
@@ -207,7 +258,7 @@ def _size_text(bits: int) -> str:
     return f"{bits} bit"
 
 
-def _machine(runs: Iterable[Run]) -> dict[str, str]:
+def machine_facts(runs: Iterable[Run]) -> dict[str, str]:
     """Return facts of the machines, versions and code; where runs differ, all values."""
     facts: dict[str, list[str]] = {}
     for run in runs:

@@ -12,7 +12,7 @@ from qtrain.report.sweep.amounts import short
 from qtrain.report.sweep.rows import STARTS, Axis, Point, SweepData
 
 COLOURS = {"scratch": "#0072B2", "warm": "#D55E00", "search": "#009E73"}
-_MARKERS = {"scratch": "o", "warm": "D", "search": "s"}
+MARKERS = {"scratch": "o", "warm": "D", "search": "s"}
 _WIDE = 20  # largest over smallest cost from which an axis is logarithmic
 _NAMED = 12  # more points than this: only the front's are named
 _MAP = "Blues"  # one hue, so that lightness alone tells the accuracy
@@ -46,6 +46,7 @@ def accuracy_by_cost(data: SweepData, axis: Axis) -> Figure:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.set_xlabel(axis.label, color=INK)
+    axes.margins(x=0.09)  # room for the names of the outermost points
     write_title(axes, "Test accuracy, %")
     write_remark(axes, "mean ± sd over seeds")
     axes.legend(frameon=False, fontsize=9, loc="best")
@@ -64,7 +65,7 @@ def _draw_start(axes: Axes, points: Sequence[Point], axis: Axis, start: str) -> 
         [_mean(point) for point in points],
         [point.spread() or 0.0 for point in points],
         color=COLOURS[start],
-        marker=_MARKERS[start],
+        marker=MARKERS[start],
         ls="",
         ms=6,
         capsize=2,

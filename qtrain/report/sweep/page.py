@@ -1,19 +1,17 @@
 """A sweep as an interactive page in one file, with still figures beside it."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from qtrain.errors import UserError
 from qtrain.records.files import write_whole
+from qtrain.report.colours import both, swatch
 from qtrain.report.comparison.page import PICTURES, REPORT
-from qtrain.report.pages import fill_page, png_of
+from qtrain.report.pages import fill_page, plotly, png_of, script_json
 from qtrain.report.sweep.amounts import short
-from qtrain.report.sweep.figures import accuracy_by_cost, heat_map, heat_map_title, heat_maps, marks
-from qtrain.report.sweep.rows import AXES, STARTS, Point, Row, SweepData, read_sweep
+from qtrain.report.sweep.describe import axis_seen, cost_seen, lead, map_seen, page_words
+from qtrain.report.sweep.figures import COLOURS, MARKERS, accuracy_by_cost, heat_map, heat_map_title, heat_maps, marks
+from qtrain.report.sweep.recommend import recommend
+from qtrain.report.sweep.rows import AXES, STARTS, Axis, Point, Row, SweepData, read_sweep
 from qtrain.report.sweep.tables import (
     STAR_NOTE,
     failure_rows,
@@ -25,9 +23,11 @@ from qtrain.report.sweep.tables import (
     sweep_verdict,
     warm_table,
 )
+from qtrain.report.table import TableData
 
 __all__ = ["print_sweep", "render_sweep", "sweep_markdown", "write_sweep_report"]
 
+_PAGE_COLOURS = {"low": ("#eaf2fa", "#1d2b3a"), "high": ("#08306b", "#7cc4f2")}  # ends of the map's scale
 _STILL = ("bops", "lut")  # axes of the still figures; the page has all
 _ACCURACIES = ("test_accuracy", "validation_accuracy")
 _FACTS = ("test_accuracy", "validation_accuracy", "best_epoch", "state", "stage", "error", "seed", "cell", "parent")
@@ -60,35 +60,59 @@ def write_sweep_report(folder: Path) -> Path:
 def _pictures(data: SweepData) -> dict[str, bytes]:
     """Return the still figures as PNG files by name."""
     pictures = {}
-    for axis in data.axes():
-        if axis.key in _STILL:
-            pictures[f"accuracy_{axis.key}"] = png_of(accuracy_by_cost(data, axis))
+    for axis in _still_axes(data):
+        pictures[f"accuracy_{axis.key}"] = png_of(accuracy_by_cost(data, axis))
     for start, bits in heat_maps(data):
-        name = f"heat_map_{start}"
-        if bits:
-            name += "_" + "".join(letter if letter.isalnum() else "-" for letter in bits)
-        pictures[name] = png_of(heat_map(data, start, bits))
+        pictures[_map_name(start, bits)] = png_of(heat_map(data, start, bits))
     return pictures
+
+
+def picture_texts(data: SweepData) -> dict[str, str]:
+    """Return what is to be seen on each still figure by its name, for who does not see it."""
+    texts = {f"accuracy_{axis.key}": cost_seen(data, axis) for axis in _still_axes(data)}
+    for start, bits in heat_maps(data):
+        texts[_map_name(start, bits)] = map_seen(data, start, bits)
+    return texts
+
+
+def _still_axes(data: SweepData) -> list[Axis]:
+    return [axis for axis in data.axes() if axis.key in _STILL]
+
+
+def _map_name(start: str, bits: str) -> str:
+    """Return the file's name of a heat map, without its suffix."""
+    name = f"heat_map_{start}"
+    if bits:
+        name += "_" + "".join(letter if letter.isalnum() else "-" for letter in bits)
+    return name
 
 
 def render_sweep(data: SweepData) -> str:
     """Return the page."""
     holds, sentence = sweep_verdict(data)
     plan = data.plan
+    found = recommend(data)
     used_starts = {point.start for point in data.points}
     maps = [(f"{start}|{bits}", heat_map_title(start, bits)) for start, bits in heat_maps(data)]
     return fill_page(
         "sweep/sweep_page.html",
+        _PAGE_COLOURS | {start: both(colour) for start, colour in COLOURS.items()},
         title=f"{plan['family']} on {plan['data']}: accuracy and cost by bits",
         holds=holds,
+        lead=lead(data),
         verdict=sentence,
+        words=page_words(data),
+        recommended=None if found.point is None else data.points.index(found.point),
+        recommended_name="" if found.point is None else found.point.name,
+        reason=found.reason,
         tiles=_tiles(data),
-        plotly=Markup(_plotly()),
-        data=Markup(_script_json(page_data(data))),
+        plotly=plotly(),
+        data=script_json(page_data(data)),
         axes=data.axes(),
         starts={start: title for start, title in STARTS.items() if start in used_starts},
+        swatches={start: swatch(start, marker) for start, marker in MARKERS.items()},
         grids=maps,
-        table=shown_columns(points_table(data)),
+        table=_page_table(data),
         star_note=STAR_NOTE,
         warm=warm_table(data),
         failed=failure_rows(data),
@@ -99,14 +123,29 @@ def render_sweep(data: SweepData) -> str:
     )
 
 
+def _page_table(data: SweepData) -> TableData:
+    """Return the table of all points, its heads spelt out where the terminal has no room for that."""
+    table = shown_columns(points_table(data))
+    head = tuple("frames/s" if name == "fps" else name for name in table.head)
+    return TableData(head, table.rows)
+
+
 def page_data(data: SweepData) -> dict[str, Any]:
     """Return what the page's script reads: axes, and every point with its cells."""
-    axes = [{"key": axis.key, "label": axis.label, "more": axis.more_is_better} for axis in data.axes()]
+    axes = [_axis(axis) for axis in data.axes()]
     partners = {id(warm): data.points.index(scratch) for warm, scratch in data.pairs()}
     points = []
     for i, point in enumerate(data.points):
         points.append({"id": i, **_point(point), "partner": partners.get(id(point)), "cells": _cells(point)})
-    return {"axes": axes, "points": points}
+    found = recommend(data).point
+    chosen = None if found is None else data.points.index(found)
+    return {"axes": axes, "points": points, "recommended": chosen, "texts": axis_seen(data)}
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    """Return what the page's script reads of a cost."""
+    name = "frames/s" if axis.key == "fps" else axis.head.replace("\n", " ")
+    return {"key": axis.key, "label": axis.label, "name": name, "more": axis.more_is_better}
 
 
 def _point(point: Point) -> dict[str, Any]:
@@ -200,27 +239,3 @@ def _accuracy_tiles(data: SweepData) -> list[tuple[str, str]]:
         cost, cheapest = min(near, key=lambda found: found[0])
         tiles.append((f"BOPs of the cheapest within 1 point of it: {cheapest.name}", short(cost)))
     return tiles
-
-
-def _plotly() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise UserError("the sweep's page needs plotly, which is not installed; pip install plotly") from None
-    return str(get_plotlyjs())
-
-
-def _script_json(values: Any) -> str:
-    """Return JSON that may stand in a script element: no ``<``, so no end of it, and no NaN, which is no JSON."""
-    return json.dumps(_finite(values), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with None in the place of every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -29,6 +29,11 @@ CHARTS = (
     ("validation_accuracy", "Validation accuracy, %", False),
     ("lr", "Learning rate", True),
 )
+# of curves, on a light and on a dark screen
+CURVE_COLOURS = (
+    *(("#0072b2", "#56b4e9"), ("#b34700", "#f0a043"), ("#00734f", "#3fc79a"), ("#9b3486", "#e58ad0")),
+    *(("#6b5a00", "#d6c64a"), ("#3f51b5", "#9aa8ff"), ("#a01c1c", "#ff8f80"), ("#555b66", "#c0c8d2")),
+)
 
 
 def render_page(folder: Path) -> str:
@@ -36,11 +41,12 @@ def render_page(folder: Path) -> str:
     name = folder.resolve().name or str(folder)
     return fill_page(
         "watch/watch.html",
+        {f"run{i}": pair for i, pair in enumerate(CURVE_COLOURS)},
         title=f"{name} - qtrain watch",
         heading=name,
         folder=str(folder),
         styles=_file("watch.css"),
-        script=_file("watch.js"),
+        live=_file("watch.js"),
         columns=COLUMNS,
         charts=CHARTS,
         most=CURVES,

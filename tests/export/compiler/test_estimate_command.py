@@ -194,3 +194,11 @@ def test_a_figure_of_a_deep_network_keeps_the_largest_layers_and_says_so() -> No
     assert len(shown_layers(deep)) == 60
     assert shown_layers(deep)[-1]["name"] == "MVAU_hls_0"
     assert "41 smaller layers are not shown" in draw_estimate(deep, "deep").get_suptitle()
+
+
+def test_a_figure_has_the_name_of_the_network_not_of_its_folder(finn: Path, tmp_path: Path) -> None:
+    from qtrain.commands.estimating import network_name
+
+    assert network_name(finn) == "CNV"  # its folder is finn
+    bare = Path(shutil.copyfile(finn / "model.onnx", tmp_path / "mine.onnx"))
+    assert network_name(bare) == "mine.onnx"

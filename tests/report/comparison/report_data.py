@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from plotly.offline import get_plotlyjs
 
 from qtrain.recipe import Recipe, dump_recipe
 
@@ -49,7 +50,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")]
-        self.cell = tag in ("td", "th") or (self.cell and tag == "span")
+        self.cell = tag in ("td", "th") or (self.cell and tag in ("span", "svg", "path", "a", "button"))
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
@@ -62,6 +63,12 @@ class Page(HTMLParser):
         self.text += data
         if self.cell:
             self.rows[-1][-1] += data
+
+
+def without_plotly(html: str) -> str:
+    """Return a page without the one script that is not the house's."""
+    assert html.count(get_plotlyjs()) == 1
+    return html.replace(get_plotlyjs(), "")
 
 
 def write_graph(path: Path) -> str:

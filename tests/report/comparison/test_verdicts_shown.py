@@ -152,7 +152,8 @@ def test_the_page_of_a_grid_and_its_exit_status_say_the_same(here: Path, cli: Ca
     page = Page(html)
     last = found.out.splitlines()[-1]
     assert page.text.index(last) < page.text.index(MEANT) < page.text.index("All networks")
-    assert [row[5:] for row in page.rows if "multistep" in row] == [["holds", DASH], ["undecided", "15"]]
+    rows = [row for row in page.rows if "multistep" in row and len(row) > 2]  # not the facts of the recipe
+    assert [row[5:] for row in rows] == [["holds", DASH], ["undecided", "15"]]
 
 
 def no_retuning_folder(out: Path, by_network: dict[str, list[float | None]]) -> list[str]:
@@ -235,25 +236,8 @@ def test_records_from_before_there_were_verdicts_are_judged_by_their_numbers() -
     assert no_retuning_verdict(data)[0] is Answer.UNDECIDED
 
 
-def luminance(colour: str) -> float:
-    """By WCAG 2: relative luminance of ``#rrggbb`` or ``#rgb``."""
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
-    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
-    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def test_all_three_verdicts_can_be_read_on_a_page_and_undecided_is_grey() -> None:
-    css = (ROOT / "qtrain" / "report" / "base.html").read_text()
-    modes = [
-        dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
-    ]
-    assert len(modes) == 3  # light, dark, print
-    for colours in modes:
-        for name in ("good", "bad", "open"):
-            light, dark = sorted((luminance(colours[key]) for key in (name, f"{name}-back")), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5
-        parts = [int(colours["open"][i : i + 2], 16) for i in (1, 3, 5)]
-        assert max(parts) - min(parts) < 0x20
+def test_the_three_verdicts_have_colours_of_their_own_on_a_page() -> None:
+    """That these can be read, ``tests/report/test_colours.py`` sees."""
+    css = (ROOT / "qtrain" / "report" / "page.css").read_text()
     for state, name in (("holds", "good"), ("short", "bad"), ("undecided", "open")):
         assert f".{state} {{ color: var(--{name}); background: var(--{name}-back);" in css

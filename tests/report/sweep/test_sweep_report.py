@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from qtrain.errors import UserError
 from qtrain.report.sweep.amounts import short
 from qtrain.report.sweep.figures import accuracy_by_cost, heat_map
-from qtrain.report.sweep.page import print_sweep, sweep_markdown, write_sweep_report
+from qtrain.report.sweep.page import picture_texts, print_sweep, sweep_markdown, write_sweep_report
 from qtrain.report.sweep.pareto import pareto_front
 from qtrain.report.sweep.rows import AXES, Point, SweepData, read_sweep
 from qtrain.report.sweep.tables import sweep_verdict, warm_table
 from tests.experiments.sweep.sweep_data import REASON, edit_rows, write_sweep
-from tests.report.comparison.report_data import Page
+from tests.report.comparison.report_data import Page, without_plotly
 
 BOPS, WEIGHTS, LUT, BRAM, FPS = AXES
 numbers = st.integers(0, 6)
@@ -211,10 +211,18 @@ def test_the_page_holds_every_row_and_refers_to_nothing_outside(sweep: Path, dat
         assert cells[row["cell"]]["test_accuracy"] == row["test_accuracy"]
     assert [a["key"] for a in held["axes"]] == ["bops", "weight_bits", "lut", "bram", "fps"]
     text = (sweep / "report.html").read_text()
-    page = Page(text[: text.index("<script>")] + text[text.rindex("<script>") :])
+    page = Page(without_plotly(text))
     assert page.links == []
     assert "<b>not finite</b>" not in text
     assert [sum(REASON in cell for cell in row) for row in page.rows].count(1) == 1
+
+
+def test_the_same_rows_are_the_same_bytes(small: Path) -> None:
+    first = write_sweep_report(small).read_bytes()
+    pictures = {path.name: path.read_bytes() for path in (small / "report").iterdir()}
+    assert write_sweep_report(small).read_bytes() == first
+    assert {path.name: path.read_bytes() for path in (small / "report").iterdir()} == pictures
+    assert set(picture_texts(read_sweep(small))) == {path.removesuffix(".png") for path in pictures}
 
 
 def test_a_sweep_of_failures_alone_has_a_page_too(tmp_path: Path) -> None:
