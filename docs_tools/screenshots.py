@@ -66,7 +66,11 @@ def take(browser: Any, page_file: Path, shots: Sequence[Shot], out: Path) -> Non
         clip = {"x": 0, "y": max(0, min(top - 16, below)), "width": shot.width, "height": shot.height}
         png = page.screenshot(full_page=True, clip=clip)
         page.close()
-        small = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        small = (
+            Image.open(io.BytesIO(png))
+            .convert("RGB")
+            .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
         small.save(out / f"{shot.name}.png", optimize=True)
 
 
