@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SWEEP = ROOT / "results" / "sweeps" / "cnv-digits"
 DEMO = ROOT / "demo"
 PICTURES = ROOT / "docs" / "pictures"
-COLOURS = 96  # of a picture's palette: text and lines need few, and a picture stays small
+COLOURS = 256  # of a picture's palette, so that it stays small
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,11 @@ def take(browser: Any, page_file: Path, shots: Sequence[Shot], out: Path) -> Non
         clip = {"x": 0, "y": max(0, min(top - 16, below)), "width": shot.width, "height": shot.height}
         png = page.screenshot(full_page=True, clip=clip)
         page.close()
-        small = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        small = (
+            Image.open(io.BytesIO(png))
+            .convert("RGB")
+            .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
         small.save(out / f"{shot.name}.png", optimize=True)
 
 
