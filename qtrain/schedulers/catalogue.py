@@ -34,6 +34,7 @@ class Scheduler:
             constants are, as the ASLR paper counts them.
         reads_milestones: whether the recipe's milestones and gamma are such numbers too.
         reads_lr: whether it starts from the recipe's lr.
+        averages: whether the weights that it judges are an average of its own, so that the recipe's ema makes no sense.
         label: its name at the start of a sentence; by default the name itself.
         colour: of its curves, in hexadecimal.
         dashes: of its curves, as Matplotlib has them.
@@ -48,6 +49,7 @@ class Scheduler:
     tuned: tuple[str, ...] = ("lr0",)
     reads_milestones: bool = False
     reads_lr: bool = True
+    averages: bool = False
     label: str = ""
     colour: str = "#555555"
     dashes: Dashes = "--"
@@ -77,7 +79,9 @@ _ROWS = {
     "aslr_decay": Scheduler(f"{_METHODS}.adaptive:Decaying.make", "aslr", colour="#3F51B5", dashes=_LONG),
     "aslr_capped": Scheduler(f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#1B2A6B", dashes=_DOTTED),
     "aslr_smooth": Scheduler(f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT),
-    "aslr_average": Scheduler(f"{_METHODS}.adaptive:Averaging.make", "aslr", colour="#00A3A3", dashes=_DASHDOT),
+    "aslr_average": Scheduler(
+        f"{_METHODS}.adaptive:Averaging.make", "aslr", averages=True, colour="#00A3A3", dashes=_DASHDOT,
+    ),
     "multistep": Scheduler(
         f"{_METHODS}.scheduled:make_multistep", "schedule", reads_milestones=True, colour="#D55E00", dashes=_DASHED,
     ),
@@ -114,7 +118,8 @@ _ROWS = {
         reads_lr=False, colour="#7B3294", dashes=_SHORT,
     ),
     "schedulefree": Scheduler(
-        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), colour="#000000", dashes=_DASHDOT,
+        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), averages=True,
+        colour="#000000", dashes=_DASHDOT,
     ),
     "prodigy": Scheduler(
         f"{_METHODS}.rivals:Prodigy.make", "rival", tuned=(), reads_lr=False, colour="#7F7F7F", dashes=_LONG,
@@ -123,7 +128,8 @@ _ROWS = {
         f"{_METHODS}.rivals:DAdaptation.make", "rival", tuned=(), reads_lr=False, colour="#9C8AA5", dashes=_DASHED,
     ),
     "dog": Scheduler(
-        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False, colour="#A6761D", dashes=_DOTTED,
+        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False, averages=True,
+        colour="#A6761D", dashes=_DOTTED,
     ),
     "transition": Scheduler(
         f"{_METHODS}.transition:Transition.make", "rival", tuned=("target rate", "its step", "lr0"),
