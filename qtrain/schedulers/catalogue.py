@@ -34,10 +34,10 @@ class Scheduler:
             constants are, as the ASLR paper counts them.
         reads_milestones: whether the recipe's milestones and gamma are such numbers too.
         reads_lr: whether it starts from the recipe's lr.
-        averages: whether the weights that it judges are an average of its own, so that the recipe's ema makes no sense.
         label: its name at the start of a sentence; by default the name itself.
         colour: of its curves, in hexadecimal.
         dashes: of its curves, as Matplotlib has them.
+        averages: whether the weights that it judges are an average of its own, so that the recipe's ema makes no sense.
 
     Raises:
         UserError: a family, kind or colour that there is not.
@@ -49,10 +49,10 @@ class Scheduler:
     tuned: tuple[str, ...] = ("lr0",)
     reads_milestones: bool = False
     reads_lr: bool = True
-    averages: bool = False
     label: str = ""
     colour: str = "#555555"
     dashes: Dashes = "--"
+    averages: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("family", self.family, Family), ("kind", self.kind, Kind)):

@@ -115,7 +115,7 @@ def make(model, recipe, steps_per_epoch, *, factor=0.5):
     ("name", "arguments", "source", "says"),
     [
         ("lost", "'qtrain_lost:nothing', 'rival'", "", r"cannot be loaded from qtrain_lost:nothing \(AttributeError: "),
-        ("rowless", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10", "", r"cannot be loaded from qtrain_rowless:ROW \(TypeError: "),
+        ("rowless", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11", "", r"cannot be loaded from qtrain_rowless:ROW \(TypeError: "),
         (
             "strange",
             "'a:b', 'cousin'",
@@ -212,7 +212,7 @@ def test_reports_show_what_is_not_installed_in_grey(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_reports_warn_once_of_what_is_broken(installed: Callable[..., None]) -> None:
-    installed("shattered", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")
+    installed("shattered", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")
     with pytest.warns(UserWarning, match="^scheduler shattered of the package qtrain-shattered cannot be loaded"):
         assert row_of("shattered").label == ""
     assert label_of("shattered") == "shattered"
