@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from numbers import Real
@@ -17,7 +17,7 @@ from qtrain.data.options import DataOptions, Layout, parse_kinds, parse_range, p
 from qtrain.errors import UserError, closest, did_you_mean
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
-Optimizer = Literal["sgd", "nag", "adam"]
+Optimizer = Literal["sgd", "nag", "adam", "adamw"]
 Baseline = Literal["multistep", "cosine"]
 Loss = Literal["squared_hinge", "cross_entropy"]
 Protocol = Literal["holdout", "paper"]
@@ -26,6 +26,14 @@ Precision = Literal["exact", "fast"]
 AUTO = "auto"
 OWN = "own"  # in place of a data set's name, in the shipped recipe for data of one's own
 
+# Numbers of the training aids: what is good, and in words.
+_AIDS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "label_smoothing": (lambda share: 0 <= share < 1, "from 0 to below 1"),
+    "mixup": (lambda alpha: alpha == 0 or 0.001 <= alpha <= 100, "0, or from 0.001 to 100"),
+    "ema": (lambda share: 0 <= share < 1, "from 0 to below 1"),
+    "teacher_temperature": (lambda divisor: 0.01 <= divisor <= 1000, "from 0.01 to 1000"),
+    "teacher_weight": (lambda share: 0 < share <= 1, "above 0, at most 1"),
+}
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _SHOWN = 20  # fields that an error lists
 _LARGEST = sys.float_info.max
@@ -51,16 +59,22 @@ class Recipe:
         data: data set such as digits or cifar10, a folder of images, an .npz file, or my_module:load.
         epochs: passes over the training split.
         batch_size: images a step.
-        optimizer: sgd (with momentum), nag (with Nesterov's) or adam.
+        optimizer: sgd (with momentum), nag (with Nesterov's), adam, or adamw (adam with decoupled weight decay).
         lr: learning rate at the start; for ASLR the only number there is to choose. auto asks the range test.
         momentum: of sgd and nag.
-        weight_decay: L2 penalty on all parameters.
+        weight_decay: L2 penalty on all parameters; of adamw the share of them, times the rate, that a step takes away.
         scheduler: what moves the learning rate; docs/schedulers.md says what each name does.
         scheduler_options: the scheduler's own numbers where they are not to be its defaults, as in {patience: 5}.
         baseline: the hand-tuned schedule that this recipe is for, which ASLR is compared with.
         milestones: multistep lowers the rate at these fractions of the epochs.
         gamma: multistep's factor at each milestone, or a list with one factor for each.
         loss: squared_hinge (bnn_pynq's, targets -1 and 1) or cross_entropy.
+        label_smoothing: share of every label that is spread evenly over all classes while training; 0 for none.
+        mixup: mixes pairs of training images and their labels by shares from Beta(mixup, mixup), as in 0.2; 0 for none.
+        ema: share that a step keeps of the weights' average, as in 0.999, which is judged and exported; 0 for none.
+        teacher: run folder of a trained network of the same classes and inputs whose logits are learned too.
+        teacher_temperature: divides the teacher's and the own logits before they are compared.
+        teacher_weight: the teacher's share of the loss; the rest is the labels'.
         seed: of initial weights, splits, batches and draws.
         split_seed: draws the validation split and the subset of train_size in place of seed: the same for all seeds.
         protocol: holdout validates on a part of the training set; paper on the test set, as the ASLR paper did.
@@ -100,6 +114,12 @@ class Recipe:
     milestones: tuple[float, ...] = (0.5, 0.75, 0.9)
     gamma: float | tuple[float, ...] = 0.1
     loss: Loss = "squared_hinge"
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float = 0.0
+    teacher: str | None = None
+    teacher_temperature: float = 4.0
+    teacher_weight: float = 0.9
     seed: int = 0
     split_seed: int | None = None
     protocol: Protocol = "holdout"
@@ -136,7 +156,7 @@ class Recipe:
         for name in ("validation_size", "train_size"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        for name in ("lr", "momentum", "weight_decay", "jitter", "noise", "width"):
+        for name in ("lr", "momentum", "weight_decay", "jitter", "noise", "width", *_AIDS):
             value = getattr(self, name)
             if isinstance(value, Real) and not isinstance(value, int | float):  # a scalar of NumPy's
                 object.__setattr__(self, name, float(value))
@@ -171,7 +191,21 @@ class Recipe:
             value = getattr(self, name)
             allowed = get_args(kind)
             _check_choice(name, value, allowed)
+        self._check_aids()
         self._check_own()
+
+    def _check_aids(self) -> None:
+        """Check what helps training beside optimizer, schedule and augmentation."""
+        for name, (good, allowed) in _AIDS.items():
+            value = getattr(self, name)
+            self._set(name, _is_number(value) and good(value), allowed)
+        named = self.teacher is None or (isinstance(self.teacher, str) and bool(self.teacher.strip()))
+        _check("teacher", self.teacher, named, "a run folder")
+        if self.ema and SCHEDULERS.get(self.scheduler).averages:
+            raise UserError(
+                f"ema is {self.ema:g}, but scheduler {self.scheduler} judges an average of its own; leave ema out, or "
+                f"choose another scheduler, such as {DEFAULT}"
+            )
 
     def _check_own(self) -> None:
         """Check what is said of data and networks of one's own."""

@@ -45,7 +45,8 @@ KERNELS: list[tuple[str, str, dict[str, int]]] = [
     (f"{FUSED}.magnitude_kernels", "magnitude_kernel", {}),
     ("qtrain.data.crop_kernels", "crop_kernel", {}),
     ("qtrain.training.captured.update_kernels", "sgd_kernel", {}),
-    ("qtrain.training.captured.update_kernels", "adam_kernel", {}),
+    ("qtrain.training.captured.update_kernels", "adam_kernel", {"DECOUPLED": False}),
+    ("qtrain.training.captured.update_kernels", "adam_kernel", {"DECOUPLED": True}),
 ]
 
 

@@ -24,9 +24,11 @@ MILESTONES = st.lists(st.tuples(OPEN, FACTOR), max_size=4)  # with a factor each
 OPTIONS = st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), max_size=3)
 
 
-def with_gammas(recipe: Recipe, pairs: list[tuple[float, float]], listed: bool) -> Recipe:
+def with_more(recipe: Recipe, pairs: list[tuple[float, float]], listed: bool, ema: float) -> Recipe:
+    """Add what not all values of others go with."""
     steps, factors = tuple(m for m, _ in pairs), tuple(g for _, g in pairs)
-    return recipe.replace(milestones=steps, gamma=factors if listed else recipe.gamma)
+    ema = 0.0 if SCHEDULERS.get(recipe.scheduler).averages else ema
+    return recipe.replace(milestones=steps, gamma=factors if listed else recipe.gamma, ema=ema)
 
 
 PLAIN = st.builds(
@@ -35,7 +37,7 @@ PLAIN = st.builds(
     data=st.sampled_from(["digits", "cifar10", "cifar100", "imagenet"]),
     epochs=st.integers(1, 10**9),
     batch_size=st.integers(2, 10**9),
-    optimizer=st.sampled_from(["sgd", "nag", "adam"]),
+    optimizer=st.sampled_from(["sgd", "nag", "adam", "adamw"]),
     lr=st.floats(0, exclude_min=True, allow_infinity=False) | st.just("auto"),
     momentum=st.floats(0, 1, exclude_max=True),
     weight_decay=st.floats(0, allow_infinity=False),
@@ -44,6 +46,11 @@ PLAIN = st.builds(
     baseline=st.sampled_from(["multistep", "cosine"]),
     gamma=FACTOR,
     loss=st.sampled_from(["squared_hinge", "cross_entropy"]),
+    label_smoothing=st.floats(0, 1, exclude_max=True),
+    mixup=st.just(0.0) | st.floats(0.001, 100),
+    teacher=st.none() | st.just("runs/wide"),
+    teacher_temperature=st.floats(0.01, 1000),
+    teacher_weight=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**32 - 1),
     split_seed=st.none() | st.integers(0, 2**32 - 1),
     protocol=st.sampled_from(["holdout", "paper"]),
@@ -67,7 +74,7 @@ PLAIN = st.builds(
     layout=st.sampled_from([None, "NCHW", "NHWC", "NHW", "NCL", "NF"]),
     value_range=st.none() | st.sampled_from([(-1.0, 1.0), "0,4095", [0, 1]]),
 )
-RECIPES = st.builds(with_gammas, PLAIN, MILESTONES, st.booleans())
+RECIPES = st.builds(with_more, PLAIN, MILESTONES, st.booleans(), st.floats(0, 1, exclude_max=True))
 
 
 @given(RECIPES)
@@ -125,9 +132,18 @@ BAD: list[tuple[str, Any, str]] = [
     ],
     *[("init_from", v, "a run folder or a file of weights") for v in (8, "", " ")],
     *[("bits", v, "text such as first=8,last=8") for v in (8, None, ["first=8"])],
-    *[("optimizer", v, "one of sgd, nag, adam") for v in ("rmsprop", "SGD", None, ["sgd"])],
+    *[("optimizer", v, "one of sgd, nag, adam, adamw") for v in ("rmsprop", "SGD", None, ["sgd"])],
     *[("scheduler", v, f"one of {', '.join(NAMES)}") for v in ("nonsense", "", 3, None, ["aslr"])],
     *[("loss", v, "one of squared_hinge, cross_entropy") for v in ("hinge", None)],
+    *[
+        (name, v, "from 0 to below 1")
+        for name in ("label_smoothing", "ema")
+        for v in (-0.1, 1, float("nan"), "0", None)
+    ],
+    *[("mixup", v, "0, or from 0.001 to 100") for v in (-0.1, 1e-9, 101, float("inf"), float("nan"), "0.2", True)],
+    *[("teacher", v, "a run folder") for v in (8, "", " ")],
+    *[("teacher_temperature", v, "from 0.01 to 1000") for v in (0, -1, float("inf"), "4", None)],
+    *[("teacher_weight", v, "above 0, at most 1") for v in (0, 1.1, float("nan"), "0.9")],
     *[("protocol", v, "one of holdout, paper") for v in ("test", None)],
     *[("scaling", v, "one of auto, constant, learned, statistics") for v in ("none", None)],
     *[("precision", v, "one of exact, fast") for v in ("half", None, 16)],
@@ -226,6 +242,12 @@ FLAGS = {
     "milestones": "[0.1,0.2]",
     "gamma": "0.5",
     "loss": "cross_entropy",
+    "label_smoothing": "0.1",
+    "mixup": "0.2",
+    "ema": "0.99",
+    "teacher": "runs/wide",
+    "teacher_temperature": "2.0",
+    "teacher_weight": "0.5",
     "seed": "11",
     "split_seed": "12",
     "protocol": "paper",
@@ -344,3 +366,13 @@ def test_a_run_folders_recipe_is_a_config(cli: Callable, tmp_path: Path, tiny: C
     path.write_text(dump_recipe(tiny(seed=4)))
     config = printed(cli, "--config", path)
     assert recipe_from_dict({k: config[k] for k in tiny().to_dict()}, "") == tiny(seed=4)
+
+
+@pytest.mark.parametrize("scheduler", [name for name in NAMES if SCHEDULERS.get(name).averages])
+def test_an_average_of_weights_goes_with_no_scheduler_that_has_its_own(scheduler: str) -> None:
+    with pytest.raises(UserError) as error:
+        Recipe("CNV_1W1A", scheduler=scheduler, ema=0.99)
+    assert str(error.value) == (
+        f"ema is 0.99, but scheduler {scheduler} judges an average of its own; leave ema out, or choose another "
+        "scheduler, such as aslr_decay"
+    )

@@ -67,7 +67,7 @@ def lr_range_parser() -> Parser:
     )
     add_recipe(parser)
     parser.add("--low", type=float, default=0.0, help="learning rate of the first step")
-    parser.add("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam")
+    parser.add("--high", type=float | None, help="of the last; default 1 for sgd and nag, 0.1 for adam and adamw")
     parser.add("--steps", type=int | None, help="at most so many; default 3 epochs, but 200 to 1000")
     parser.add("--every", type=int | None, help="steps between readings; default a fortieth of the steps", rare=True)
     parser.add(

@@ -6,8 +6,9 @@ any step, and every device sees the same batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from qtrain.data.dataset import Split
 from qtrain.data.jitter import colour_jitter, draw_jitter
+from qtrain.data.mixup import draw_shares, mixed
 from qtrain.data.noise import with_noise
 from qtrain.errors import UserError
 
 _STREAM = 0x41554731  # keeps these draws apart from any other use of the same seed
 PAD = 4
 
+Batch = tuple[Tensor, Tensor]  # images and labels
 Pads = tuple[int, int]  # pixels added above and below, and left and right
 
 
@@ -116,6 +119,9 @@ class Batches:
         flip: whether a mirrored image keeps its label (`DataSet.flip`); without it augmentation only crops.
         jitter: with ``augment``, brightness, contrast and saturation are scaled by up to this share, 0 to 1.
         noise: with ``augment``, the standard deviation of normal noise, as a share of the range, 0 to 1.
+        mixup: parameter of the Beta distribution that pairs of images are mixed by, whether or not they are augmented;
+            labels are then the classes' shares, float32 [B, classes]. 0 mixes nothing.
+        classes: that there are; with ``mixup`` alone it is needed.
         pad: zeros added on each side before the crop, in pixels; a side of ``pad`` pixels or less is never cropped.
         drop_last: leave the images out that don't fill a batch (others in each epoch).
         rank: which of several processes this is; each yields its `share` of every batch.
@@ -136,6 +142,8 @@ class Batches:
         flip: bool,
         jitter: float = 0.0,
         noise: float = 0.0,
+        mixup: float = 0.0,
+        classes: int = 0,
         pad: int = PAD,
         drop_last: bool = False,
         rank: int = 0,
@@ -155,6 +163,8 @@ class Batches:
                 raise UserError(f"{what} {share_of} is out of range; choose from 0 to 1")
         if jitter and augment and split.shape[0] != 3:
             raise UserError(f"jitter is of colours, and these inputs have {split.shape[0]} channels; leave it out")
+        if mixup < 0 or (mixup and classes < 1):
+            raise UserError(f"mixup {mixup} of {classes} classes is out of range; choose 0 or more, of 1 class or more")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
@@ -162,6 +172,8 @@ class Batches:
         self.flip = flip and augment
         self.jitter = jitter if augment else 0.0
         self.noise = noise if augment else 0.0
+        self.mixup = mixup
+        self.classes = classes
         self.drop_last = drop_last
         self.rank = rank
         self.ranks = ranks
@@ -203,7 +215,7 @@ class Batches:
             start: first step to yield, 0 to `len(self)`.
 
         Yields:
-            Images, float32 [B, C, H, W] in [0, 1], and labels, int64 [B].
+            Images, float32 [B, C, H, W] in [0, 1], and labels, int64 [B]; with mixup float32 [B, classes].
 
         Raises:
             ValueError: `start` or `epoch` is out of range.
@@ -217,15 +229,33 @@ class Batches:
         self._ahead = None
         plan = ahead[1] if ahead and ahead[0] == epoch else self.plan(epoch)
         factors = self.factors(epoch)
+        shares = self.shares(epoch)
         for step, at in enumerate(self._slices(start), start):
-            index = plan.order[at]
-            if any(self.pads) or self.flip:
-                images = self._crop_flip(self.padded, index, plan.offsets[at], plan.flips[at], self.pads)
-            else:
-                images = self.padded[index]
-            yield self._finished(images, factors, epoch, step, at), self.split.labels[index]
+            yield self._mixed(partial(self._shown, plan, factors, epoch, step), step, at, shares)
         if self.split.device.type != "cpu":  # drawn while the device still works on the steps it was given
             self._ahead = epoch + 1, self.plan(epoch + 1)
+
+    def _shown(self, plan: EpochPlan, factors: Tensor | None, epoch: int, step: int, at: slice) -> Batch:
+        """Return what an epoch shows at ``at``, which lies in the batch of ``step``."""
+        index = plan.order[at]
+        if any(self.pads) or self.flip:
+            images = self._crop_flip(self.padded, index, plan.offsets[at], plan.flips[at], self.pads)
+        else:
+            images = self.padded[index]
+        return self._finished(images, factors, epoch, step, at), self.split.labels[index]
+
+    def _mixed(self, shown: Callable[[slice], Batch], step: int, at: slice, shares: Tensor | None) -> Batch:
+        """Return what ``shown`` gives at ``at``, mixed by the step's share where there is one."""
+        batch = shown(at)
+        if shares is None:
+            return batch
+        mirror = self._mirror(step, at)
+        return mixed(batch, batch if mirror == at else shown(mirror), shares[step], self.classes)
+
+    def _mirror(self, step: int, at: slice) -> slice:
+        """Where the partners lie of what a step shows at ``at``: of a rank's part, in another rank's."""
+        ends = 2 * step * self.batch_size + self.images_in(step)
+        return slice(ends - at.stop, ends - at.start)
 
     def _slices(self, start: int) -> Iterator[slice]:
         """What each step from ``start`` on shows of the epoch's order, on this rank."""
@@ -244,6 +274,12 @@ class Batches:
         if self.noise:
             unit = with_noise(unit, self.noise, seed=self.seed, epoch=epoch, step=step, images=at)
         return unit
+
+    def shares(self, epoch: int) -> Tensor | None:
+        """Return the shares of an epoch's steps on the split's device; None without mixup."""
+        if not self.mixup:
+            return None
+        return draw_shares(len(self), seed=self.seed, epoch=epoch, alpha=self.mixup).to(self.split.device)
 
     def factors(self, epoch: int) -> Tensor | None:
         """Return the epoch's jitter on the split's device; None without jitter."""

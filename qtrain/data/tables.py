@@ -12,6 +12,7 @@ from torch import Tensor
 from qtrain.data import crop_operator
 from qtrain.data.augment import Batches, EpochPlan, draw_epoch
 from qtrain.data.jitter import colour_jitter
+from qtrain.data.mixup import mixed
 from qtrain.triton_kernels import use_kernels
 
 
@@ -33,6 +34,8 @@ class EpochTables:
         self._table = torch.zeros(len(batches.split), 4, dtype=torch.int32, device=device)
         factors = batches.factors(0)
         self._factors = None if factors is None else torch.zeros_like(factors)
+        shares = batches.shares(0)
+        self._shares = None if shares is None else torch.zeros_like(shares)
         self._ahead: tuple[int, Tensor] | None = None
 
     def begin(self, epoch: int, step: int) -> None:
@@ -44,6 +47,9 @@ class EpochTables:
         factors = self._batches.factors(epoch)
         if self._factors is not None and factors is not None:
             self._factors.copy_(factors)
+        shares = self._batches.shares(epoch)
+        if self._shares is not None and shares is not None:
+            self._shares.copy_(shares)
         self.position.fill_(step * self._batches.batch_size)
 
     def prepare(self, epoch: int) -> None:
@@ -51,7 +57,7 @@ class EpochTables:
         self._ahead = epoch, self._drawn(epoch)
 
     def read(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return the next images, float32 [count, C, H, W] in [0, 1], and labels, int64 [count]; launches alone."""
+        """Return the next images and labels as ``Batches.epoch`` does, by launches alone."""
         batches = self._batches
         _, height, width = batches.split.shape
         images: Tensor
@@ -61,6 +67,10 @@ class EpochTables:
         if self._factors is not None:
             at = self.position + torch.arange(count, device=images.device)
             images = colour_jitter(images, self._factors.index_select(0, at))
+        if self._shares is not None:
+            step = torch.div(self.position, batches.batch_size, rounding_mode="floor")
+            batch = images, labels
+            images, labels = mixed(batch, batch, self._shares.index_select(0, step[None]), batches.classes)
         self.position += count
         return images, labels
 

@@ -10,21 +10,23 @@ from torch import Tensor
 from qtrain.data import Split
 from qtrain.errors import UserError
 from qtrain.experiments.model import initial_model
+from qtrain.experiments.teacher import read_teacher
 from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.schedulers.lr_range import LrRange, lr_range_test
 from qtrain.training import evaluate
 from qtrain.training.captured.step import graphs_for
 from qtrain.training.context import HERE, RunContext
-from qtrain.training.losses import LOSSES
+from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.methods.method import Method
 from qtrain.training.methods.optimizer import make_optimizer
 from qtrain.training.session import Position, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, place
 from qtrain.training.splits import load_splits
+from qtrain.training.teacher import teaching
 
 # Adam's steps do not shrink with the gradient, so its usable rates end far below SGD's.
-HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1}
+HIGHEST = {"sgd": 1.0, "nag": 1.0, "adam": 0.1, "adamw": 0.1}
 EPOCHS = 3
 FEWEST_STEPS = 200
 MOST_STEPS = 1000
@@ -78,7 +80,7 @@ def find_lr(
         recipe: its rate and scheduler do not matter.
         context: where it happens; its ``watch`` is told of every step.
         low: rate of the first step.
-        high: rate of the last step; default 1 for sgd and nag, 0.1 for adam.
+        high: rate of the last step; default 1 for sgd and nag, 0.1 for adam and adamw.
         steps: at most so many; default three epochs, but 200 to 1,000.
         every: steps between readings of the accuracy; default a fortieth of the steps.
 
@@ -94,6 +96,7 @@ def find_lr(
     data = replace(data, train=batches.split)  # one copy of the images: that inside the padding
     if steps is None:
         steps = min(max(EPOCHS * len(batches), FEWEST_STEPS), MOST_STEPS)
+    teacher = read_teacher(recipe, context.data_root)
     model, _ = initial_model(recipe, context.data_root)
     # The CPU's tests were recorded without channels last, which rounds otherwise.
     place(model, where, channels_last=where.type == "cuda")
@@ -101,12 +104,13 @@ def find_lr(
     session = Session(model, Method(optimizer), batches, Position(), model, cuda=graphs_for(model))
     held_out = _few(data.validation)
     loss_of = LOSSES[recipe.loss]
+    trained_by = training_loss(recipe)
     watch = context.watch
     stream = _forever(batches.epoch)
 
     def step() -> Tensor:
         images, labels = next(stream)
-        loss = session.step(loss_of, images, labels)
+        loss = session.step(trained_by, images, labels)
         watch.step(len(labels))
         return loss
 
@@ -116,7 +120,7 @@ def find_lr(
     watch.start(f"{recipe.network} range test", steps, 0)
     started = time.perf_counter()
     try:
-        with fast_path(model, recipe):
+        with teaching(teacher, recipe, data) as session.distillation, fast_path(model, recipe):
             found = lr_range_test(model, optimizer, step, accuracy, low=low, high=high, steps=steps, every=every)
     finally:
         watch.finish()

@@ -11,6 +11,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.lr_range import resolve_lr
 from qtrain.experiments.model import initial_model, model_of
 from qtrain.experiments.own_source import CODE, changed_code, code_of
+from qtrain.experiments.teacher import read_teacher
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
@@ -26,10 +27,11 @@ def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Resul
     as ``lr_range``, and ``context.say`` is told.
 
     Raises:
-        UserError: as ``initial_model``, ``resolve_lr`` and ``train`` do; nothing is written then.
+        UserError: as ``initial_model``, ``read_teacher``, ``resolve_lr`` and ``train`` do; nothing is written then.
     """
     check_free(out)  # before weights are read
     extra: dict[str, Any] = {}
+    teacher = read_teacher(recipe, context.data_root)
     if recipe.lr == AUTO:
         recipe, found = resolve_lr(recipe, context)
         extra = {"lr_range": found}
@@ -38,14 +40,14 @@ def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Resul
     code, copies = code_of(recipe)
     if code:
         extra[CODE] = code
-    return train(model, recipe, out, context, extra=extra, built=True, start=start, files=copies)
+    return train(model, recipe, out, context, extra=extra, built=True, start=start, teacher=teacher, files=copies)
 
 
 def resume_run(folder: Path, context: RunContext = HERE) -> Result:
     """Continue the run in ``folder`` by its own recipe.
 
     Raises:
-        UserError: the folder is not a run's, or damaged.
+        UserError: the folder is not a run's, or damaged; or what it starts or learns from has changed.
     """
     recipe = folder_recipe(folder)
     for line in changed_code(folder, recipe):
@@ -56,7 +58,9 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
     else:
         model = model_of(recipe, context.data_root)
         start = None
-    return train(model, recipe, folder, context, resume=True, built=True, start=start)
+    ended = last_result(folder) is not None  # then nothing is learned any more
+    teacher = None if ended else read_teacher(recipe, context.data_root)
+    return train(model, recipe, folder, context, resume=True, built=True, start=start, teacher=teacher)
 
 
 def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, from_the_start: bool = False) -> Result:

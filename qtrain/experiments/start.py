@@ -31,8 +31,12 @@ class Start:
     facts: dict[str, Any]
 
 
-def read_start(path: Path) -> Start:
+def read_start(path: Path, wanted: str = "a run folder or a file of weights with --init-from") -> Start:
     """Read a run folder's best weights, a checkpoint of a run, a plain state dict, or a checkpoint of bnn_pynq.
+
+    Args:
+        path: of the folder or the file.
+        wanted: what the user is to name, and by which option; the end of an error.
 
     Raises:
         UserError: nothing there, damaged, or no weights in it.
@@ -45,7 +49,7 @@ def read_start(path: Path) -> Start:
         content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         what = f"holds no {checkpoint.BEST} yet; train it first, or" if path.is_dir() else "does not exist;"
-        raise UserError(f"{path} {what} name a run folder or a file of weights with --init-from") from None
+        raise UserError(f"{path} {what} name {wanted}") from None
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch documents no errors, and damaged bytes raise nearly any

@@ -39,6 +39,7 @@ class Scheduler:
         colour: of its curves, in hexadecimal.
         dashes: of its curves, as Matplotlib has them.
         marker: of its points, one of ``MARKERS``.
+        averages: whether the weights that it judges are an average of its own, so that the recipe's ema makes no sense.
 
     Raises:
         UserError: a family, kind, colour or marker that there is not.
@@ -54,6 +55,7 @@ class Scheduler:
     colour: str = "#555555"
     dashes: Dashes = "--"
     marker: str = "o"
+    averages: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("family", self.family, Family), ("kind", self.kind, Kind)):
@@ -91,7 +93,7 @@ _ROWS = {
         f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT, marker="v",
     ),
     "aslr_average": Scheduler(
-        f"{_METHODS}.adaptive:Averaging.make", "aslr", colour="#00A3A3", dashes=_DASHDOT, marker="p",
+        f"{_METHODS}.adaptive:Averaging.make", "aslr", averages=True, colour="#00A3A3", dashes=_DASHDOT, marker="p",
     ),
     "multistep": Scheduler(
         f"{_METHODS}.scheduled:make_multistep", "schedule", reads_milestones=True,
@@ -133,7 +135,8 @@ _ROWS = {
         reads_lr=False, colour="#7B3294", dashes=_SHORT, marker="s",
     ),
     "schedulefree": Scheduler(
-        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), colour="#000000", dashes=_DASHDOT, marker="^",
+        f"{_METHODS}.rivals:ScheduleFree.make", "rival", tuned=("lr",), averages=True,
+        colour="#000000", dashes=_DASHDOT, marker="^",
     ),
     "prodigy": Scheduler(
         f"{_METHODS}.rivals:Prodigy.make", "rival", tuned=(), reads_lr=False,
@@ -144,7 +147,7 @@ _ROWS = {
         colour="#9C8AA5", dashes=_DASHED, marker="P",
     ),
     "dog": Scheduler(
-        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False,
+        f"{_METHODS}.rivals:DoG.make", "rival", tuned=(), reads_lr=False, averages=True,
         colour="#A6761D", dashes=_DOTTED, marker="X",
     ),
     "transition": Scheduler(

@@ -30,6 +30,15 @@ def check_model(model: nn.Module, data: DataSet) -> None:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise UserError(f"{_name(model)} has no parameters to train; see that their requires_grad is True")
+    check_answers(model, data)
+
+
+def check_answers(model: nn.Module, data: DataSet) -> None:
+    """See what ``check_model`` sees, but for whether there is anything to train.
+
+    Raises:
+        UserError: as ``check_model`` does.
+    """
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
             raise UserError(

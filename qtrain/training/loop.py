@@ -22,7 +22,7 @@ from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
 from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, run_folder
-from qtrain.training.losses import LOSSES
+from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
@@ -30,6 +30,7 @@ from qtrain.training.saver import Saver
 from qtrain.training.session import Loss, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
 from qtrain.training.splits import load_splits, thinned
+from qtrain.training.teacher import Teacher, teaching
 
 
 def train(
@@ -41,6 +42,7 @@ def train(
     data: DataSet | None = None,
     resume: bool = False,
     start: Mapping[str, Any] | None = None,
+    teacher: Teacher | None = None,
     extra: Mapping[str, Any] | None = None,
     built: bool = False,
     files: Mapping[str, bytes] | None = None,
@@ -63,6 +65,7 @@ def train(
         data: instead of loading what the recipe names.
         resume: continue the run in ``out``; on the CPU bit for bit.
         start: where the model's weights come from, for the run's record.
+        teacher: the network that the recipe learns from, where it names one.
         extra: more entries for the run's record.
         built: ``model`` was built from ``recipe`` a moment ago, so that this need not be looked at again.
         files: more files for the folder of a new run, by name.
@@ -95,7 +98,10 @@ def train(
         session.restore(out / checkpoint.LAST, recipe, where)
     ranks.wait()  # all have looked at the folder
     folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
+    if teacher is not None:
+        extra = {"teacher": dict(teacher.facts), **(extra or {})}
     with (
+        teaching(teacher, recipe, data, ranks, out) as session.distillation,
         folder,
         ranks.shared_norms(model),
         fast_path(model, recipe) as left,
@@ -189,7 +195,7 @@ class _Run:
 
     @property
     def loss(self) -> Loss:
-        """The recipe's loss, of logits and labels."""
+        """The recipe's loss, of logits and labels, that validation and test have."""
         return LOSSES[self.recipe.loss]
 
     def save(self) -> None:
@@ -214,7 +220,7 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
     images_seen = 0
     session.model.train()
     # ASLR draws each layer's rate first; a line search asks for the loss more than once
-    for loss in session.steps(run.loss):
+    for loss in session.steps(training_loss(run.recipe)):
         count = session.batches.images_in(at.step)  # on all ranks
         session.after_step()
         images_seen += count

@@ -18,6 +18,7 @@ from qtrain.models.fast_evaluation import fast_evaluation
 from qtrain.models.network import Network
 from qtrain.recipe import Recipe
 from qtrain.training import checkpoint
+from qtrain.training.average import Average, average_of, swapped
 from qtrain.training.batchnorm import norms, re_estimate
 from qtrain.training.captured.step import Batch, StaticStep, Work, can_capture
 from qtrain.training.check_model import check_logits
@@ -26,6 +27,7 @@ from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
 from qtrain.training.methods.make import make_method
 from qtrain.training.methods.method import Method
+from qtrain.training.teacher import Distillation
 from qtrain.training.validation import Validation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -63,6 +65,8 @@ class Session:
         cuda: what runs steps as CUDA graphs: ``torch.cuda`` where the model lies on a GPU, else None.
         captures: whether steps and validations become graphs where optimizer, step and network allow it.
         classes: of the data, which the logits of every step are held to; None looks at nothing.
+        average: of the weights, that is judged in their place; None where there is none, or the method has its own.
+        distillation: what a teacher adds to the loss; None without one.
         loss_sum: float64 [], of all images of the epoch's steps so far, on the model's device.
     """
 
@@ -75,6 +79,8 @@ class Session:
     cuda: Any = None
     captures: bool = True
     classes: int | None = None
+    average: Average | None = None
+    distillation: Distillation | None = None
     loss_sum: Tensor = field(init=False)
     _static: StaticStep | None = None
     _tables: EpochTables | None = None
@@ -119,7 +125,7 @@ class Session:
         Args:
             loss: of logits and labels.
             images: float [B, C, H, W], this rank's.
-            labels: int64 [B].
+            labels: int64 [B], or with mixup the classes' shares, float32 [B, classes].
             backward: fill the gradients; without it the loss alone is computed.
         """
         logits = self.forward(images)
@@ -173,9 +179,18 @@ class Session:
         if self._is_static:
             work = self._work(loss, (images, labels), len(images))
             return self._static_step().step(work, looks=self.at.step % LOOK_EVERY == 0)
-        found: Tensor = self.optimizer.step(partial(self.batch_loss, loss, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
+        taught = self._taught(loss, images)
+        found: Tensor = self.optimizer.step(partial(self.batch_loss, taught, images, labels))  # type: ignore[arg-type, assignment]  # torch types it for floats
         self._finish(count, found.detach(), clipped=False)
         return found.detach()
+
+    def _taught(self, loss: Loss, images: Tensor) -> Loss:
+        """Return the loss with what the teacher says of a step's images, asked once however often the loss is."""
+        return loss if self.distillation is None else self.distillation.loss(loss, images)
+
+    def _first_loss(self, loss: Loss, images: Tensor, labels: Tensor) -> Tensor:
+        """Compute all that a step of one loss computes before its update."""
+        return self.batch_loss(self._taught(loss, images), images, labels)
 
     def _before_step(self) -> None:
         self.ranks.seed_step(self.batches.seed, self.at.epoch, self.at.step)
@@ -196,7 +211,7 @@ class Session:
 
     def _work(self, loss: Loss, batch: Batch | Callable[[], Batch], count: int, moves: tuple[Tensor, ...] = ()) -> Work:
         """The parts of a step; made anew each time: kept, they would be a cycle that holds data and graph."""
-        compute = partial(self.batch_loss, loss)
+        compute = partial(self._first_loss, loss)
         after = partial(self._finish, count)
         return Work(batch, count, compute, after, self._limits, (*moves, self.loss_sum))
 
@@ -221,8 +236,10 @@ class Session:
             clip_weights()
 
     def after_step(self) -> None:
-        """Let the method see the new weights, and count the step."""
+        """Let the method and the average see the new weights, and count the step."""
         self.method.after_step(self.at.epoch + self.at.step / len(self.batches))
+        if self.average is not None:
+            self.average.add(self.model, self.method.parameters())
         self.at.step += 1
 
     def next_epoch(self) -> None:
@@ -237,9 +254,11 @@ class Session:
 
     @contextmanager
     def judged(self) -> Iterator[None]:
-        """Inside, the model is the one to be judged and kept: another method's average has its own BatchNorm."""
-        with self.method.judged():
-            if not self.method.judges_others:
+        """Inside, the model is the one to be judged and kept: an average of weights has its own BatchNorm."""
+        averaged = self.average is not None and self.average.seen > 0
+        means = self.average.means if self.average is not None and averaged else []
+        with self.method.judged(), swapped(self.method.parameters() if averaged else [], means):
+            if not (averaged or self.method.judges_others):
                 yield
                 return
             buffers = [buffer for norm in norms(self.model) for buffer in norm.buffers()]
@@ -287,6 +306,7 @@ class Session:
             "position": asdict(self.at),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() and self.ranks.alone else [],
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
@@ -300,6 +320,9 @@ class Session:
         # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
         self.method = make_method(self.model, recipe, len(self.batches))
         self.method.load_state_dict(state["method"])
+        self.average = average_of(recipe, self.method)
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self._static = None
         self._tables = None
         self._validation = None

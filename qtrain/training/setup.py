@@ -10,6 +10,7 @@ from qtrain.data import Batches, DataSet, make_batches
 from qtrain.devices import named_device
 from qtrain.models.fast_forward import fast_forward, plain_forward
 from qtrain.recipe import Recipe
+from qtrain.training.average import average_of
 from qtrain.training.captured.step import graphs_for
 from qtrain.training.compiled import Compiled
 from qtrain.training.distributed import ALONE, Ranks, own_gpu
@@ -33,14 +34,16 @@ def make_session(
     """A run at its start, with what the recipe's scheduler stands for."""
     forward = Compiled(model) if recipe.compile else model
     method = make_method(model, recipe, len(batches))
-    return Session(model, method, batches, Position(), forward, ranks, graphs_for(model), classes=classes)
+    average = average_of(recipe, method)
+    graphs = graphs_for(model)
+    return Session(model, method, batches, Position(), forward, ranks, graphs, classes=classes, average=average)
 
 
 def batches_of(recipe: Recipe, data: DataSet, ranks: Ranks = ALONE) -> Batches:
     """Make the mini-batches of the training split, as the recipe wants them.
 
     Args:
-        recipe: gives their size, their order's seed and the augmentation.
+        recipe: gives their size, their order's seed, the augmentation and mixup.
         data: on the device to train on.
         ranks: the processes of the run; each gets its share of every batch.
     """
@@ -54,6 +57,8 @@ def batches_of(recipe: Recipe, data: DataSet, ranks: Ranks = ALONE) -> Batches:
         flip="flip" in kinds,
         jitter=recipe.jitter,
         noise=recipe.noise if "noise" in kinds else 0.0,
+        mixup=recipe.mixup,
+        classes=data.classes,
         rank=ranks.rank,
         ranks=ranks.size,
     )

@@ -17,18 +17,21 @@ def split(size: tuple[int, int] = (8, 8), channels: int = 3, count: int = 21) ->
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "augment", "flip", "jitter"),
+    ("size", "channels", "augment", "flip", "jitter", "mixup"),
     [
-        ((8, 8), 3, True, True, 0.0),
-        ((8, 8), 3, True, True, 0.4),
-        ((8, 1), 2, True, False, 0.0),
-        ((9, 7), 1, False, False, 0.0),
+        ((8, 8), 3, True, True, 0.0, 0.0),
+        ((8, 8), 3, True, True, 0.4, 0.0),
+        ((8, 1), 2, True, False, 0.0, 0.0),
+        ((9, 7), 1, False, False, 0.0, 0.0),
+        ((8, 8), 3, True, True, 0.4, 0.3),
+        ((9, 7), 1, False, False, 0.0, 0.3),
     ],
 )
 def test_tables_give_the_batches_of_every_epoch_from_any_step_on(
-    size: tuple[int, int], channels: int, augment: bool, flip: bool, jitter: float
+    size: tuple[int, int], channels: int, augment: bool, flip: bool, jitter: float, mixup: float
 ) -> None:
-    batches = Batches(split(size, channels), 5, seed=3, augment=augment, flip=flip, jitter=jitter)
+    options = {"augment": augment, "flip": flip, "jitter": jitter, "mixup": mixup}
+    batches = Batches(split(size, channels), 5, seed=3, classes=10, **options)  # type: ignore[arg-type]
     tables = tables_of(batches)
     assert tables is not None
     for epoch, start in ((0, 0), (1, 2), (2, 0)):

@@ -13,9 +13,10 @@ from qtrain.models.fast_forward import fast_forward
 from qtrain.models.shapes import Size, height_and_width
 from qtrain.recipe import Recipe
 from qtrain.training import evaluate
-from qtrain.training.losses import LOSSES
+from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.session import Session
 from qtrain.training.setup import make_session
+from qtrain.training.teacher import Distillation
 from tests.replay import Replay
 
 CLASSES = 10
@@ -65,7 +66,15 @@ def session_of(model: nn.Module, recipe: Recipe, split: Split, cuda: Any, *, cap
     """A session that steps as on a GPU."""
     torch.manual_seed(2)
     batches = Batches(
-        split, recipe.batch_size, seed=0, augment=recipe.augment, flip=recipe.augment, jitter=recipe.jitter
+        split,
+        recipe.batch_size,
+        seed=0,
+        augment=recipe.augment,
+        flip=recipe.augment,
+        jitter=recipe.jitter,
+        noise=recipe.noise if "noise" in (recipe.kinds or ()) else 0.0,
+        mixup=recipe.mixup,
+        classes=CLASSES,
     )
     session = make_session(model, recipe, batches)
     session.cuda, session.captures = cuda, captures
@@ -76,26 +85,33 @@ def advance(session: Session, recipe: Recipe, epochs: int, held_out: Split) -> t
     """Train as the loop does, with an evaluation after each epoch; losses and rates of every step."""
     losses, rates = [], []
     model, at = session.model, session.at
-    loss_function = LOSSES[recipe.loss]
     for _ in range(at.epoch, epochs):
         model.train()
-        for loss in session.steps(loss_function):
+        for loss in session.steps(training_loss(recipe)):
             losses.append(float(loss))
             session.after_step()
             rates.append(session.method.rates())
         with session.judged():
-            accuracy = evaluate(model, held_out, loss_function).accuracy
+            accuracy = evaluate(model, held_out, LOSSES[recipe.loss]).accuracy
         session.method.validated(1 - accuracy / 100)
         session.next_epoch()
     return losses, rates
 
 
 def train(
-    model: nn.Module, recipe: Recipe, *, captures: bool, cuda: Any = None, split: Split | None = None, size: Size = 32
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    captures: bool,
+    cuda: Any = None,
+    split: Split | None = None,
+    size: Size = 32,
+    distillation: Distillation | None = None,
 ) -> Run:
     """Train for the recipe's epochs on a few images, on ``cuda``, whose steps are captured or not."""
     split = images(4 * recipe.batch_size - 1, size) if split is None else split
     session = session_of(model, recipe, split, cuda or Replay(), captures=captures)
+    session.distillation = distillation
     losses, rates = advance(session, recipe, recipe.epochs, images(16, size))
     return Run(losses, rates, state_of(session), session)
 
@@ -105,6 +121,8 @@ def state_of(session: Session) -> dict[str, Tensor]:
     found = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
     for number, state in enumerate(session.optimizer.state.values()):
         found |= {f"{number}.{name}": t.clone() for name, t in state.items() if isinstance(t, Tensor)}
+    if session.average is not None:
+        found |= {f"mean {number}": mean.clone() for number, mean in enumerate(session.average.means)}
     return found
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import qtrain.training.captured.repeated as captured_module
+from qtrain.data import DataSet
 from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.interrupt import Interrupted
 from qtrain.models import FAMILIES
@@ -30,6 +31,7 @@ from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.repeated import MOST_CAPTURES, WARM_UP
 from qtrain.training.context import RunContext
 from qtrain.training.session import Session
+from qtrain.training.teacher import Teacher, teaching
 from tests.checks import same
 from tests.replay import CUDAGraph, Replay
 from tests.training.captured_runs import (
@@ -474,7 +476,7 @@ def test_quantizers_collect_their_statistics_before_the_capture() -> None:
 
 SCHEDULERS = ["aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average", "multistep", "cosine"]
 SCHEDULERS += ["cosine_restarts", "constant", "wsd", "onecycle", "plateau"]
-OPTIMIZERS = ["sgd", "nag", "adam"]
+OPTIMIZERS = ["sgd", "nag", "adam", "adamw"]
 
 
 def _pairs() -> list[Any]:
@@ -482,7 +484,7 @@ def _pairs() -> list[Any]:
     found = []
     for number, scheduler in enumerate(SCHEDULERS):
         for optimizer in OPTIMIZERS:
-            daily = scheduler == "aslr" or OPTIMIZERS[number % 3] == optimizer
+            daily = scheduler == "aslr" or OPTIMIZERS[number % len(OPTIMIZERS)] == optimizer
             found.append(pytest.param(scheduler, optimizer, marks=() if daily else pytest.mark.slow))
     return found
 
@@ -504,6 +506,53 @@ def test_other_recipes_are_captured_too(changes: dict[str, Any]) -> None:
     captured, ordinary, cuda = both(lambda: network("TFC_2W2A", 8), recipe, size=8)
     assert cuda.replays == 6
     assert differences(captured, ordinary) == []
+
+
+AIDS: dict[str, dict[str, Any]] = {
+    "smoothing": {"label_smoothing": 0.1},
+    "mixup": {"mixup": 0.4},
+    "mixup and noise": {"mixup": 0.4, "augment": True, "augmentation": "noise"},
+    "mixup of a hinge": {"mixup": 0.4, "label_smoothing": 0.1, "loss": "squared_hinge"},
+    "average": {"ema": 0.8},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "all": {"optimizer": "adamw", "weight_decay": 0.1, "mixup": 0.4, "label_smoothing": 0.1, "ema": 0.8},
+}
+
+
+@pytest.mark.parametrize("aid", AIDS)
+def test_training_aids_are_captured(aid: str) -> None:
+    recipe = recipe_of("TFC_2W2A", **{"epochs": 3} | AIDS[aid])
+    captured, ordinary, cuda = both(lambda: network("TFC_2W2A", 8), recipe, size=8)
+    assert cuda.captures == 1
+    assert cuda.replays == 6
+    assert differences(captured, ordinary) == []
+
+
+@pytest.mark.parametrize("teacher", ["TFC_FLOAT", "CNV_4W4A"])
+def test_a_teacher_is_asked_within_the_graph(teacher: str) -> None:
+    """Its images are other ones in every step, those that the graph has read and mixed by itself."""
+    recipe = recipe_of("CNV_2W2A", epochs=3, mixup=0.4, augment=True, teacher="there")
+    runs = []
+    cuda = Replay()
+    for captures in (True, False):
+        of_images = images(4 * recipe.batch_size - 1)
+        data = DataSet("random", 10, tuple("0123456789"), "holdout", True, of_images, of_images, of_images)
+        model = network("CNV_2W2A")
+        with teaching(Teacher(network(teacher, 32), {"path": "there", "sha256": "0"}), recipe, data) as distillation:
+            runs.append(
+                train(
+                    model,
+                    recipe,
+                    captures=captures,
+                    cuda=cuda if captures else None,
+                    split=of_images,
+                    distillation=distillation,
+                )
+            )
+    assert runs[0].session.captured
+    assert cuda.replays == 6
+    assert differences(*runs) == []
+    assert len(set(runs[0].losses)) == len(runs[0].losses)
 
 
 def _trained(folder: Path) -> tuple[list[float], dict[str, Tensor]]:

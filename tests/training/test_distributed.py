@@ -34,6 +34,7 @@ from qtrain.training import Interrupted, checkpoint, evaluate, train
 from qtrain.training.context import RunContext
 from qtrain.training.distributed import ALONE, Ranks, join, own_gpu
 from qtrain.training.losses import LOSSES
+from qtrain.training.teacher import Teacher
 from tests.checks import same
 
 pytestmark = pytest.mark.slow  # processes that import torch
@@ -47,6 +48,9 @@ PLAIN: dict[str, dict[str, Any]] = {
     "armijo": {},
     "l4mom": {},
     "schedulefree": {"optimizer": "sgd"},
+    "average": {"scheduler": "constant", "optimizer": "adamw", "weight_decay": 0.1, "ema": 0.8},
+    "mixed": {"scheduler": "constant", "optimizer": "sgd", "mixup": 0.4, "label_smoothing": 0.1},
+    "taught": {"scheduler": "aslr", "optimizer": "sgd", "teacher": "there", "mixup": 0.4, "loss": "cross_entropy"},
 }
 STOP = 4  # steps, of 6
 
@@ -54,9 +58,9 @@ STOP = 4  # steps, of 6
 class Plain(nn.Module):
     """A network without BatchNorm, whose batch is no more than the sum of its images."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 1) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(seed)
         self.conv, self.linear = nn.Conv2d(3, 4, 8, stride=8), nn.Linear(64, 10)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -82,6 +86,8 @@ def trained(recipe: Recipe, out: Path, data: DataSet, model: nn.Module | None = 
     context = RunContext(device="cpu", stop=options.pop("stop", lambda: False))
     model, draws, costs = model or Plain(), [], []
     draw, step = ASLR.draw, ASLR.step
+    if recipe.teacher is not None:
+        options["teacher"] = Teacher(Plain(seed=2), {"path": "there", "sha256": "0"})
 
     def seen_draw(self: ASLR) -> list[float]:
         draws.append(draw(self))

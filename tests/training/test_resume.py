@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from qtrain.data import DataSet
 from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
+from qtrain.experiments.teacher import read_teacher
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.schedulers.catalogue import SCHEDULERS
@@ -55,13 +56,15 @@ def in_pieces(recipe: Recipe, out: Path, data: DataSet, stops: Iterable[int]) ->
         done += 1
         return done in left
 
-    resume = False
-    for _ in range(len(left)):
+    def go_on(resume: bool) -> None:
+        options: dict[str, Any] = {"data": data, "resume": resume, "built": True, "teacher": read_teacher(recipe)}
+        train(model_of(recipe), recipe, out, RunContext(stop=stop), **options)
+
+    for number in range(len(left)):
         with pytest.raises(Interrupted):
-            train(model_of(recipe), recipe, out, data=data, resume=resume, built=True, context=RunContext(stop=stop))
-        resume = True
+            go_on(resume=number > 0)
         torch.manual_seed(done)  # what another process would start with
-    train(model_of(recipe), recipe, out, data=data, resume=resume, built=True, context=RunContext(stop=stop))
+    go_on(resume=bool(left))
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,40 @@ def test_a_warm_up_goes_on_where_it_was_stopped(
     assert everything(tmp_path / "run") == everything(tmp_path / "whole")
     first, second = [record for record in read_records(tmp_path / "run") if record["type"] == "epoch"]
     assert (first["lr"], second["lr"]) == (recipe.rate / 4, recipe.rate)
+
+
+AIDS: dict[str, dict[str, Any]] = {
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.01},
+    "smoothing": {"label_smoothing": 0.1},
+    "mixup": {"mixup": 0.3},
+    "average": {"ema": 0.9},
+    "teacher": {"teacher": "wide"},
+    "all": {"optimizer": "adamw", "label_smoothing": 0.1, "mixup": 0.3, "ema": 0.9, "teacher": "wide"},
+}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], few_digits: DataSet) -> Path:
+    """Return the folder of a run to learn from."""
+    folder = tmp_path_factory.mktemp("teacher") / "wide"
+    recipe = tiny(network="CNV_FLOAT", width=0.25, epochs=1)
+    train(model_of(recipe), recipe, folder, data=few_digits, built=True)
+    return folder
+
+
+@pytest.mark.parametrize("aid", AIDS)
+def test_a_run_with_training_aids_may_be_stopped_behind_every_step(
+    aid: str, tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, wide: Path
+) -> None:
+    changes = AIDS[aid] | ({"teacher": str(wide)} if "teacher" in AIDS[aid] else {})
+    recipe = tiny(scheduler="aslr", epochs=EPOCHS, seed=2, **changes)
+    in_pieces(recipe, tmp_path / "whole", few_digits, ())
+    expected = everything(tmp_path / "whole")
+    in_pieces(recipe, tmp_path / "run", few_digits, range(1, STEPS * EPOCHS + 1))
+    assert everything(tmp_path / "run") == expected
+    plain = recipe.replace(**{name: tiny().to_dict()[name] for name in changes})
+    in_pieces(plain, tmp_path / "plain", few_digits, ())
+    assert everything(tmp_path / "plain")["best.pt"]["model"] != expected["best.pt"]["model"]  # it does something
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

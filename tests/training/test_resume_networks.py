@@ -125,6 +125,7 @@ class Annealed(nn.Module):
         return self.fc(x.flatten(1)) * (1 + self.softness)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("stops", [[1], [3], [4], [2, 5]])
 @pytest.mark.parametrize(
     "make", [lambda: Collecting(3), lambda: Collecting(300), Annealed], ids=["until 3", "until 300", "annealed"]
@@ -132,11 +133,12 @@ class Annealed(nn.Module):
 def test_a_network_that_counts_its_steps_goes_on_counting(
     make: Callable[[], nn.Module],
     stops: list[int],
+    ema: float,
     tmp_path: Path,
     tiny: Callable[..., Recipe],
     few_digits: DataSet,
 ) -> None:
-    recipe = tiny(network="mine", scheduler="constant", weight_decay=0.01)
+    recipe = tiny(network="mine", scheduler="constant", weight_decay=0.01, ema=ema)
     train(make(), recipe, tmp_path / "whole", data=few_digits)
     for before, at in zip([0, *stops], stops, strict=False):
         with pytest.raises(Interrupted):

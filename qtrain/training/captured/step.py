@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from qtrain.training.captured.graph import StepGraph
 from qtrain.training.captured.repeated import Repeated, Words
@@ -59,7 +59,7 @@ class Work:
 
 def can_capture(optimizer: Optimizer) -> bool:
     """Whether its step is the same kernels every time: those that search along a line ask for more than one loss."""
-    return type(optimizer) in (SGD, Adam)
+    return type(optimizer) in (SGD, Adam, AdamW)
 
 
 def graphs_for(model: nn.Module) -> Any:
@@ -72,7 +72,7 @@ class StaticStep:
 
     Args:
         model: whose parameters are trained.
-        optimizer: torch's SGD or Adam; its kernels become the fused ones, which read rates from memory.
+        optimizer: torch's SGD, Adam or AdamW; its kernels become the fused ones, which read rates from memory.
         images: of a full batch; others are never captured.
         cuda: ``torch.cuda``, or what stands in for it; None runs all kernels one by one.
     """

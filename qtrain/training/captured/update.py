@@ -9,21 +9,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from qtrain.triton_kernels import Checks, trusted
 
 ROOM = "that update weights"
-_SAME = {SGD: ("momentum", "nesterov", "weight_decay"), Adam: ("betas", "eps", "weight_decay")}
-_OFF = {SGD: ("dampening", "maximize"), Adam: ("amsgrad", "maximize", "decoupled_weight_decay")}
-_KEPT = {SGD: ("momentum_buffer",), Adam: ("exp_avg", "exp_avg_sq", "step")}
+_ADAM = ("betas", "eps", "weight_decay", "decoupled_weight_decay")
+_SAME = {SGD: ("momentum", "nesterov", "weight_decay"), Adam: _ADAM, AdamW: _ADAM}
+_OFF = {SGD: ("dampening", "maximize"), Adam: ("amsgrad", "maximize"), AdamW: ("amsgrad", "maximize")}
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_KEPT = {SGD: ("momentum_buffer",), Adam: _MOMENTS, AdamW: _MOMENTS}
 
 
 def updated(optimizer: Optimizer, rates: Tensor, limits: Mapping[Tensor, float]) -> bool:
     """Take the optimizer's step with the kernels, and bring parameters back into their range.
 
     Args:
-        optimizer: torch's SGD or Adam; its hooks and its groups' rates are not asked.
+        optimizer: torch's SGD, Adam or AdamW; its hooks and its groups' rates are not asked.
         rates: float32 [groups], on the device.
         limits: of parameters that stay in [-limit, limit].
 
@@ -65,8 +67,15 @@ def updated(optimizer: Optimizer, rates: Tensor, limits: Mapping[Tensor, float])
                 beta_2,
                 options["eps"],
                 options["weight_decay"],
+                _decouples(optimizer),
             )
     return True
+
+
+def _decouples(optimizer: Optimizer) -> bool:
+    """Whether Adam's weight decay is a share of the parameters, and no part of the gradient."""
+    by_option = optimizer.param_groups[0].get("decoupled_weight_decay", False)  # of Adam in torch 2.7 and later
+    return type(optimizer) is AdamW or bool(by_option)
 
 
 def _kept(optimizer: Any) -> tuple[str, ...]:
@@ -83,7 +92,8 @@ def _parts(optimizer: Any) -> tuple[list[Tensor], list[int]] | None:
     parameters: list[Tensor] = []
     groups: list[int] = []
     for number, group in enumerate(optimizer.param_groups):
-        if any(group[name] != first[name] for name in _SAME[kind]) or any(group.get(name) for name in _OFF[kind]):
+        differs = any(group.get(name) != first.get(name) for name in _SAME[kind])
+        if differs or any(group.get(name) for name in _OFF[kind]):
             return None
         for parameter in group["params"]:
             if parameter.grad is None:
@@ -113,6 +123,7 @@ def comparisons(device: torch.device) -> Checks:
     for name, make, step in (
         ("SGD", lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=1e-3, nesterov=True), _step_sgd),
         ("Adam", lambda p: Adam(p, 0.1, weight_decay=1e-3), _step_adam),
+        ("AdamW", lambda p: AdamW(p, 0.1, weight_decay=0.1), _step_adamw),
     ):
         start = [torch.randn(8, 3, 3, 3), torch.randn(5), torch.randn(1500)]
         theirs = [torch.nn.Parameter(tensor.to(device)) for tensor in start]
@@ -137,11 +148,30 @@ def _step_sgd(kernels: Any, parameters: list[Tensor], gradients: list[Tensor], s
 
 
 def _step_adam(kernels: Any, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]]) -> None:
+    _step_any_adam(kernels, parameters, gradients, state, 1e-3, decouples=False)
+
+
+def _step_adamw(
+    kernels: Any, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]]
+) -> None:
+    _step_any_adam(kernels, parameters, gradients, state, 0.1, decouples=True)
+
+
+def _step_any_adam(
+    kernels: Any,
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    state: dict[str, list[Tensor]],
+    decay: float,
+    *,
+    decouples: bool,
+) -> None:
     means = state.setdefault("means", [torch.zeros_like(p) for p in parameters])
     squares = state.setdefault("squares", [torch.zeros_like(p) for p in parameters])
     counts = state.setdefault("counts", [torch.zeros((), device=p.device) for p in parameters])
     torch._foreach_add_(counts, 1)
-    kernels.adam(parameters, gradients, means, squares, counts, *_groups(parameters), 0.9, 0.999, 1e-8, 1e-3)
+    settings = 0.9, 0.999, 1e-8, decay, decouples
+    kernels.adam(parameters, gradients, means, squares, counts, *_groups(parameters), *settings)
 
 
 def _groups(parameters: list[Tensor]) -> tuple[Tensor, list[int], list[float]]:

@@ -85,9 +85,10 @@ def adam_kernel(
     eps,
     decay,
     COUNT: tl.constexpr,
+    DECOUPLED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Adam, whose counts of steps have been moved on."""
+    """Adam, whose counts of steps have been moved on; decoupled, the decay is AdamW's."""
     program = tl.program_id(0)
     parameter = parameters[0].to(tl.int64)
     gradient = gradients[0].to(tl.int64)
@@ -118,7 +119,11 @@ def adam_kernel(
     mean_place = mean.to(tl.pointer_type(tl.float32)) + at
     square_place = square.to(tl.pointer_type(tl.float32)) + at
     values = tl.load(place, mask=mask, other=0.0)
-    step = tl.load(gradient.to(tl.pointer_type(tl.float32)) + at, mask=mask, other=0.0) + decay * values
+    step = tl.load(gradient.to(tl.pointer_type(tl.float32)) + at, mask=mask, other=0.0)
+    if DECOUPLED:
+        values = values - tl.load(rates + group) * decay * values
+    else:
+        step = step + decay * values
     first = tl.load(mean_place, mask=mask, other=0.0)
     first = first + (1.0 - beta_1) * (step - first)
     second = beta_2 * tl.load(square_place, mask=mask, other=0.0) + (1.0 - beta_2) * step * step
@@ -175,6 +180,7 @@ def adam(
     beta_2: float,
     eps: float,
     decay: float,
+    decoupled: bool,
 ) -> None:
     """Do what ``update.plain_adam`` does, but for the counts; a launch for every ``MOST_TENSORS`` parameters."""
     for part, starts, programs in _parts(parameters):
@@ -194,6 +200,7 @@ def adam(
             eps,
             decay,
             COUNT=len(starts),
+            DECOUPLED=decoupled,
             BLOCK=BLOCK,
             **_OPTIONS,
         )

@@ -26,6 +26,7 @@ from qtrain.optimizers.options import checked_options, options_of
 from qtrain.recipe import Recipe
 from qtrain.schedulers import ASLR
 from qtrain.schedulers.schedules import wsd
+from qtrain.training.average import swapped
 from qtrain.training.methods.method import Method
 from qtrain.training.methods.optimizer import make_optimizer
 
@@ -183,20 +184,8 @@ class Averaging(Adaptive):
         if not self.seen:
             yield
             return
-        _swap(self.parameters(), self.means)
-        try:
+        with swapped(self.parameters(), self.means):
             yield
-        finally:
-            _swap(self.parameters(), self.means)
-
-
-@torch.no_grad()
-def _swap(parameters: list[torch.Tensor], others: list[torch.Tensor]) -> None:
-    """Exchange the values of two lists of tensors, in place."""
-    for parameter, other in zip(parameters, others, strict=True):
-        kept = parameter.clone()
-        parameter.copy_(other)
-        other.copy_(kept)
 
 
 def _check_fraction(name: str, value: float) -> None:

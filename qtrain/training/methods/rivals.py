@@ -6,8 +6,8 @@
 - ``dog``: Ivgi, Hinder, Carmon 2023, "DoG is SGD's Best Friend" (arXiv 2302.12022), with its averager.
 
 The parameter groups of a network are one problem for every rival, and each has its package's kind of weight decay:
-decoupled in Prodigy, added to the gradient in D-Adaptation, DoG and SGD. Options are the arguments of the package's
-class.
+decoupled in Prodigy and D-Adaptation's AdamW, added to the gradient in its Adam, DoG and SGD. Options are the arguments
+of the package's class.
 """
 
 import importlib
@@ -69,13 +69,16 @@ class DAdaptation(Rival):
     def make(cls, model: nn.Module, recipe: Recipe, steps_per_epoch: int, **options: Any) -> "DAdaptation":
         """Train so; its SGD has no Nesterov's momentum, so "nag" is "sgd". The rate is scaled as Prodigy's is.
 
+        Its Adam's weight decay is added to the gradient, and decoupled where the optimizer is "adamw".
+
         Raises:
             UserError: the package is missing, an option that it does not have, a value that it refuses.
         """
         package = _package(recipe.scheduler, "dadaptation", "dadaptation")
         arguments: dict[str, Any] = {"weight_decay": recipe.weight_decay}
-        if recipe.optimizer == "adam":
+        if recipe.optimizer in ("adam", "adamw"):
             kind = package.DAdaptAdam
+            arguments["decouple"] = recipe.optimizer == "adamw"
         else:
             kind = package.DAdaptSGD
             arguments["momentum"] = recipe.momentum
@@ -101,7 +104,7 @@ class ScheduleFree(Rival):
         """
         package = _package(recipe.scheduler, "schedulefree", "schedulefree")
         arguments: dict[str, Any] = {"weight_decay": recipe.weight_decay, "lr": recipe.rate}
-        if recipe.optimizer == "adam":
+        if recipe.optimizer in ("adam", "adamw"):
             kind = package.AdamWScheduleFree
         else:
             kind = package.SGDScheduleFree
