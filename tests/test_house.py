@@ -97,6 +97,7 @@ ROOMS: dict[str, set[str]] = {
     "qtrain.report.paper": {"comparison"},
     "qtrain.training.methods": set(),
     "qtrain.training.captured": set(),
+    "qtrain.training.loggers": set(),
 }
 
 

@@ -40,6 +40,11 @@ def _add_own(sweep: Parser) -> None:
     sweep.add("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
     sweep.add("--search_cost", type=str | None, help="with --search: bops or lut; default bops")
     sweep.add("--search_epochs", type=int | None, help="of a trial; default a third of --epochs")
+    sweep.add(
+        "--search_pruner",
+        type=str | None,
+        help="with --search: none (default), or median: end trials that fall behind those that cost no more",
+    )
     sweep.add("--out", type=str | None, help="folder; default runs/sweep-FAMILY-DATA")
     sweep.add("--resume", type=str | None, help="folder of a sweep to go on with")
     sweep.add("--again", action="store_true", help="with --resume: try cells anew that failed")

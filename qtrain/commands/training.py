@@ -17,9 +17,10 @@ from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
 from qtrain.training.folder import check_free, folder_recipe
+from qtrain.training.loggers.make import DEFAULT, check_loggers, parse_loggers
 from qtrain.training.progress import Silent, Terminal, tell
 
-_WITH_RESUME = ("--resume", "--data_root", "--device", *(f"--{name}" for name in DEPLOYMENT))
+_WITH_RESUME = ("--resume", "--data_root", "--device", "--log", *(f"--{name}" for name in DEPLOYMENT))
 
 
 def train_parser() -> Parser:
@@ -29,6 +30,12 @@ def train_parser() -> Parser:
     parser.add("--out", type=str | None, help="run folder to make; default runs/NETWORK-DATA-SCHEDULER-seedN")
     parser.add("--resume", type=str | None, help="run folder to continue, by its own recipe")
     add_machine(parser)
+    parser.add(
+        "--log",
+        type=str,
+        default=",".join(DEFAULT),
+        help="who gets the records: some of tensorboard, csv, wandb, mlflow; or none",
+    )
     add_deployment(parser)
     return parser
 
@@ -82,6 +89,8 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
+    log = parse_loggers(options.log)
+    check_loggers(log)
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
         if not together and options.resume is not None:
@@ -95,7 +104,7 @@ def _train(parser: Parser, words: list[str], options: Namespace, talks: bool) ->
         from qtrain.experiments.run import resume_run, train_recipe
 
         watch = Terminal() if talks else Silent()
-        context = RunContext(options.data_root, options.device, watch=watch)
+        context = RunContext(options.data_root, options.device, watch=watch, log=log)
         told = replace(context, say=tell) if talks else context
         result = resume_run(out, told) if options.resume is not None else train_recipe(recipe, out, told)
     return out, (

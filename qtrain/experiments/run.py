@@ -1,7 +1,7 @@
 """One run: from a recipe to a run folder, and from the folder to the trained network."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,25 @@ from qtrain.experiments.own_source import CODE, changed_code, code_of
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
+from qtrain.training.callbacks import Callback
 from qtrain.training.checkpoint import load_best
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun, last_result
 
 
-def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Result:
+def train_recipe(
+    recipe: Recipe, out: Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()
+) -> Result:
     """Build the recipe's network and train it into the run folder ``out``.
 
     Where the recipe's rate is auto, the range test chooses it first; what that found and cost is in the run's record
     as ``lr_range``, and ``context.say`` is told.
+
+    Args:
+        recipe: decides everything.
+        out: new or empty folder.
+        context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s.
 
     Raises:
         UserError: as ``initial_model``, ``resolve_lr`` and ``train`` do; nothing is written then.
@@ -38,11 +47,16 @@ def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Resul
     code, copies = code_of(recipe)
     if code:
         extra[CODE] = code
-    return train(model, recipe, out, context, extra=extra, built=True, start=start, files=copies)
+    return train(model, recipe, out, context, callbacks=callbacks, extra=extra, built=True, start=start, files=copies)
 
 
-def resume_run(folder: Path, context: RunContext = HERE) -> Result:
+def resume_run(folder: Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Continue the run in ``folder`` by its own recipe.
+
+    Args:
+        folder: of the run.
+        context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s; those that the run began with.
 
     Raises:
         UserError: the folder is not a run's, or damaged.
@@ -56,10 +70,17 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
     else:
         model = model_of(recipe, context.data_root)
         start = None
-    return train(model, recipe, folder, context, resume=True, built=True, start=start)
+    return train(model, recipe, folder, context, resume=True, callbacks=callbacks, built=True, start=start)
 
 
-def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, from_the_start: bool = False) -> Result:
+def complete_run(
+    recipe: Recipe,
+    folder: Path,
+    context: RunContext = HERE,
+    *,
+    callbacks: Sequence[Callback] = (),
+    from_the_start: bool = False,
+) -> Result:
     """Bring a run to its end: read what is there, continue it, or train it anew where it never came to a checkpoint.
 
     Args:
@@ -67,6 +88,7 @@ def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, fr
         folder: new, or that of the same run, which the caller has checked: what a run that never came to a checkpoint
             has left there is removed, whatever it is.
         context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s.
         from_the_start: train anew also where the run cannot be continued.
 
     Raises:
@@ -76,12 +98,12 @@ def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, fr
         if (known := last_result(folder)) is not None:
             return known
         try:
-            return resume_run(folder, context)
+            return resume_run(folder, context, callbacks=callbacks)
         except UserError:
             if not from_the_start:
                 raise
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
-    return train_recipe(recipe, folder, context)
+    return train_recipe(recipe, folder, context, callbacks=callbacks)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qtrain.training.loggers.make import DEFAULT
 from qtrain.training.progress import Silent, Watcher
 
 
@@ -25,6 +26,7 @@ class RunContext:
         watch: told where the run is, step by step.
         say: told in sentences what is being done and what came of it.
         stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
+        log: names of the loggers that get the run's records: tensorboard, csv, wandb, mlflow.
     """
 
     data_root: str | Path | None = None
@@ -32,6 +34,7 @@ class RunContext:
     watch: Watcher = field(default_factory=Silent)
     say: Callable[[str], None] = _nobody
     stop: Callable[[], bool] = _never
+    log: tuple[str, ...] = DEFAULT
 
 
 HERE = RunContext()
