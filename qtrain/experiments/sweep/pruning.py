@@ -72,7 +72,7 @@ def should_prune(reported: Sequence[float], rivals: Sequence[Rival]) -> bool:
     trial = study.ask()
     for epoch, accuracy in enumerate(reported, 1):
         trial.report(accuracy, epoch)
-    return trial.should_prune()
+    return bool(trial.should_prune())  # of NumPy's kind
 
 
 def rivals_of(cell: PlannedCell, plan: SweepPlan, rows: Sequence[Mapping[str, Any]]) -> tuple[Rival, ...]:

@@ -61,7 +61,8 @@ class MLflow(Logger):
 
     def epoch(self, record: Record) -> None:
         """Write the record's scalars at the epoch's number."""
-        self._log(epoch_scalars(record), record["epoch"])
+        numbers = epoch_scalars(record)
+        self._log(numbers, epoch=int(numbers.pop("epoch")))
 
     def result(self, record: Record) -> None:
         """Write the result's numbers at the number of the last epoch."""
