@@ -21,7 +21,7 @@ from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun,
 
 
 def train_recipe(
-    recipe: Recipe, out: Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()
+    recipe: Recipe, out: str | Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()
 ) -> Result:
     """Build the recipe's network and train it into the run folder ``out``.
 
@@ -37,6 +37,7 @@ def train_recipe(
     Raises:
         UserError: as ``initial_model``, ``resolve_lr`` and ``train`` do; nothing is written then.
     """
+    out = Path(out)
     check_free(out)  # before weights are read
     extra: dict[str, Any] = {}
     if recipe.lr == AUTO:
@@ -50,7 +51,7 @@ def train_recipe(
     return train(model, recipe, out, context, callbacks=callbacks, extra=extra, built=True, start=start, files=copies)
 
 
-def resume_run(folder: Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()) -> Result:
+def resume_run(folder: str | Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Continue the run in ``folder`` by its own recipe.
 
     Args:
@@ -61,6 +62,7 @@ def resume_run(folder: Path, context: RunContext = HERE, *, callbacks: Sequence[
     Raises:
         UserError: the folder is not a run's, or damaged.
     """
+    folder = Path(folder)
     recipe = folder_recipe(folder)
     for line in changed_code(folder, recipe):
         context.say(line)
