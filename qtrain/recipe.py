@@ -92,6 +92,7 @@ class Recipe:
         per_channel: weights with one scale for each output channel.
         precision: of training's products: exact is Brevitas' float32; fast multiplies integers in few bits.
         compile: train through torch.compile, where that works.
+        early_stop: end the run after so many epochs in a row without a better validation accuracy; by default never.
         init_from: run folder or file of weights to start from, read once; by default weights are drawn.
         net_args: arguments of a network of your own, as in {depth: 3}.
         image_size: of a folder of images: pixels such as 48, or 32x64 (height x width), that all are brought to.
@@ -137,6 +138,7 @@ class Recipe:
     per_channel: bool = False
     precision: Precision = "exact"
     compile: bool = False
+    early_stop: int | None = None
     init_from: str | None = None
     net_args: dict[str, Any] = field(default_factory=dict, hash=False)
     image_size: int | str | None = None
@@ -153,7 +155,7 @@ class Recipe:
         if self.split_seed is not None:
             _whole("split_seed", self.split_seed, 0, 2**32 - 1)
         _whole("input_bits", self.input_bits, 1, 8)
-        for name in ("validation_size", "train_size"):
+        for name in ("validation_size", "train_size", "early_stop"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
         for name in ("lr", "momentum", "weight_decay", "jitter", "noise", "width", *_AIDS):

@@ -100,6 +100,7 @@ ROOMS: dict[str, set[str]] = {
     "qtrain.report.watch": {"runs"},
     "qtrain.training.methods": set(),
     "qtrain.training.captured": set(),
+    "qtrain.training.loggers": set(),
 }
 
 

@@ -66,6 +66,7 @@ PLAIN = st.builds(
     scaling=st.sampled_from(["auto", "constant", "learned", "statistics"]),
     precision=st.sampled_from(["exact", "fast"]),
     compile=st.booleans(),
+    early_stop=st.none() | st.integers(1, 100),
     augmentation=st.sampled_from([None, "none", "crop", "crop,flip,noise"]),
     noise=st.floats(0, 1),
     net_args=OPTIONS,
@@ -120,7 +121,11 @@ BAD: list[tuple[str, Any, str]] = [
     *[("seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0", None)],
     *[("split_seed", v, "a whole number, 0 to 4294967295") for v in (-1, 2**32, 0.0, "0")],
     *[("input_bits", v, "a whole number, 1 to 8") for v in (0, 9, 8.0, "8")],
-    *[(name, v, "a whole number, 1 or more") for name in ("validation_size", "train_size") for v in (0, -5, 1.5, "9")],
+    *[
+        (name, v, "a whole number, 1 or more")
+        for name in ("validation_size", "train_size", "early_stop")
+        for v in (0, -5, 1.5, "9")
+    ],
     *[
         ("milestones", v, "a list of fractions between 0 and 1")
         for v in ([0], [1], [0.5, 2], 0.5, "0.5", ["0.5"], None)
@@ -263,6 +268,7 @@ FLAGS = {
     "per_channel": "true",
     "precision": "fast",
     "compile": "true",
+    "early_stop": "6",
     "init_from": "runs/other",
     "augmentation": "crop,flip",
     "noise": "0.1",

@@ -44,6 +44,7 @@ REFUSED = [
     (("train",), "name a network"),
     (("train", "CNV_1W1A", "--batchsize", "5"), "--batchsize 5"),
     (("train", "CNV_1W1A", "--epochs", "0"), "epochs must be a whole number"),
+    (("train", "CNV_1W1A", "--log", "tensorbord"), "a logger must be one of tensorboard"),
     (("train", "CNV_1W1A", "--scheduler", "aslr_decy"), "did you mean aslr_decay?"),
     (("train", "CNV_1W1A", "--bits", "first"), "is not LAYERS=BITS"),
     (("train", "CNW_1W1A"), "did you mean CNV?"),

@@ -8,6 +8,7 @@ from qtrain.commands.parser import Parser
 from qtrain.commands.voice import add_voice
 
 Cost = Literal["bops", "lut"]
+Pruner = Literal["none", "median"]
 # Where the cells run, not what they are: --resume may bring others.
 MACHINE = (*ENGINE, "data_root", "device")
 RESUMABLE = ("resume", "again", "quiet", "verbose", *MACHINE)
@@ -56,6 +57,12 @@ def _add_own(sweep: Parser) -> None:
     sweep.add("--search", type=int | None, help="beyond the cells, so many trials of other bits in each layer")
     sweep.add("--search_cost", type=Cost | None, help="with --search; default bops", rare=True)
     sweep.add("--search_epochs", type=int | None, help="of a trial; default a third of --epochs", rare=True)
+    sweep.add(
+        "--search_pruner",
+        type=Pruner | None,
+        help="with --search: default none; median ends trials that fall behind those that cost no more",
+        rare=True,
+    )
     folder: dict[str, Any] = {"type": str | None, "takes": "FOLDER", "completes": "folder"}
     sweep.add("--out", help="folder; default runs/sweep-FAMILY-DATA", **folder)
     sweep.add("--resume", help="folder of a sweep to go on with", **folder)

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from qtrain.commands.words import dashed, without
 from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
 from qtrain.training.folder import LAST, check_free, folder_recipe
+from qtrain.training.loggers.make import DEFAULT, check_loggers, parse_loggers
 from qtrain.training.progress import tell
 
 if TYPE_CHECKING:
     from qtrain.training import Result
 
-KEPT = ("data_root", "device", *DEPLOYMENT)  # may be given beside --resume, and stay when a run goes on
+KEPT = ("data_root", "device", "log", *DEPLOYMENT)  # may be given beside --resume, and stay when a run goes on
 
 
 def train_parser() -> Parser:
@@ -52,6 +54,12 @@ def train_parser() -> Parser:
         completes="folder",
     )
     add_machine(parser)
+    parser.add(
+        "--log",
+        type=str,
+        default=",".join(DEFAULT),
+        help="who gets the records: some of tensorboard, csv, wandb, mlflow; or none",
+    )
     add_deployment(parser)
     add_voice(parser)
     return parser
@@ -119,6 +127,8 @@ def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
+    log = parse_loggers(options.log)
+    check_loggers(log)
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
         if not together and resumed:
@@ -132,7 +142,7 @@ def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -
             from qtrain.experiments.run import resume_run, train_recipe
 
             voice.doing(f"reading the run in {out}" if resumed else f"reading {recipe.data}")
-            context = context_of(options, voice)
+            context = replace(context_of(options, voice), log=log)
             result = resume_run(out, context) if resumed else train_recipe(recipe, out, context)
         except KeyboardInterrupt as error:
             saved = resumed or (out / LAST).is_file()

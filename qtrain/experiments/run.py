@@ -1,7 +1,7 @@
 """One run: from a recipe to a run folder, and from the folder to the trained network."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,30 @@ from qtrain.experiments.teacher import read_teacher
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
+from qtrain.training.callbacks import Callback
 from qtrain.training.checkpoint import load_best
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import RECIPE, check_free, folder_recipe, has_begun, last_result
 
 
-def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Result:
+def train_recipe(
+    recipe: Recipe, out: str | Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()
+) -> Result:
     """Build the recipe's network and train it into the run folder ``out``.
 
     Where the recipe's rate is auto, the range test chooses it first; what that found and cost is in the run's record
     as ``lr_range``, and ``context.say`` is told.
 
+    Args:
+        recipe: decides everything.
+        out: new or empty folder.
+        context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s.
+
     Raises:
         UserError: as ``initial_model``, ``read_teacher``, ``resolve_lr`` and ``train`` do; nothing is written then.
     """
+    out = Path(out)
     check_free(out)  # before weights are read
     extra: dict[str, Any] = {}
     teacher = read_teacher(recipe, context.data_root)
@@ -40,15 +50,32 @@ def train_recipe(recipe: Recipe, out: Path, context: RunContext = HERE) -> Resul
     code, copies = code_of(recipe)
     if code:
         extra[CODE] = code
-    return train(model, recipe, out, context, extra=extra, built=True, start=start, teacher=teacher, files=copies)
+    return train(
+        model,
+        recipe,
+        out,
+        context,
+        callbacks=callbacks,
+        extra=extra,
+        built=True,
+        start=start,
+        teacher=teacher,
+        files=copies,
+    )
 
 
-def resume_run(folder: Path, context: RunContext = HERE) -> Result:
+def resume_run(folder: str | Path, context: RunContext = HERE, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Continue the run in ``folder`` by its own recipe.
+
+    Args:
+        folder: of the run.
+        context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s; those that the run began with.
 
     Raises:
         UserError: the folder is not a run's, or damaged; or what it starts or learns from has changed.
     """
+    folder = Path(folder)
     recipe = folder_recipe(folder)
     for line in changed_code(folder, recipe):
         context.say(line)
@@ -60,10 +87,19 @@ def resume_run(folder: Path, context: RunContext = HERE) -> Result:
         start = None
     ended = last_result(folder) is not None  # then nothing is learned any more
     teacher = None if ended else read_teacher(recipe, context.data_root)
-    return train(model, recipe, folder, context, resume=True, built=True, start=start, teacher=teacher)
+    return train(
+        model, recipe, folder, context, resume=True, callbacks=callbacks, built=True, start=start, teacher=teacher
+    )
 
 
-def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, from_the_start: bool = False) -> Result:
+def complete_run(
+    recipe: Recipe,
+    folder: Path,
+    context: RunContext = HERE,
+    *,
+    callbacks: Sequence[Callback] = (),
+    from_the_start: bool = False,
+) -> Result:
     """Bring a run to its end: read what is there, continue it, or train it anew where it never came to a checkpoint.
 
     Args:
@@ -71,6 +107,7 @@ def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, fr
         folder: new, or that of the same run, which the caller has checked: what a run that never came to a checkpoint
             has left there is removed, whatever it is.
         context: where the run happens, and who is told of it.
+        callbacks: as ``train``'s.
         from_the_start: train anew also where the run cannot be continued.
 
     Raises:
@@ -80,12 +117,12 @@ def complete_run(recipe: Recipe, folder: Path, context: RunContext = HERE, *, fr
         if (known := last_result(folder)) is not None:
             return known
         try:
-            return resume_run(folder, context)
+            return resume_run(folder, context, callbacks=callbacks)
         except UserError:
             if not from_the_start:
                 raise
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
-    return train_recipe(recipe, folder, context)
+    return train_recipe(recipe, folder, context, callbacks=callbacks)
 
 
 def _check_same_start(folder: Path, start: Mapping[str, Any] | None) -> None:

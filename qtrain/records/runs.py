@@ -48,13 +48,25 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Result:
-    """Of a finished run; accuracies in percent, times in seconds."""
+    """Of a finished run.
+
+    Attributes:
+        test_accuracy: of the best weights, in percent.
+        validation_accuracy: the best, in percent.
+        best_epoch: from 1.
+        epochs: that were trained.
+        seconds: that training took, resumed parts included.
+        stopped_by: the callback that ended the run before its recipe's last epoch; None where none did.
+        why_stopped: in its words.
+    """
 
     test_accuracy: float
     validation_accuracy: float
     best_epoch: int
     epochs: int
     seconds: float
+    stopped_by: str | None = None
+    why_stopped: str | None = None
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ class SweepRow:
         parent: the cell whose best weights it starts from.
         epochs: that it trained.
         total_epochs: with those of its ancestors.
-        state: done or failed.
-        stage: that it failed in: train, lint, export or estimate.
+        state: done, failed, or pruned: a trial of a search that was ended early.
+        stage: that it ended in where it is not done: train, lint, export or estimate.
         error: why.
         test_accuracy: in percent.
         validation_accuracy: the best, in percent.
@@ -105,7 +105,7 @@ class SweepRow:
     parent: str | None
     epochs: int
     total_epochs: int
-    state: Literal["done", "failed"] = "done"
+    state: Literal["done", "failed", "pruned"] = "done"
     stage: str | None = None
     error: str | None = None
     test_accuracy: float | None = None

@@ -1,4 +1,4 @@
-"""The training loop, evaluation, checkpoints and records."""
+"""The training loop, its callbacks and loggers, evaluation, checkpoints and records."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,27 @@ from qtrain.training.context import RunContext
 from qtrain.training.progress import Silent, Watcher
 
 if TYPE_CHECKING:
+    from qtrain.training.callbacks import Callback, EarlyStop, TrainingRun
     from qtrain.training.evaluation import Evaluation, evaluate
     from qtrain.training.loop import train
     from qtrain.training.terminal import Terminal
 
-__all__ = ["Evaluation", "Interrupted", "Result", "RunContext", "Silent", "Terminal", "Watcher", "evaluate", "train"]
-_MODULES = {"Evaluation": "evaluation", "evaluate": "evaluation", "train": "loop", "Terminal": "terminal"}
+__all__ = [
+    "Callback",
+    "EarlyStop",
+    "Evaluation",
+    "Interrupted",
+    "Result",
+    "RunContext",
+    "Silent",
+    "Terminal",
+    "TrainingRun",
+    "Watcher",
+    "evaluate",
+    "train",
+]
+_MODULES = {"Callback": "callbacks", "EarlyStop": "callbacks", "TrainingRun": "callbacks"}
+_MODULES |= {"Evaluation": "evaluation", "evaluate": "evaluation", "train": "loop", "Terminal": "terminal"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qtrain.training.loggers.make import DEFAULT
 from qtrain.training.progress import Silent, Watcher
 
 
@@ -26,6 +27,7 @@ class RunContext:
         say: told in sentences what is being done and what came of it.
         detail: told in sentences what most people need not know: sizes, threads, layers that take another path.
         stop: asked after every step; True saves and raises Interrupted, as Ctrl-C does.
+        log: names of the loggers that get the run's records: tensorboard, csv, wandb, mlflow.
     """
 
     data_root: str | Path | None = None
@@ -34,6 +36,7 @@ class RunContext:
     say: Callable[[str], None] = _nobody
     detail: Callable[[str], None] = _nobody
     stop: Callable[[], bool] = _never
+    log: tuple[str, ...] = DEFAULT
 
 
 HERE = RunContext()

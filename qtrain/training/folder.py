@@ -1,5 +1,6 @@
 """The run folder: made for a new run, checked before one goes on, cleared after one that never began; no torch here."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,10 @@ def run_folder(out: Path, recipe: Recipe, resume: bool, files: Mapping[str, byte
 def _remove(out: Path, made: list[Path]) -> None:
     """Take away a run's files, then those of the folders ``made`` for it that are empty."""
     for entry in out.iterdir() if out.is_dir() else ():
-        entry.unlink()
+        if entry.is_dir() and not entry.is_symlink():  # a logger's
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
     for folder in made:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

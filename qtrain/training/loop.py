@@ -1,7 +1,7 @@
 """The training loop, in one visible function."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,13 @@ from qtrain.recipe import Recipe
 from qtrain.records.format import to_json
 from qtrain.records.runs import Epoch, Result
 from qtrain.training import checkpoint
+from qtrain.training.callbacks import Callback, Callbacks, TrainingRun
 from qtrain.training.check_model import check_labels, check_model, check_same, check_start
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
 from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, run_folder
+from qtrain.training.loggers.make import make_loggers
 from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
@@ -41,6 +43,7 @@ def train(
     *,
     data: DataSet | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     start: Mapping[str, Any] | None = None,
     teacher: Teacher | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -50,8 +53,8 @@ def train(
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
     The folder holds ``recipe.yaml``, ``records.jsonl``, ``checkpoint.pt`` (the last state), ``best.pt`` (the weights
-    with the best validation accuracy) and TensorBoard's events. Afterwards the model has the best weights; the test
-    set is read once, with them.
+    with the best validation accuracy) and what the context's loggers write, by default TensorBoard's events. Afterwards
+    the model has the best weights; the test set is read once, with them.
 
     Under torchrun the processes train one run: each has its share of every mini-batch, and the first one writes.
 
@@ -64,6 +67,7 @@ def train(
         context: where the run happens, and who is told of it.
         data: instead of loading what the recipe names.
         resume: continue the run in ``out``; on the CPU bit for bit.
+        callbacks: told of the run, its steps and epochs; one of them may end it (``qtrain.training.Callback``).
         start: where the model's weights come from, for the run's record.
         teacher: the network that the recipe learns from, where it names one.
         extra: more entries for the run's record.
@@ -72,12 +76,14 @@ def train(
 
     Raises:
         UserError: data, device or folder are not as needed, the model is not the recipe's or gives no logits of the
-            data's classes, or the loss is not finite.
+            data's classes, the loss is not finite, a callback fails, or the package of a logger is missing.
         Interrupted: Ctrl-C or ``stop``; the state is saved.
     """
     ranks = join()
     recipe = ranks.first(recipe)  # a rate that a range test has found may differ in its last digits
     ranks.check_batch(recipe.batch_size)
+    told = Callbacks(callbacks, recipe)
+    loggers = make_loggers(context.log)
     out = Path(out)
     where = choose_device(context.device)
     _check_folder(out, recipe, resume, start)
@@ -95,7 +101,7 @@ def train(
         checkpoint.load_best(model, recipe, out, where)
         return ended
     if resume and has_begun(out):
-        session.restore(out / checkpoint.LAST, recipe, where)
+        told.load_state_dict(session.restore(out / checkpoint.LAST, recipe, where))
     ranks.wait()  # all have looked at the folder
     folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
     if teacher is not None:
@@ -109,17 +115,21 @@ def train(
         Saver(out) as saver,
     ):
         shown = context.watch if ranks.is_first else Silent()
-        run = _Run(recipe, data, session, saver, where, shown, lambda: ranks.any(context.stop() or interrupted()))
-        records = RecordWriter(out, session.at.epoch) if ranks.is_first else NoRecords()
+        run = _Run(recipe, data, session, saver, where, shown, told, lambda: ranks.any(context.stop() or interrupted()))
+        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
+        records = RecordWriter(out, session.at.epoch, title, loggers, context.say) if ranks.is_first else NoRecords()
         if records.empty:
             records.write(_first_record(run, left, start, extra))
+        result = None
         if ranks.is_first:
             for fact in _facts(run, left):
                 context.detail(fact)
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         shown.start(title, recipe.epochs * len(session.batches), session.steps_done)
         try:
-            for epoch in range(session.at.epoch, recipe.epochs):
+            told.begin(run.seen)
+            while not run.ended:
+                epoch = session.at.epoch
                 started = time.perf_counter()
                 loss, images = _train_epoch(run, epoch)
                 trained = time.perf_counter()
@@ -128,11 +138,14 @@ def train(
                 session.method.validated(1 - validation.accuracy / 100)
                 session.at.seconds += time.perf_counter() - started
                 record = _epoch_record(run, epoch, lr, loss, images / (trained - started), validation)
+                told.epoch_end(run.seen, record)
                 session.next_epoch()
                 saver.wait()  # the records are never two epochs ahead of the checkpoint
                 records.write(record)
                 run.save()
                 shown.epoch({**record, "best_accuracy": session.at.best_accuracy}, recipe.epochs)
+            if told.stopped and ranks.is_first:
+                context.say(f"{told.stopped_by} ended the run after epoch {session.at.epoch}: {told.why_stopped}")
             saver.wait()
             ranks.wait()  # the best weights are written
             result, last_record = _test(run)
@@ -140,7 +153,8 @@ def train(
             return result
         finally:
             shown.finish()
-            records.close()
+            records.close(done=result is not None)
+            told.end(run.seen, result)
 
 
 def _check_folder(out: Path, recipe: Recipe, resume: bool, start: Mapping[str, Any] | None) -> None:
@@ -177,6 +191,7 @@ class _Run:
         saver: writes to its folder.
         where: its device.
         watch: told of every step; silent on all ranks but the first.
+        callbacks: the run's own, on all ranks.
         stopped: whether the run is to be saved and ended now; all ranks ask together.
     """
 
@@ -186,6 +201,7 @@ class _Run:
     saver: Saver
     where: torch.device
     watch: Watcher
+    callbacks: Callbacks
     stopped: Callable[[], bool]
 
     @property
@@ -198,10 +214,21 @@ class _Run:
         """The recipe's loss, of logits and labels, that validation and test have."""
         return LOSSES[self.recipe.loss]
 
+    @property
+    def seen(self) -> TrainingRun:
+        """The run as callbacks see it."""
+        return TrainingRun(self.recipe, self.saver.out, self.session)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no epoch to train any more: all are behind, or a callback has ended the run after one."""
+        at = self.session.at
+        return at.epoch >= self.recipe.epochs or (self.callbacks.stopped and at.step == 0)
+
     def save(self) -> None:
         """Begin to write the checkpoint to go on from."""
         if self.session.ranks.is_first:
-            self.saver.save(self.session.state(self.recipe))
+            self.saver.save(self.session.state(self.recipe) | self.callbacks.state_dict())
 
 
 def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
@@ -218,6 +245,7 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
     at = run.session.at
     started = time.perf_counter()
     images_seen = 0
+    seen = run.seen
     session.model.train()
     # ASLR draws each layer's rate first; a line search asks for the loss more than once
     for loss in session.steps(training_loss(run.recipe)):
@@ -227,6 +255,7 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
         run.watch.step(count)
         if epoch == 0 and at.step <= 2:  # the second loss is the first to see an update
             _check_finite(session.counted(loss).item(), run.recipe, f"at step {at.step}")
+        run.callbacks.step_end(seen, loss)
         if run.stopped():
             at.loss_sum = session.loss_sum.item()
             at.seconds += time.perf_counter() - started
@@ -284,7 +313,15 @@ def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
     at = run.session.at
     checkpoint.load_best(session.model, run.recipe, run.saver.out, run.where)
     test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
-    result = Result(test.accuracy, at.best_accuracy, at.best_epoch, run.recipe.epochs, at.seconds)
+    result = Result(
+        test_accuracy=test.accuracy,
+        validation_accuracy=at.best_accuracy,
+        best_epoch=at.best_epoch,
+        epochs=at.epoch,
+        seconds=at.seconds,
+        stopped_by=run.callbacks.stopped_by,
+        why_stopped=run.callbacks.why_stopped,
+    )
     computer = machine(run.where, session.ranks.size)
     more = {"test_loss": test.loss, "resumed": at.resumed, **run.facts, **computer}
     return result, {"type": "result", **to_json(result), **more}

@@ -1,19 +1,20 @@
-"""Writes a run's records while it trains: JSON lines, with TensorBoard beside them."""
+"""Writes a run's records while it trains: JSON lines, with loggers beside them."""
 
 import json
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from qtrain import __version__
+from qtrain.own_code import one_line
 from qtrain.records.files import write_json_lines
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.training.loggers.logger import LoggedRun, Logger
 
 
 def machine(device: torch.device, ranks: int = 1) -> dict[str, Any]:
@@ -42,42 +43,85 @@ def _commit() -> str | None:
 
 
 class RecordWriter:
-    """Appends records; after a resume it first drops what the checkpoint does not know.
+    """Appends records, and hands each to the loggers; after a resume it first drops what the checkpoint does not know.
 
     Args:
         folder: of the run.
         epochs_done: epoch records to keep, those up to this number.
+        title: of the run, for loggers.
+        loggers: by their names; they begin with the run's own record.
+        say: told where loggers write, and of one that fails.
 
     Attributes:
         empty: whether not even the run's own record is there yet.
+
+    Raises:
+        UserError: a logger cannot begin.
     """
 
-    def __init__(self, folder: Path, epochs_done: int):
+    def __init__(
+        self,
+        folder: Path,
+        epochs_done: int,
+        title: str,
+        loggers: Mapping[str, Logger],
+        say: Callable[[str], None],
+    ):
+        self._folder = folder
         self._path = folder / RECORDS
+        self._title = title
+        self._waiting = dict(loggers)
+        self._loggers: dict[str, Logger] = {}  # those that have begun
+        self._say = say
         self.empty = True
         if self._path.exists():
             kept = [r for r in read_records(folder) if r["type"] == "run" or r.get("epoch", 1e9) <= epochs_done]
             self._rewrite(kept)
             self.empty = not kept
-        self._board = SummaryWriter(str(folder), purge_step=epochs_done + 1)
+            for start in [record for record in kept if record["type"] == "run"][:1]:
+                self._begin(start, [record for record in kept if record["type"] == "epoch"])
 
     def _rewrite(self, records: Iterable[dict[str, Any]]) -> None:
         write_json_lines(self._path, records)
 
+    def _begin(self, start: dict[str, Any], epochs: Sequence[dict[str, Any]]) -> None:
+        run = LoggedRun(self._folder, self._title, start, epochs, self._say)
+        for name, logger in self._waiting.items():
+            try:
+                logger.begin(run)
+            except BaseException:
+                self.close(done=False)
+                raise
+            self._loggers[name] = logger
+
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record, on disk when this returns; scalars of an epoch go to TensorBoard too."""
+        """Append one record, on disk when this returns, and hand it to the loggers."""
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        if record["type"] == "epoch":
-            for name, value in record.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(name, value, record["epoch"])
-            for layer, rate in record["draws"].items():
-                self._board.add_scalar(f"draws/{layer}", rate, record["epoch"])
+        if record["type"] == "run":
+            self._begin(record, [])
+        elif record["type"] == "epoch":
+            self._tell(lambda logger: logger.epoch(record))
+        else:
+            self._tell(lambda logger: logger.result(record))
 
-    def close(self) -> None:
-        """Flush TensorBoard's file."""
-        self._board.close()
+    def close(self, done: bool) -> None:
+        """Let the loggers write what is left.
+
+        Args:
+            done: whether the run came to its result.
+        """
+        self._tell(lambda logger: logger.close(done))
+        self._loggers.clear()
+
+    def _tell(self, tell: Callable[[Logger], None]) -> None:
+        """Tell every logger; one that fails is left out from now on, for the records have it all."""
+        for name, logger in list(self._loggers.items()):
+            try:
+                tell(logger)
+            except Exception as error:  # a server that is gone, a full disk: no reason to lose hours of training
+                del self._loggers[name]
+                self._say(f"logger {name} failed ({one_line(error)}) and is told nothing more; {RECORDS} has all of it")
 
 
 class NoRecords:
@@ -88,5 +132,5 @@ class NoRecords:
     def write(self, record: dict[str, Any]) -> None:
         """Do nothing."""
 
-    def close(self) -> None:
+    def close(self, done: bool) -> None:
         """Do nothing."""

@@ -309,8 +309,8 @@ class Session:
             **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
-    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Continue where the checkpoint was written."""
+    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+        """Continue where the checkpoint was written; return all that it holds."""
         state = checkpoint.load(path, device)
         checkpoint.check_recipe(state, recipe.to_dict(), path)
         if missing := [name for name in self.state(recipe) if name not in state]:
@@ -332,3 +332,4 @@ class Session:
         if device.type == "cuda" and state["cuda_rng"]:
             here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
             torch.cuda.set_rng_state_all([s.cpu() for s in here])
+        return state

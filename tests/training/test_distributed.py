@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -30,7 +30,7 @@ from qtrain.experiments.model import model_of
 from qtrain.recipe import Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.schedulers import ASLR
-from qtrain.training import Interrupted, checkpoint, evaluate, train
+from qtrain.training import Callback, Interrupted, TrainingRun, checkpoint, evaluate, train
 from qtrain.training.context import RunContext
 from qtrain.training.distributed import ALONE, Ranks, join, own_gpu
 from qtrain.training.losses import LOSSES
@@ -53,6 +53,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "taught": {"scheduler": "aslr", "optimizer": "sgd", "teacher": "there", "mixup": 0.4, "loss": "cross_entropy"},
 }
 STOP = 4  # steps, of 6
+
+
+class EndsOnOneRank(Callback):
+    """Ends the run after its first epoch, on rank 1 alone."""
+
+    def on_epoch_end(self, run: TrainingRun, record: Mapping[str, Any]) -> str | None:
+        return None if run.is_first else "rank 1 has seen enough"
 
 
 class Plain(nn.Module):
@@ -122,6 +129,8 @@ def on_two_ranks(place: Path, recipes: dict[str, Recipe], data: DataSet) -> dict
     ranks = join()
     found["stopped"] = trained(recipes["aslr"], place / "two", data, stop=after(STOP, rank=1))
     found["resumed"] = trained(recipes["aslr"], place / "one", data, resume=True)
+    found["ended"] = trained(recipes["aslr"], place / "ended", data, callbacks=[EndsOnOneRank()])
+    found["early"] = trained(recipes["aslr"].replace(epochs=9, early_stop=1), place / "early", data)
     found["again"] = trained(recipes["aslr"], place / "aslr", data, resume=True)
     found["dropping"] = trained(recipes["aslr"], place / "dropping", data, Dropping())
     trained(recipes["aslr"], place / "pieces", data, Dropping(), stop=after(STOP, rank=0))
@@ -267,6 +276,19 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     records = read_records(place / folder)
     assert [r["ranks"] for r in records if r["type"] != "epoch"] == ranks
     assert [r["type"] for r in records] == ["run", "epoch", "epoch", "result"]
+
+
+def test_a_callback_of_one_rank_ends_the_run_of_all(two: list, place: Path) -> None:
+    assert same(two[0]["ended"]["model"], two[1]["ended"]["model"])
+    assert [len(seen["ended"]["draws"]) for seen in two] == [3, 3]  # the steps of an epoch
+    result = read_records(place / "ended")[-1]
+    assert (result["epochs"], result["stopped_by"]) == (1, "a callback of another rank")
+
+
+def test_all_ranks_stop_early_together(two: list, place: Path) -> None:
+    assert same(two[0]["early"]["model"], two[1]["early"]["model"])
+    result = read_records(place / "early")[-1]
+    assert (result["stopped_by"], result["epochs"]) == ("EarlyStop", result["best_epoch"] + 1)
 
 
 def test_trained_scales_go_on_training_on_all_ranks(two: list) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from qtrain.errors import UserError
 from qtrain.experiments.run import complete_run
 from qtrain.experiments.status import STAGES
-from qtrain.experiments.sweep.deploy import Deployment, Refused
+from qtrain.experiments.sweep.deploy import Deployment, Refused, bops_at_start
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
+from qtrain.experiments.sweep.pruning import STARTUP, Pruning, Rival
 from qtrain.experiments.sweep.row import (
     SECONDS,
     new_row,
@@ -48,6 +49,7 @@ class SweepCell:
         again: a cell that failed is tried anew.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
+        rivals: trials that this one may be pruned by; none for what is no such trial.
     """
 
     cell: PlannedCell
@@ -58,6 +60,7 @@ class SweepCell:
     again: bool = False
     data_root: str | Path | None = None
     device: str = "auto"
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,7 +96,7 @@ class SweepCell:
     def _go(
         self, stage: str, row: dict[str, Any], deployment: Deployment, watch: Watcher, stop: Callable[[], bool]
     ) -> bool:
-        """Do one stage and write what came of it into the row; return False where it failed."""
+        """Do one stage and write what came of it into the row; return False where the cell ends with it."""
         if stage != "train":
             watch.start(stage, 0, 0)  # training tells of itself
         started = time.perf_counter()
@@ -110,7 +113,7 @@ class SweepCell:
             row["seconds"][stage] = round(time.perf_counter() - started, 3)
             write_json(self.folder / SECONDS, row["seconds"])
         row.update(facts)
-        return row["state"] != "failed"
+        return bool(row["state"] == "done")
 
     def _stage(
         self, stage: str, row: dict[str, Any], deployment: Deployment, watch: Watcher, stop: Callable[[], bool]
@@ -118,9 +121,11 @@ class SweepCell:
         """Do one stage; return what the row is to say of it."""
         if stage == "train":
             result = self._train(watch, stop)
-            kept = ("test_accuracy", "validation_accuracy", "best_epoch")
             row["seconds"]["train"] = round(result.seconds, 3)  # with what it trained before a resume
-            return {name: getattr(result, name) for name in kept}
+            found = {"validation_accuracy": result.validation_accuracy, "best_epoch": result.best_epoch}
+            if result.stopped_by == Pruning.__name__:
+                return {**found, "state": "pruned", "stage": stage}
+            return {**found, "test_accuracy": result.test_accuracy}
         if stage == "lint":
             return deployment.lint()
         if self.target is None:
@@ -136,7 +141,14 @@ class SweepCell:
         if (self.folder / RECIPE).is_file() and has_begun(self.folder):
             self._check_recipe()
         context = RunContext(self.data_root, self.device, watch=watch, stop=stop)
-        return complete_run(self.recipe, self.folder, context, from_the_start=self.again)
+        return complete_run(self.recipe, self.folder, context, callbacks=self._callbacks(), from_the_start=self.again)
+
+    def _callbacks(self) -> list[Pruning]:
+        """Return what may prune the trial: its rivals that cost no more, where there are enough."""
+        if len(self.rivals) < STARTUP:
+            return []
+        bops = bops_at_start(self.recipe, self.data_root)
+        return [Pruning([rival for rival in self.rivals if rival.bops <= bops])]
 
     def _tell(self, story: str) -> None:
         """Keep a traceback beside the run, where that can be done."""

@@ -12,6 +12,7 @@ from torch import nn
 from qtrain.data import image_shape
 from qtrain.errors import UserError
 from qtrain.experiments.export import export_run
+from qtrain.experiments.model import initial_model
 from qtrain.experiments.run import load_run
 from qtrain.experiments.sweep.planned_cell import Target
 from qtrain.export import LintedNetwork, ProofError, get_board, lint_network
@@ -101,10 +102,7 @@ class Deployment:
 
     def count_cost(self) -> dict[str, Any]:
         """Count what the run's network costs, on the graph that an export would write; nothing is proven or kept."""
-        with tempfile.TemporaryDirectory(prefix="qtrain-cost-") as temporary:
-            path = Path(temporary) / "model.onnx"
-            self._linted.graph().save(str(path))
-            return {"cost": network_cost(path).to_dict()}
+        return {"cost": _cost_of(self._linted)}
 
     def estimate(self, target: Target) -> dict[str, Any]:
         """Let the FINN compiler estimate the FINN folder of a cell, unless it has, or there is none here.
@@ -130,3 +128,26 @@ class Deployment:
             "finn": {"accepted": True, "reason": "the whole network is one dataflow partition"},
             "estimate": {name: values[name] for name in (*kept, "clock_ns")},
         }
+
+
+def bops_at_start(recipe: Recipe, data_root: str | Path | None) -> float:
+    """Count the bit operations an image of a network that is still to be trained.
+
+    Args:
+        recipe: of its run.
+        data_root: where to look for the data, whose classes and images the network has.
+
+    Raises:
+        UserError: there is no graph of it, or no weights to start from.
+    """
+    model, _ = initial_model(recipe, data_root)
+    linted = lint_network(model.eval(), image_shape(recipe.data, data_root, recipe.data_options))
+    return float(_cost_of(linted)["bops"])
+
+
+def _cost_of(linted: LintedNetwork) -> dict[str, Any]:
+    """Count a network on the graph that an export would write."""
+    with tempfile.TemporaryDirectory(prefix="qtrain-cost-") as temporary:
+        path = Path(temporary) / "model.onnx"
+        linted.graph().save(str(path))
+        return network_cost(path).to_dict()

@@ -27,6 +27,7 @@ class PlannedCell:
         epochs: that it trains.
         total_epochs: with those of its ancestors.
         depth: how many ancestors it has.
+        knows: of a trial that may be pruned, how many trials had ended when it was planned.
     """
 
     name: str
@@ -40,6 +41,7 @@ class PlannedCell:
     epochs: int
     total_epochs: int
     depth: int
+    knows: int = 0
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,9 @@ def outcome(row: dict[str, Any]) -> str:
     """What came of a cell, for a person."""
     if row["state"] == "failed":
         return f"failed ({row['stage']}): {row['error']}"
+    if row["state"] == "pruned":
+        trained = len(row["curve"]["validation_accuracy"])
+        return f"pruned after epoch {trained} of {row['epochs']}, best validation {row['validation_accuracy']:.2f} %"
     parts = [f"{row['test_accuracy']:.2f} %"]
     if row["proven"]:
         parts.append("proven")

@@ -19,6 +19,7 @@ from qtrain.experiments.sweep.command import rebuild_command
 from qtrain.experiments.sweep.file import read_plan, write_plan
 from qtrain.experiments.sweep.plan import CELLS, SweepPlan, plan_sweep
 from qtrain.experiments.sweep.planned_cell import PlannedCell
+from qtrain.experiments.sweep.pruning import rivals_of
 from qtrain.experiments.sweep.row import Rows, ended_cell, failed_row, outcome, read_row, write_rows
 from qtrain.experiments.sweep.search import check_search, search
 from qtrain.experiments.view import CellsView, NoView
@@ -138,7 +139,7 @@ def _run(
 
     def run(plan: SweepPlan, cells: Sequence[PlannedCell]) -> None:
         rows.expect(cells)
-        tasks = _tasks(plan, cells, out, again, context)
+        tasks = _tasks(plan, cells, out, again, context, rows.in_order)
         for depth in sorted({cell.depth for cell in cells}):
             orphans, ready = _split([task for task in tasks if task.cell.depth == depth], rows.in_order)
             for row in orphans:
@@ -156,7 +157,12 @@ def _run(
 
 
 def _tasks(
-    plan: SweepPlan, cells: Sequence[PlannedCell], out: Path, again: bool, context: RunContext
+    plan: SweepPlan,
+    cells: Sequence[PlannedCell],
+    out: Path,
+    again: bool,
+    context: RunContext,
+    rows: Sequence[Row],
 ) -> list[SweepCell]:
     by_name = {cell.name: cell for cell in plan.cells()}
     tasks = []
@@ -164,7 +170,19 @@ def _tasks(
         recipe = plan.recipe_of(cell, out)
         folder = (out / CELLS / cell.name).resolve()
         command = rebuild_command(plan, cell, by_name)
-        tasks.append(SweepCell(cell, recipe, folder, plan.target, command, again, context.data_root, context.device))
+        tasks.append(
+            SweepCell(
+                cell,
+                recipe,
+                folder,
+                target=plan.target,
+                command=command,
+                again=again,
+                data_root=context.data_root,
+                device=context.device,
+                rivals=rivals_of(cell, plan, rows),
+            )
+        )
     return tasks
 
 

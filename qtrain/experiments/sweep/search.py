@@ -14,7 +14,7 @@ from qtrain.experiments.sweep.file import write_plan
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
 from qtrain.experiments.sweep.row import Rows
-from qtrain.experiments.sweep.search_plan import COSTS, SearchPlan
+from qtrain.experiments.sweep.search_plan import COSTS, NO_PRUNER, SearchPlan
 from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
 from qtrain.export.compiler.start import INSTALL, find_compiler
 from qtrain.extras import install_line
@@ -99,7 +99,7 @@ def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count:
     cells = {cell.name: cell for cell in plan.cells() if cell.seed == plan.seeds[0]}
     widths = {name: space.widths(cell) for name, cell in cells.items()}
     ended = [(widths[row["cell"]], row) for row in rows if row["cell"] in cells]
-    trained = [(known, row) for known, row in ended if row["validation_accuracy"] is not None]
+    trained = [(known, row) for known, row in ended if _has_weights(row)]
     if not trained:
         return []
     seen = {space.chosen(known) for known in widths.values()}
@@ -112,6 +112,11 @@ def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count:
         seen.add(space.chosen(params))
         asked.append(_planned(plan, space, params, trained, cells, number))
     return asked
+
+
+def _has_weights(row: Row) -> bool:
+    """Whether a trial may begin from a cell: one that was pruned has not trained as long as its plan says."""
+    return row["validation_accuracy"] is not None and row["state"] != "pruned"
 
 
 def _new_params(study: "Study", space: SearchSpace, seen: set[tuple[int, ...]]) -> Widths | None:
@@ -127,7 +132,9 @@ def _new_params(study: "Study", space: SearchSpace, seen: set[tuple[int, ...]]) 
 
 
 def make_study(space: SearchSpace, wanted: SearchPlan, ended: Sequence[tuple[Widths, Row]], seed: int) -> "Study":
-    """Make a study that knows every cell that has ended; those that failed, or whose cost is not known, as failed.
+    """Make a study that knows every cell that has ended; pruned ones as pruned.
+
+    Those that failed, or whose cost is not known, count as failed.
 
     Its objectives are validation accuracy, to be maximised, and the cost, to be minimised.
     """
@@ -142,6 +149,8 @@ def make_study(space: SearchSpace, wanted: SearchPlan, ended: Sequence[tuple[Wid
         told: dict[str, Any] = {"state": optuna.trial.TrialState.FAIL}
         if row["state"] == "done" and None not in values:
             told = {"state": optuna.trial.TrialState.COMPLETE, "values": values}
+        elif row["state"] == "pruned":
+            told = {"state": optuna.trial.TrialState.PRUNED}
         params = {path: widths[path] for path in space.choices}
         study.add_trial(optuna.trial.create_trial(distributions=distributions, params=params, **told))
     return study
@@ -187,6 +196,7 @@ def _planned(
         epochs=plan.search.epochs,
         total_epochs=parent.total_epochs + plan.search.epochs,
         depth=parent.depth + 1,
+        knows=0 if plan.search.pruner == NO_PRUNER else len(plan.trials),
     )
 
 

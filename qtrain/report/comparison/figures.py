@@ -178,11 +178,11 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
         seeds = [[value(epoch) for epoch in run.epochs] for run in data.of(scheduler)]
         if not seeds:  # all diverged
             continue
-        epochs = range(1, len(seeds[0]) + 1)
-        means = [statistics.mean(values) for values in zip(*seeds, strict=True)]
+        means = [statistics.mean(values) for values in zip(*seeds, strict=False)]  # while all seeds train
+        epochs = range(1, len(means) + 1)
         if len(seeds) > 1:
             for curve in seeds:
-                axes.plot(epochs, curve, color=row.colour, lw=0.8, alpha=0.3, zorder=2)
+                axes.plot(range(1, len(curve) + 1), curve, color=row.colour, lw=0.8, alpha=0.3, zorder=2)
             low, high = _band(seeds)
             axes.fill_between(epochs, low, high, color=row.colour, alpha=0.13, lw=0, zorder=1)
         every = max(1, len(means) // _MARKERS)
@@ -203,10 +203,13 @@ def _draw_curves(axes: Axes, data: ComparisonData, value: Callable[[Epoch], floa
 
 
 def _band(seeds: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
-    """Return mean minus and plus one standard deviation, never beyond the range of the seeds (a log axis ends at 0)."""
+    """Return mean minus and plus one standard deviation while all seeds train.
+
+    They are never beyond the range of the seeds: a log axis ends at 0.
+    """
     low = []
     high = []
-    for values in zip(*seeds, strict=True):
+    for values in zip(*seeds, strict=False):
         mean = statistics.mean(values)
         deviation = statistics.stdev(values)
         low.append(max(mean - deviation, min(values)))

@@ -88,6 +88,11 @@ class Point:
         failed = [cell for cell in self.cells if cell["state"] == "failed"]
         return dict(Counter(str(cell["stage"]) for cell in failed))
 
+    @property
+    def pruned(self) -> bool:
+        """Whether all cells are trials that a search has ended early."""
+        return all(cell["state"] == "pruned" for cell in self.cells)
+
     def mean(self, kind: str = "test_accuracy") -> float | None:
         """Return the mean accuracy over the seeds in percent."""
         values = self.by_seed(kind).values()
@@ -137,6 +142,11 @@ class SweepData:
     def failed(self) -> list[Row]:
         """The cells that ended with an error."""
         return [row for row in self.rows if row["state"] == "failed"]
+
+    @property
+    def pruned(self) -> list[Row]:
+        """The trials of a search that were ended early."""
+        return [row for row in self.rows if row["state"] == "pruned"]
 
     def front(self, axis: Axis) -> list[Point]:
         """Return the Pareto front of mean test accuracy against ``axis``, without points that failed their proof."""

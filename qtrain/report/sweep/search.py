@@ -59,13 +59,16 @@ def search_sentence(data: SweepData) -> str:
     trials = [row for row in data.rows if row["start"] == "search"]
     done = [row for row in trials if row["state"] == "done"]
     on_front = [row for row in front if row["start"] == "search"]
+    pruned = ""
+    if data.pruned:
+        pruned = f", {len(data.pruned)} {'was' if len(data.pruned) == 1 else 'were'} pruned"
     few = ""
     if not data.waiting and len(trials) < wanted["trials"]:
         few = f" ({len(trials)} planned: no other network was found)"
     cost = wanted["cost"].upper().replace("BOPS", "BOPs")
     return (
-        f"Search: {len(done)} of {wanted['trials']} trials are done{few}. Above is the Pareto front of validation "
-        f"accuracy against {cost}: {len(on_front)} of its {len(front)} cells came of trials."
+        f"Search: {len(done)} of {wanted['trials']} trials are done{pruned}{few}. Above is the Pareto front of "
+        f"validation accuracy against {cost}: {len(on_front)} of its {len(front)} cells came of trials."
     )
 
 

@@ -25,6 +25,8 @@ def sweep_verdict(data: SweepData) -> tuple[bool, str]:
     parts = [f"{len(done)} of {len(data.rows) + len(data.waiting)} cells are done"]
     if data.failed:
         parts.append(f"{len(data.failed)} failed")
+    if data.pruned:
+        parts.append(f"{len(data.pruned)} pruned")
     if data.waiting:
         parts.append(f"{len(data.waiting)} still to come")
     if proofs:
@@ -71,7 +73,7 @@ def point_accuracy(point: Point) -> str:
     """Return mean and standard deviation in percent, and of how many seeds where some did not train."""
     mean = point.mean()
     if mean is None:
-        return "failed"
+        return "pruned" if point.pruned else "failed"
     text = f"{mean:.2f}"
     spread = point.spread()
     if spread is not None:

@@ -106,7 +106,7 @@ def test_trials_cost_between_the_narrowest_and_the_widest(found: Path) -> None:
 def test_the_plan_and_the_status_count_the_trials(found: Path) -> None:
     rows = rows_of(found)
     written = json.loads((found / "sweep.json").read_text())
-    assert written["search"] == {"trials": 3, "cost": "bops", "epochs": 1}
+    assert written["search"] == {"trials": 3, "cost": "bops", "epochs": 1, "pruner": "none"}
     assert written["cells"] == [row["cell"] for row in rows]
     assert [trial["name"] for trial in written["trials"]] == [row["cell"] for row in trials_of(rows)]
     assert status_of(found)["cells"] == {"done": 5, "failed": 0, "running": 0, "waiting": 0}

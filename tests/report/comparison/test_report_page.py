@@ -56,6 +56,22 @@ def test_the_figures_draw_the_recorded_numbers_in_one_colour_a_scheduler(tmp_pat
     assert {s: tuple(dots[row_of(s).marker]) for s in data.schedulers} == ACCURACIES
 
 
+def test_a_seed_that_was_ended_early_leaves_the_others_their_curves(tmp_path: Path) -> None:
+    """Mean and band go as far as every seed trained; each seed has its own line to its own end."""
+    folder = write_comparison(tmp_path / "cmp")
+    path = folder / "aslr-seed1" / "records.jsonl"
+    run, first, second, _, result = (json.loads(line) for line in path.read_text().splitlines())
+    result |= {"epochs": 2, "stopped_by": "EarlyStop", "why_stopped": "no better validation accuracy since epoch 1"}
+    path.write_text("".join(json.dumps(record) + "\n" for record in (run, first, second, result)))
+    data = read_comparison(folder)
+    lines = figures.training_loss(data).axes[0].lines
+    mean = next(line for line in lines if line.get_label() == "aslr")
+    assert list(mean.get_xdata()) == [1, 2]
+    assert list(mean.get_ydata()) == pytest.approx([(1 + 1 / 2 + 1 / 3) / 3, 13 / 36])
+    assert sorted(len(line.get_xdata()) for line in lines if line.get_label() != "aslr") == [2, 3, 3, 3, 3, 3, 3]
+    assert write_report(folder).is_file()
+
+
 def test_every_scheduler_has_a_colour_dashes_and_a_marker_of_its_own() -> None:
     rows = SCHEDULERS.built_in.values()
     assert len({row.colour for row in rows}) == len(rows)
