@@ -49,7 +49,7 @@ def pressed(place: Path, *words: str) -> set[str]:
         (["train", "CNV_1W1A", "--no-aug"], {"--no-augment"}),
         (["train", "CNV_1"], {"CNV_1W1A"}),
         (["train", "CNV_1W1A", "--data", "cifar"], {"cifar10", "cifar100"}),
-        (["train", "CNV_1W1A", "--optimizer", ""], {"sgd", "nag", "adam"}),
+        (["train", "CNV_1W1A", "--optimizer", ""], {"sgd", "nag", "adam", "adamw"}),
         (["export", "runs/first", "--board", "ZCU10"], {"ZCU102", "ZCU104"}),
         (["reproduce", "figure"], {"figure3", "figure4", "figure5", "figure6"}),
         (["export", "runs/"], {"runs/first"}),
@@ -57,7 +57,7 @@ def pressed(place: Path, *words: str) -> set[str]:
         (["train", "--config", "mi"], {"mine.yaml"}),
         (["--print-completion", "z"], {"zsh"}),
     ],
-    ids=str,
+    ids=lambda words: " ".join(sorted(words) if isinstance(words, set) else words),  # a set has no order of its own
 )
 def test_bash_offers(place: Path, words: list[str], offered: set[str]) -> None:
     assert {word.rstrip("/") for word in pressed(place, *words)} == offered
