@@ -73,7 +73,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
     ("rate in words", [*TRAIN, "--lr", "big"], ["lr must be a number or auto, but got 'big'"]),
     ("no rate", [*TRAIN, "--lr"], ["--lr", "expected one argument"]),
     ("unknown scheduler", [*TRAIN, "--scheduler", "step"], ["one of aslr, aslr_decay", "'step'"]),
-    ("unknown optimizer", [*TRAIN, "--optimizer", "lion"], ["optimizer must be one of sgd, nag, adam, but got 'lion'"]),
+    ("unknown optimizer", [*TRAIN, "--optimizer", "lion"], ["optimizer must be one of sgd, nag, adam, adamw, but got"]),
     ("text for a size", [*TRAIN, "--train-size", "all"], ["train_size must be a whole number, but got 'all'"]),
     ("more than there is", [*TRAIN, "--train-size", "5000"], ["train_size 5000", "1 to 1360"]),
     ("validation too large", [*TRAIN, "--validation-size", "1400"], ["validation_size 1400", "10 to 1390"]),

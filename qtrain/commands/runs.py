@@ -20,7 +20,12 @@ def runs_parser() -> Parser:
     """Make the parser of ``runs``."""
     parser = Parser(
         description="List all runs below folders: how far they are, how good, and what is known of proof and hardware; "
-        "comparisons and sweeps by their cells. It reads records alone; hidden folders and links are left out."
+        "comparisons and sweeps by their cells. It reads records alone; hidden folders and links are left out.",
+        examples=(
+            "qtrain runs",
+            "qtrain runs runs sweeps --sort best",
+            "qtrain runs --filter 'scheduler=aslr*,best>=80'",
+        ),
     )
     parser.add("folders", nargs="*", type=str, help="folders to look through, all below them too; default here")
     parser.add("--sort", type=str | None, help="column to sort by, best or newest first; default the folder")
@@ -35,7 +40,8 @@ def watch_parser() -> Parser:
     parser = Parser(
         description="Follow runs on a page while they train: curves of loss, validation accuracy and learning rate, a "
         "table of the runs, the time left. The page is read only, for this machine alone, and its address is a secret "
-        "of whoever is told it. Ctrl-C ends it."
+        "of whoever is told it. Ctrl-C ends it.",
+        examples=("qtrain watch runs/a", "qtrain watch runs --port 8080"),
     )
     parser.add("folder", type=str, help="a run, a comparison, a sweep, or a folder with many of them")
     parser.add("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes any that is free")

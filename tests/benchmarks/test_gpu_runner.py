@@ -179,7 +179,18 @@ def test_a_terminated_run_ends_its_stage_and_writes_the_summary(tmp_path: Path) 
 
 def test_the_stages_are_those_of_the_docs_and_leave_few_files(tmp_path: Path) -> None:
     stages = evidence("cuda", tmp_path, tmp_path, tiny=False, data_root=str(tmp_path))
-    names = ["check", "forward", "epochs", "compiled", "profile", "side by side", "deep", "bnn_pynq", "reproduce"]
+    names = [
+        "check",
+        "forward",
+        "epochs",
+        "validation",
+        "compiled",
+        "profile",
+        "side by side",
+        "deep",
+        "bnn_pynq",
+        "reproduce",
+    ]
     assert [s.name for s in stages] == names
     assert [s.name for s in stages if s.is_check] == ["check", "forward"]
     assert sum(s.share for s in stages) == 12

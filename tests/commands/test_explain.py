@@ -15,7 +15,7 @@ WRONG = [
     (["CNV_1W1A", "--epochs", "x"], "epochs must be a whole number, but got 'x'"),
     (["CNV_1W1A", "--epochs=1.5"], "epochs must be a whole number, but got '1.5'"),
     (["CNV_1W1A", "--lr", "fast"], "lr must be a number or auto, but got 'fast'"),
-    (["CNV_1W1A", "--optimizer", "lion"], "optimizer must be one of sgd, nag, adam, but got 'lion'"),
+    (["CNV_1W1A", "--optimizer", "lion"], "optimizer must be one of sgd, nag, adam, adamw, but got 'lion'"),
     (["CNV_1W1A", "--augment", "maybe"], "augment must be true or false, but got 'maybe'"),
     (["CNV_1W1A", "--gamma", "x"], "gamma must be a number or a list such as 0.5,0.75, but got 'x'"),
     (["CNV_1W1A", "--train-size", "all"], "train_size must be a whole number, but got 'all'"),

@@ -264,7 +264,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("flag", _rows(lambda r: r[0].update(seed=True)), "'seed' must be a whole number, but is True"),
     ("twice", _rows(lambda r: r.append(r[0])), "CNV_1W1A-seed0 is there twice"),
     ("other", _rows(lambda r: r[0].update(cell="SFC-seed0")), "line 1: SFC-seed0 is no cell of sweep.json"),
-    ("state", _rows(lambda r: r[0].update(state="lost")), "'state' must be one of done, failed, but is 'lost'"),
+    ("state", _rows(lambda r: r[0].update(state="lost")), "'state' must be one of done, failed, pruned, but is 'lost'"),
     ("start", _rows(lambda r: r[0].update(start="cold")), "'start' must be one of scratch, warm, search"),
     ("done", _rows(lambda r: r[0].update(test_accuracy=None)), "is done, but has no 'test_accuracy'"),
     ("bits", _rows(lambda r: r[0].update(weight_bits=4)), "CNV_1W1A has 'weight_bits' 4, 'act_bits' 1"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -302,7 +303,10 @@ def test_a_sweep_is_told_with_its_cells(tmp_path: Path) -> None:
 def watching(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     write_run(tmp_path / "a")
     command = [sys.executable, "-W", "ignore", "-m", "qtrain.cli", "watch", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell's background jobs, which the tests may be, are started deaf to Ctrl-C, and so are their children
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, preexec_fn=heard)
     yield process
     process.kill()
     process.communicate()
