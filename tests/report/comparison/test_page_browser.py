@@ -14,6 +14,8 @@ from qtrain.report.comparison.read import ComparisonData, read_comparison
 from tests.browser import NARROW, Opened, check_keyboard, check_readable, open_page, opened_page
 from tests.report.comparison.report_data import ACCURACIES, edit, write_comparison
 
+pytestmark = pytest.mark.slow  # a browser, page by page
+
 SCHEDULERS = ("aslr", "multistep", "cosine")
 
 

@@ -14,6 +14,8 @@ from qtrain.report.sweep.rows import AXES, SweepData, read_sweep
 from tests.browser import NARROW, SIZE, Opened, check_keyboard, check_readable, open_page
 from tests.experiments.sweep.sweep_data import REASON, write_sweep
 
+pytestmark = pytest.mark.slow  # a browser, page by page
+
 ROOT = Path(__file__).parents[3]
 # Boxes of the names beside the points, and of the points, in pixels.
 _BOXES = """() => {

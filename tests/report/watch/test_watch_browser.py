@@ -16,6 +16,8 @@ from tests.conftest import absent
 from tests.experiments.sweep.sweep_data import write_sweep
 from tests.report.runs.run_folders import add_epoch, write_run
 
+pytestmark = pytest.mark.slow  # a browser, page by page
+
 WIDE: Any = {"width": 1280, "height": 1000}
 NARROW: Any = {"width": 400, "height": 900}
 CURVE = "[data-chart={}] .curve"
