@@ -1,6 +1,5 @@
 """The page of qtrain watch in a real browser: Chromium without a window, under the page's own strict policy."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ import pytest
 from qtrain.engines.lock import held_folders
 from qtrain.report.watch.server import serving
 from qtrain.report.watch.state import CURVES, Watched
-from tests.conftest import absent
 from tests.experiments.sweep.sweep_data import write_sweep
 from tests.report.runs.run_folders import add_epoch, write_run
 
@@ -74,21 +72,6 @@ class Opened:
     def order(self) -> list[str]:
         """The names of the runs in the table."""
         return [Path(text).name for text in self.page.locator("#runs td.folder").all_inner_texts()]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        absent("chromium", "apt-get install chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("chromium", "pip install playwright")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @contextmanager
