@@ -130,13 +130,13 @@ def _with_few_records(execute: Any) -> Any:
     """``execute_node`` of qonnx's executor, which looks through all records for those of a node."""
 
     @functools.wraps(execute)
-    def execute_node(node: Any, context: Any, graph: Any, *rest: Any) -> Any:
+    def execute_node(node: Any, context: Any, graph: Any, *rest: Any, **named: Any) -> Any:
         if node.domain or any(attribute.HasField("g") for attribute in node.attribute):
-            return execute(node, context, graph, *rest)
+            return execute(node, context, graph, *rest, **named)
         names = {*node.input, *node.output}
         kinds = {kind: getattr(graph, kind) for kind in ("input", "output", "value_info")}
         near = {kind: [*compress(all_, map(names.__contains__, map(NAME, all_)))] for kind, all_ in kinds.items()}
-        return execute(node, context, types.SimpleNamespace(**near), *rest)
+        return execute(node, context, types.SimpleNamespace(**near), *rest, **named)
 
     return execute_node
 

@@ -63,14 +63,14 @@ def _inferring(infer: Any, basic: Any) -> Any:
         return model.get_tensor_datatype(name).name if name else ""
 
     @functools.wraps(infer)
-    def inferred(model: Any, node: Any, scaled: bool) -> Any:
+    def inferred(model: Any, node: Any, allow_scaledint_dtypes: bool) -> Any:
         if node.op_type not in FOLLOWING:
-            return infer(model, node, scaled)
-        before = state(model, node, scaled)
+            return infer(model, node, allow_scaledint_dtypes)
+        before = state(model, node, allow_scaledint_dtypes)
         if before in settled:
             return False
-        changed = infer(model, node, scaled)
-        if before is not None and not changed and state(model, node, scaled) == before:
+        changed = infer(model, node, allow_scaledint_dtypes)
+        if before is not None and not changed and state(model, node, allow_scaledint_dtypes) == before:
             settled.add(before)
         return changed
 
@@ -100,8 +100,13 @@ def _sessions(runtime: Any) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
 
     @functools.lru_cache(SESSIONS)
-    def session(model: bytes) -> Any:
+    def kept(model: bytes) -> Any:
         return runtime.InferenceSession(model, options)
+
+    def session(model: Any, *rest: Any, **named: Any) -> Any:
+        if rest or named or not isinstance(model, bytes):
+            return runtime.InferenceSession(model, *rest, **named)
+        return kept(model)
 
     return types.SimpleNamespace(**{**vars(runtime), "InferenceSession": session})
 

@@ -76,7 +76,7 @@ def test_stopped_killed_and_resumed_a_sweep_ends_as_an_undisturbed_one(undisturb
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "saved in" in error
-    assert error.endswith("; go on with: qtrain sweep --resume out\n")
+    assert error.endswith("; go on with: qtrain sweep --resume out --device cpu\n")
     status = json.loads((out / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert status["cells"] == {"done": 0, "failed": 0, "running": 0, "waiting": 2}

@@ -1,5 +1,6 @@
 """qonnx's searches and clean-up in fewer steps answer as qonnx's own do, on graphs that are right and that are not."""
 
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,10 @@ import pytest
 from onnx import GraphProto, TensorAnnotation, TensorProto, helper
 from qonnx.core import onnx_exec
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.transformation import general
+from qonnx.transformation import general, infer_datatypes
 from qonnx.util import basic
 
-from qtrain.export.compiler import _index, _lookups
+from qtrain.export.compiler import _index, _lookups, _sparing
 
 NAMES = (*"abcdefgh", "")
 PASSES = (
@@ -137,3 +138,33 @@ def test_a_node_is_executed_with_the_records_of_its_tensors(monkeypatch: pytest.
     assert {name: str(value) for name, value in found.items()} == {name: str(value) for name, value in plain.items()}
     assert len(seen) == len(model.graph.node)
     assert max(seen) <= 3 < len(model.graph.value_info)
+
+
+def test_a_node_is_executed_by_whoever_names_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """finn-plus' executor names the operator set."""
+    model = drawn_graph(17)
+    version = model.model.opset_import[0].version
+    executed: list[int] = []
+
+    def noted(node: Any, context: Any, graph: Any, *, opset_version: int) -> None:
+        executed.append(opset_version)
+
+    execute = _lookups._with_few_records(noted)
+    execute(model.graph.node[0], {}, model.graph, opset_version=version)
+    assert executed == [version]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (_lookups.get_by_name, basic.get_by_name),
+        (_lookups.find_consumers, ModelWrapper.find_consumers),
+        (_lookups.get_tensor_valueinfo, ModelWrapper.get_tensor_valueinfo),
+        (_lookups._shape(ModelWrapper.get_tensor_shape), ModelWrapper.get_tensor_shape),
+        (_lookups.get_initializer, ModelWrapper.get_initializer),
+        (_sparing._inferring(infer_datatypes._infer_node_datatype, basic), infer_datatypes._infer_node_datatype),
+    ],
+)
+def test_a_replacement_takes_its_arguments_by_the_same_names(ours: Callable, theirs: Callable) -> None:
+    taken = [list(inspect.signature(one, follow_wrapped=False).parameters) for one in (ours, theirs)]
+    assert taken[0][1:] == taken[1][1:]  # the first is the object, or the container

@@ -172,13 +172,17 @@ def test_equal_models_share_a_session_of_one_thread() -> None:
     made: list[tuple[bytes, int]] = []
     runtime = SimpleNamespace(
         SessionOptions=SimpleNamespace,
-        InferenceSession=lambda model, options: made.append((model, options.intra_op_num_threads)) or len(made),
+        InferenceSession=lambda model, sess_options: (
+            made.append((model, sess_options.intra_op_num_threads)) or len(made)
+        ),
         other=1,
     )
     seen = _sparing._sessions(runtime)
     assert [seen.InferenceSession(model) for model in (b"a", b"b", b"a")] == [1, 2, 1]
     assert made == [(b"a", 1), (b"b", 1)]
     assert seen.other == 1
+    assert seen.InferenceSession(b"a", sess_options=SimpleNamespace(intra_op_num_threads=5)) == 3
+    assert made[-1] == (b"a", 5)
 
 
 LATER = """
