@@ -19,12 +19,8 @@ from qtrain.training.folder import BEST, LAST, PREVIOUS
 from qtrain.training.progress import warn
 from qtrain.training.seal import is_whole, seal
 
-__all__ = ["BEST", "LAST", "PREVIOUS", "check_recipe", "load", "load_best", "load_last", "load_weights", "save"]
+__all__ = ["BEST", "LAST", "PREVIOUS", "check_recipe", "last_whole", "load", "load_best", "load_weights", "save"]
 FORMAT = 1
-
-
-class Unusable(UserError):
-    """A checkpoint is not there, or is damaged."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -43,44 +39,39 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint: tensors and plain values only, whatever the file holds.
 
     Raises:
-        Unusable: no such file, damaged, or not a checkpoint of qtrain.
-        UserError: of another format.
+        UserError: no such file, damaged, not a checkpoint of qtrain, or of another format.
     """
     damaged = f"{path} is damaged or no checkpoint of qtrain; train again or take an older copy"
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise Unusable(f"{path.parent} holds no {path.name}; name a folder that qtrain train wrote") from None
+        raise UserError(f"{path.parent} holds no {path.name}; name a folder that qtrain train wrote") from None
     if not is_whole(content):
-        raise Unusable(damaged)
+        raise UserError(damaged)
     try:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception:  # torch documents no errors, and damaged bytes raise nearly any
-        raise Unusable(damaged) from None
+        raise UserError(damaged) from None
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
         raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; train again with this qtrain")
     if not isinstance(state.get("recipe"), dict) or not isinstance(state.get("model"), dict):
-        raise Unusable(damaged)
+        raise UserError(damaged)
     return state
 
 
-def load_last(out: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Any], Path]:
-    """Read the checkpoint that the run in ``out`` goes on from: the last, or where that is damaged the one before.
+def last_whole(out: Path) -> Path:
+    """The checkpoint that a run goes on from: the last, or the one before where that alone is whole."""
+    if not _is_whole(out / LAST) and _is_whole(out / PREVIOUS):
+        return out / PREVIOUS
+    return out / LAST
 
-    Returns:
-        What it holds, and the file.
 
-    Raises:
-        UserError: neither can be read, or of another format.
-    """
+def _is_whole(path: Path) -> bool:
     try:
-        return load(out / LAST, device), out / LAST
-    except Unusable as error:
-        try:
-            return load(out / PREVIOUS, device), out / PREVIOUS
-        except Unusable:
-            raise error from None
+        return is_whole(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def go_back(out: Path) -> None:
@@ -95,12 +86,12 @@ def forget_previous(out: Path) -> None:
     (out / PREVIOUS).unlink(missing_ok=True)
 
 
-def check_best(out: Path, recipe: Mapping[str, Any], best_epoch: int, epochs: int) -> None:
+def check_best(out: Path, recipe: Recipe, best_epoch: int, epochs: int) -> None:
     """See, before it trains for hours, that a run has the best weights that its end needs.
 
     Args:
         out: folder of the run.
-        recipe: of the run, as plain values.
+        recipe: of the run.
         best_epoch: whose weights its checkpoint speaks of, from 1; 0 where there are none yet.
         epochs: behind its checkpoint; a kill leaves better weights of a later one, which is trained again.
 
@@ -111,7 +102,7 @@ def check_best(out: Path, recipe: Mapping[str, Any], best_epoch: int, epochs: in
         return
     path = out / BEST
     state = load(path)
-    check_recipe(state, recipe, path)
+    check_recipe(state, recipe.to_dict(), path)
     found = state.get("epoch", best_epoch)
     if found != best_epoch and found <= epochs:
         raise UserError(

@@ -103,9 +103,9 @@ def train(
         return ended
     goes_back = False
     if resume and has_begun(out):
-        state, origin = checkpoint.load_last(out, where)
-        session.restore(state, origin, recipe, where)
-        told.load_state_dict(state)
+        origin = checkpoint.last_whole(out)
+        told.load_state_dict(session.restore(origin, recipe, where))
+        checkpoint.check_best(out, recipe, session.at.best_epoch, session.at.epoch)
         goes_back = origin.name == checkpoint.PREVIOUS
     ranks.wait()  # all have looked at the folder
     if goes_back and ranks.is_first:

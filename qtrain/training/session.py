@@ -1,6 +1,6 @@
 """What changes while a run trains, and what of it a checkpoint keeps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -309,23 +309,12 @@ class Session:
             **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
-    def restore(self, state: Mapping[str, Any], path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Continue where a checkpoint was written.
-
-        Args:
-            state: all that it holds.
-            path: its file.
-            recipe: of the run.
-            device: that the run is on.
-
-        Raises:
-            UserError: it is another run's, or the run's best weights are not there.
-        """
+    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+        """Continue where the checkpoint was written; return all that it holds."""
+        state = checkpoint.load(path, device)
         checkpoint.check_recipe(state, recipe.to_dict(), path)
         if missing := [name for name in self.state(recipe) if name not in state]:
             raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
-        at = Position(**state["position"])
-        checkpoint.check_best(path.parent, recipe.to_dict(), at.best_epoch, at.epoch)
         checkpoint.load_weights(self.model, state["model"], path)
         restore_hidden_state(self.model, state["hidden"], self._start)
         # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
@@ -337,9 +326,10 @@ class Session:
         self._static = None
         self._tables = None
         self._validation = None
-        self.at = at
+        self.at = Position(**state["position"])
         self.at.resumed += 1
         torch.set_rng_state(state["rng"].cpu())
         if device.type == "cuda" and state["cuda_rng"]:
             here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
             torch.cuda.set_rng_state_all([s.cpu() for s in here])
+        return state
