@@ -90,7 +90,7 @@ def test_results_of_reproduce_have_checksums(tmp_path: Path) -> None:
         read_results(path)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_bit_flipped_in_any_file_of_a_comparison_is_heard_of(folder: Path, count: int) -> None:
     files = add_checksums(folder)
     assert len(files) > 6
@@ -99,7 +99,7 @@ def test_a_bit_flipped_in_any_file_of_a_comparison_is_heard_of(folder: Path, cou
         assert check_flips(path, bits, lambda: read_comparison(folder)) > 0.9 * len(bits)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_bit_flipped_in_any_file_of_a_sweep_is_heard_of(tmp_path: Path, count: int) -> None:
     folder = write_sweep(tmp_path / "sweep", widths=(1, 2))
     row = json.loads((folder / "sweep.jsonl").read_text().splitlines()[0])

@@ -15,22 +15,22 @@ from tests.checks import check_refusal
 from tests.damage import bit_of_each_byte, check_flips, flipped, some_bits
 
 
-def test_a_flip_in_any_byte_of_the_manifest_is_found(finn: Path) -> None:
+def test_a_flip_in_the_manifest_is_found(finn: Path) -> None:
     path = finn / MANIFEST
-    bits = list(bit_of_each_byte(path.read_bytes()))
-    assert check_flips(path, bits, lambda: read_manifest(finn)) > 0.995 * len(bits)
-    some = bits[::20]
+    bits = some_bits(path.read_bytes(), 400)
+    assert check_flips(path, bits, lambda: read_manifest(finn)) > 0.99 * len(bits)
+    some = bits[::5]
     assert check_flips(path, some, lambda: (read_manifest(finn), read_export(finn))) > 0.98 * len(some)
 
 
 @pytest.mark.slow
-def test_each_flip_in_the_manifest_is_found(finn: Path) -> None:
+def test_a_flip_in_any_byte_of_the_manifest_is_found(finn: Path) -> None:
     path = finn / MANIFEST
-    bits = list(range(8 * len(path.read_bytes())))
+    bits = list(bit_of_each_byte(path.read_bytes()))
     assert check_flips(path, bits, lambda: read_manifest(finn)) > 0.995 * len(bits)
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_flip_in_any_other_file_is_found(finn: Path, count: int) -> None:
     manifest = read_manifest(finn)
     for name in manifest["files"]:
