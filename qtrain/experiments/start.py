@@ -14,6 +14,7 @@ from qtrain.models.weights import plain_state
 from qtrain.recipe import Recipe, recipe_from_dict
 from qtrain.training import checkpoint
 from qtrain.training.folder import folder_recipe, last_result
+from qtrain.training.seal import is_whole, records_match
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,21 @@ def read_start(path: Path, wanted: str = "a run folder or a file of weights with
     except (FileNotFoundError, NotADirectoryError):
         what = f"holds no {checkpoint.BEST} yet; train it first, or" if path.is_dir() else "does not exist;"
         raise UserError(f"{path} {what} name {wanted}") from None
+    damaged = UserError(
+        f"{file} is damaged, no file of torch.save, or holds more than tensors; take another copy, or save "
+        "model.state_dict() alone"
+    )
+    if not records_match(content):
+        raise damaged
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch documents no errors, and damaged bytes raise nearly any
-        raise UserError(
-            f"{file} is damaged, no file of torch.save, or holds more than tensors; take another copy, or save "
-            "model.state_dict() alone"
-        ) from None
+        raise damaged from None
     facts: dict[str, Any] = {"path": str(path), "sha256": hashlib.sha256(content).hexdigest()}
     if not isinstance(found, dict) or not isinstance(found.get("recipe"), dict):
         return Start(plain_state(found, str(file)), None, facts)
+    if not is_whole(content):
+        raise damaged
     recipe = recipe_from_dict(found["recipe"], str(file))
     result = last_result(path) if path.is_dir() else None
     facts |= {"network": recipe.network, "epoch": found.get("epoch"), "result": vars(result) if result else None}

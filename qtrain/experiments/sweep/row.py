@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from qtrain.experiments.status import STAGES, EndedCell
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.records import sweep as records
 from qtrain.records.files import write_whole
-from qtrain.records.format import to_json
+from qtrain.records.format import Source, to_json
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.sweep import SweepRow, read_cell
 
@@ -119,9 +118,10 @@ def read_row(folder: Path, *, again: bool = False) -> dict[str, Any] | None:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """Wall seconds of the stages that a cell has behind it."""
+    source = Source(folder / SECONDS, "delete it")
     try:
-        found: dict[str, float] = json.loads((folder / SECONDS).read_text())
-    except (OSError, ValueError):  # not there, or damaged: no reason to do a stage again
+        found: dict[str, float] = source.parse(source.read_text("qtrain sweep"))
+    except (OSError, UserError):  # not there, or damaged: no reason to do a stage again
         return {}
     return found
 
