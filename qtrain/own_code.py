@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError, is_out_of_files
+from qtrain.records.files import read_plain
 
 _SUFFIX = ".py"
 
@@ -149,7 +150,7 @@ def source_of(reference: Reference) -> Path | None:
 
 def checksum(path: Path) -> str:
     """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_plain(path)).hexdigest()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from qtrain.errors import UserError
-from qtrain.records.files import write_json
+from qtrain.records.files import read_plain_text, write_json
 
 T = TypeVar("T")
 AnyFloat = Annotated[float, "finite or not"]
@@ -50,7 +50,7 @@ class Source:
             UserError: ``text`` is none.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, or too deep
             raise self.damaged(str(error)) from None
         if not isinstance(value, dict):
@@ -67,7 +67,7 @@ class Source:
             UserError: it does not exist, or is no text.
         """
         try:
-            return self.path.read_text(encoding="utf-8")
+            return read_plain_text(self.path)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{self.path} does not exist; name a folder that {made_by} has finished") from None
         except UnicodeDecodeError as error:
@@ -130,6 +130,20 @@ class JsonFile:
     def write(self, folder: Path) -> None:
         """Write it into its folder, whole or not at all."""
         write_json(folder / self.FILE, self.to_json())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its entries.
+
+    Raises:
+        ValueError: one is there twice, and JSON does not say which counts.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{_short(twice)} is there twice")
+    return found
 
 
 def to_json(record: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
+from qtrain.training.saved_state import restoring
 from qtrain.training.saver import Saver
 from qtrain.training.session import Loss, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
@@ -101,7 +102,9 @@ def train(
         checkpoint.load_best(model, recipe, out, where)
         return ended
     if resume and has_begun(out):
-        told.load_state_dict(session.restore(out / checkpoint.LAST, recipe, where))
+        state = session.restore(out / checkpoint.LAST, recipe, where)
+        with restoring(out / checkpoint.LAST):
+            told.load_state_dict(state)
     ranks.wait()  # all have looked at the folder
     folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
     if teacher is not None:

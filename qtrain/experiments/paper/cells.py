@@ -10,6 +10,7 @@ from qtrain.data import class_names
 from qtrain.errors import UserError, did_you_mean
 from qtrain.experiments.paper.accuracies import ROWS, TABLES, PaperRow
 from qtrain.recipe import Recipe, difference
+from qtrain.records.files import read_plain_text
 
 DONE = "done"
 PARTIAL = "partial"
@@ -114,11 +115,14 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line that is no JSON object.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = read_plain_text(path) if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); mend or remove that byte") from None
     whole_lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n") and line.strip()]
     try:
         found = [json.loads(line) for line in whole_lines]
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); mend or remove that line") from None
     for result in found:
         if not isinstance(result, dict) or not isinstance(result.get("table"), str):

@@ -11,7 +11,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.status import STAGES, EndedCell
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.records import sweep as records
-from qtrain.records.files import write_whole
+from qtrain.records.files import read_plain_text, write_whole
 from qtrain.records.format import to_json
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.sweep import SweepRow, read_cell
@@ -120,10 +120,11 @@ def read_row(folder: Path, *, again: bool = False) -> dict[str, Any] | None:
 def read_seconds(folder: Path) -> dict[str, float]:
     """Wall seconds of the stages that a cell has behind it."""
     try:
-        found: dict[str, float] = json.loads((folder / SECONDS).read_text())
-    except (OSError, ValueError):  # not there, or damaged: no reason to do a stage again
+        found = json.loads(read_plain_text(folder / SECONDS))
+    except (OSError, ValueError, RecursionError):  # not there, or damaged: no reason to do a stage again
         return {}
-    return found
+    numbers = isinstance(found, dict) and all(type(seconds) in (int, float) for seconds in found.values())
+    return found if numbers else {}
 
 
 def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
