@@ -14,7 +14,8 @@ from typing import IO, Any
 from qtrain.cli import main
 
 STATUSES = (0, 1, 2, 3)
-_POLL_S = 0.003
+_POLL_S = 0.01
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MOST_WORDS = 4000  # characters of the line that a refusal is
 
@@ -58,7 +59,7 @@ def command(words: list[str], seconds: float, mib: int) -> Ended:
 
     Args:
         words: behind ``qtrain``.
-        seconds: that it may take.
+        seconds: that it may compute, or wait.
         mib: of memory that it may allocate beyond what this process has.
     """
     return in_child(lambda: main(words), seconds, mib)
@@ -111,13 +112,26 @@ def _be_child(action: Callable[[], Any], out: IO[bytes], err: IO[bytes], mib: in
 
 
 def _wait(child: int, seconds: float) -> tuple[int, str]:
-    """Wait for a child; past its time, end it."""
-    until = time.monotonic() + seconds
+    """Wait for a child; end it where it has computed for so long, or slept: a busy machine alone ends none."""
+    last = 0.0
+    waits_since = time.monotonic()
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status, ""
-        if time.monotonic() > until:
+        computed, sleeps = _progress(child)
+        if computed > last or not sleeps:
+            last = computed
+            waits_since = time.monotonic()
+        if computed > seconds or time.monotonic() - waits_since > seconds:
             os.kill(child, signal.SIGKILL)
             return os.waitpid(child, 0)[1], f"hang: over {seconds:g} s"
         time.sleep(_POLL_S)
+
+
+def _progress(child: int) -> tuple[float, bool]:
+    """Return the seconds that a process has computed, and whether it waits for something."""
+    with open(f"/proc/{child}/stat") as file:
+        state, *numbers = file.read().rpartition(")")[2].split()
+    ticks = int(numbers[10]) + int(numbers[11])
+    return ticks / _TICKS_A_SECOND, state == "S"

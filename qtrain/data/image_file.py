@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from PIL import Image
 
@@ -12,7 +13,7 @@ from qtrain.errors import UserError, is_out_of_files
 from qtrain.records.files import open_plain
 
 # Pillow tells a format by a file's bytes, whatever its name; for some of the others it runs a program.
-_FORMATS = ("BMP", "DIB", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+_FORMATS = ("BMP", "DIB", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def image_file(path: str) -> Iterator[Image.Image]:
     try:
         with open_plain(path) as file, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as image:
+            with Image.open(file, formats=_known_formats()) as image:
                 yield image
     except UserError:
         raise
@@ -36,6 +37,13 @@ def image_file(path: str) -> Iterator[Image.Image]:
         if is_out_of_files(error):
             raise
         raise UserError(f"{path} cannot be read as an image ({_reason(error)}); replace it or take it out") from None
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Return those that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from qtrain.data.dataset import Split
 from qtrain.data.loaded import Loaded
 from qtrain.data.options import LAYOUTS, DataOptions
 from qtrain.errors import UserError, is_out_of_files
-from qtrain.records.arrays import read_array
+from qtrain.records.arrays import ObjectsError, read_array
 from qtrain.records.data import BYTES
 from qtrain.records.files import open_plain
 
@@ -25,6 +25,7 @@ NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in ("x", "y"))
 CLASS_NAMES = "class_names"
 _AT_ONCE = 1 << 24  # values that are scaled at a time
 _MOST_CLASSES = 1_000_000
+_OBJECTS = "it holds Python objects, which are never unpickled; save arrays of numbers with numpy.savez"
 
 
 def holds_arrays(path: Path) -> bool:
@@ -201,9 +202,10 @@ def to_labels(values: Any, count: int, name: str) -> Tensor:
         raise UserError(f"{name} must be [{count}], a class number for each input, but is {list(labels.shape)}{hint}")
     if labels.dtype.kind not in "iu":
         raise UserError(f"{name} must hold whole class numbers, but holds {labels.dtype}; make them int64")
-    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise UserError(f"{name} has the label {wrong}; class numbers are 0 and more, below {_MOST_CLASSES:,}")
+    if labels.min() < 0:
+        raise UserError(f"{name} has the label {labels.min()}; class numbers are 0 and more")
+    if labels.max() >= _MOST_CLASSES:
+        raise UserError(f"{name} has the label {labels.max()}; class numbers are below {_MOST_CLASSES:,}")
     return torch.from_numpy(labels.astype(np.int64))
 
 
@@ -279,6 +281,8 @@ def _npz(path: Path) -> dict[str, Any]:
                 with archive.open(entry) as array:
                     found[name] = _checked(read_array(array, entry.file_size, f"{path}: {name}"), f"{path}: {name}")
             return found
+    except ObjectsError:
+        raise UserError(f"{path} cannot be read ({_OBJECTS})") from None
     except UserError:
         raise
     except FileNotFoundError:
@@ -337,5 +341,5 @@ def _checked(array: Any, name: str) -> Any:
 def _why(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "pickle" in text:
-        return "it holds Python objects, which are never unpickled; save arrays of numbers with numpy.savez"
+        return _OBJECTS
     return f"{text[:120] or type(error).__name__}; write it anew with numpy.savez"

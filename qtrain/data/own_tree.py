@@ -227,5 +227,5 @@ def _digest(root: Path, scan: _Scan) -> str:
     """Return a digest of the files' names and sizes, which tells a changed folder without reading it all."""
     known = hashlib.sha256()
     for path in scan.all_files():
-        known.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+        known.update(os.fsencode(path.relative_to(root)) + f"\0{path.stat().st_size}\n".encode())
     return known.hexdigest()

@@ -16,6 +16,10 @@ _HEADERS = {
 }
 
 
+class ObjectsError(UserError):
+    """An array holds Python objects."""
+
+
 def read_array(file: IO[bytes], size: int, name: str) -> np.ndarray:
     """Read one array of numbers or texts.
 
@@ -33,7 +37,7 @@ def read_array(file: IO[bytes], size: int, name: str) -> np.ndarray:
         raise UserError(f"{name} is a NumPy file of version {version}, which is not read; write it with numpy.save")
     shape, by_column, kind = _HEADERS[version](file)
     if kind.hasobject:
-        raise UserError(f"{name} holds Python objects, which could run code; write it as an array of numbers")
+        raise ObjectsError(f"{name} holds Python objects, which could run code; write it as an array of numbers")
     needed = math.prod(shape) * kind.itemsize
     if min(shape, default=0) < 0 or file.tell() + needed != size:
         raise UserError(f"{name} declares {list(shape)} of {kind}, but has {size} bytes; write it anew")

@@ -134,7 +134,7 @@ def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     table.writerows([_flat(row, path) for path in _COLUMNS.values()] for row in rows)
-    write_whole(out / TABLE, text.getvalue().encode())
+    write_whole(out / TABLE, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def one_line(error: BaseException) -> str:
