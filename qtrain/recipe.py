@@ -311,7 +311,7 @@ def _cut(value: object, show: Callable[[object], str] = str) -> str:
 def _is_plain(value: object, deepest: int = DEEPEST) -> bool:
     """Whether YAML and JSON hold a value as it is."""
     if isinstance(value, float):
-        return math.isfinite(value)
+        return not math.isnan(value)  # which is not even equal to itself
     if isinstance(value, list | tuple):
         return deepest > 0 and all(_is_plain(entry, deepest - 1) for entry in value)
     return value is None or isinstance(value, str | int) or (isinstance(value, dict) and _are_named(value, deepest))

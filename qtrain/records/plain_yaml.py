@@ -41,7 +41,8 @@ _SIGNED_HEX = re.compile(r"[-+]?0x[0-9a-fA-F_]+")
 _UNDERSCORES = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_NAN = re.compile(r"\.(nan|NaN|NAN)")
 
 
 class YamlError(ValueError):
@@ -221,6 +222,8 @@ def _plain(text: str, line: int) -> Any:
         if len(text) > _DIGITS:
             raise YamlError(f"a number has {len(text)} digits; {_DIGITS} are allowed", line)
         return int(text, 0)
+    if _INFINITE.fullmatch(text):
+        return -math.inf if text.startswith("-") else math.inf
     return _float(text, line) if _FLOAT.fullmatch(text) else text
 
 
@@ -294,8 +297,8 @@ def _of_date(text: str) -> _Meaning:
     return "is a date in YAML 1.1 and a text in 1.2", ""
 
 
-def _of_not_finite(text: str) -> _Meaning:
-    return "is no finite number", "one that is"
+def _of_nan(text: str) -> _Meaning:
+    return "is no number", "one"
 
 
 _TWO_MEANINGS: tuple[tuple[re.Pattern[str], Callable[[str], _Meaning]], ...] = (
@@ -307,7 +310,7 @@ _TWO_MEANINGS: tuple[tuple[re.Pattern[str], Callable[[str], _Meaning]], ...] = (
     (re.compile(f"(?=.*_){_UNDERSCORES.pattern}"), _of_underscores),
     (_SEXAGESIMAL, _of_sexagesimal),
     (_DATE, _of_date),
-    (_NOT_FINITE, _of_not_finite),
+    (_NAN, _of_nan),
 )
 
 

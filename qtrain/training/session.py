@@ -321,7 +321,7 @@ class Session:
         self._tables = None
         self._validation = None
         self.at = position_from(Position, state["position"], path)
-        if self.at.epoch > recipe.epochs or self.at.step >= len(self.batches):
+        if self.at.epoch > recipe.epochs or self.at.step > len(self.batches):  # the last step's validation may be left
             raise UserError(f"{path} is damaged (it is behind the end of the run); {MEND}")
         self.at.resumed += 1
         with restoring(path):

@@ -27,8 +27,7 @@ TWO_MEANINGS = [
     ("yes", "yes is true in YAML 1.1 and a text in 1.2; write true, or 'yes' in quotes for a text"),
     ("Off", "Off is false in YAML 1.1 and a text in 1.2; write false, or 'Off' in quotes for a text"),
     ("2026-11-30", "2026-11-30 is a date in YAML 1.1 and a text in 1.2; write '2026-11-30' in quotes for a text"),
-    (".inf", ".inf is no finite number; write one that is, or"),
-    (".NaN", ".NaN is no finite number"),
+    (".NaN", ".NaN is no number; write one, or '.NaN' in quotes for a text"),
     ("=", "= is not read; write the values out, or '=' in quotes"),
 ]
 
@@ -79,7 +78,14 @@ def test_what_is_not_read_is_refused(text: str, says: str) -> None:
     [
         *[("", None), ("# nothing", None), ("~", None), ("hello", "hello"), ("[1, 2]", [1, 2])],
         *[("12", 12), ("-3", -3), ("+3", 3), ("0", 0), ("0x10", 16), ("1e3", 1000.0), ("1E-3", 0.001), (".5", 0.5)],
-        *[("1.", 1.0), ("010.5", 10.5), ("-1.5e+3", -1500.0), ("0.0e-400", 0.0)],
+        *[
+            ("1.", 1.0),
+            (".inf", float("inf")),
+            ("-.INF", -float("inf")),
+            ("010.5", 10.5),
+            ("-1.5e+3", -1500.0),
+            ("0.0e-400", 0.0),
+        ],
         *[("true", True), ("FALSE", False), ("n", "n"), ("1-2", "1-2"), ("1.2.3", "1.2.3"), ("0xg", "0xg")],
         ("a:\n  b: [1, {c: null}]\n  d: |\n    x\n    y\n", {"a": {"b": [1, {"c": None}], "d": "x\ny\n"}}),
         ("\ufeffa: 1", {"a": 1}),
