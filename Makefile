@@ -91,7 +91,7 @@ finn-matrix: .venv/.base finn
 lint-oracle: .venv/.dev finn
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.lint_oracle $(ARGS)
 
-#: make fuzz     damaged graphs and folders through the commands; ARGS="--cases 10000 --max-minutes 60"
+#: make fuzz     damaged inputs of every reader through the commands; ARGS="--what recipe,run --cases 10000 --max-minutes 60"
 fuzz: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.fuzz $(ARGS)
 

@@ -1,6 +1,7 @@
-"""Damaged graphs and folders through the commands: each must end in one line, without a traceback (make fuzz).
+"""Damaged inputs of every reader through the commands: each must end in one line, without a traceback (make fuzz).
 
-A record of what came of it goes to results/fuzz.jsonl. A case is its seed: --first and --cases 1 repeat it.
+A record of what came of each kind of input goes to results/fuzz.jsonl. A case is its kind and seed: --what, --first and
+--cases 1 repeat it.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import fuzz_inputs
 from benchmarks.fuzz_mutations import damage_array, damage_graph, damage_manifest
 from qtrain.cli import main
 from qtrain.data import load_data
@@ -29,6 +32,9 @@ from qtrain.export import export_finn
 from qtrain.models import build_model
 from qtrain.records.files import write_json
 
+HERE = Path.cwd()
+FOLDERS = "finn"
+KINDS = (*fuzz_inputs.TARGETS, FOLDERS)  # folders last: what runs there is threads, which no fork takes along
 RESULTS = Path(__file__).parents[1] / "results" / "fuzz.jsonl"
 ARRAYS = ("input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", "proof/beyond.npz")
 STATUSES = (0, 1, 2, 3)
@@ -159,19 +165,29 @@ def run_case(whole: Path, seed: int, every: bool = True) -> tuple[str, list[int 
     return how, statuses, faults
 
 
-def fuzz(cases: int, first: int, max_minutes: float) -> int:
-    """Run cases, append their record, and return how many faults there were."""
+def fuzz(what: str, cases: int, first: int, max_minutes: float) -> int:
+    """Run cases of one kind, append their record, and return how many faults there were."""
     started = time.monotonic()
     counts: Counter[str] = Counter()
     ways: Counter[str] = Counter()
     faults: list[str] = []
     done = 0
     with tempfile.TemporaryDirectory(prefix="qtrain-fuzz-whole-") as place:
-        whole = small_folder(Path(place) / "finn")
+        whole = Path(place) / "whole"
+        work = Path(place) / "work"
+        work.mkdir()
+        if what == FOLDERS:
+            small_folder(whole)
+        else:
+            whole.mkdir()
+            fuzz_inputs.make_whole(what, whole)
         for seed in range(first, first + cases):
             if time.monotonic() - started > 60 * max_minutes:
                 break
-            how, statuses, wrong = run_case(whole, seed)
+            if what == FOLDERS:
+                how, statuses, wrong = run_case(whole, seed)
+            else:
+                how, statuses, wrong = fuzz_inputs.run_case(what, whole, work, seed)
             done += 1
             ways[how.partition(":")[0]] += 1
             counts.update(str(status) for status in statuses)
@@ -179,7 +195,15 @@ def fuzz(cases: int, first: int, max_minutes: float) -> int:
             for line in wrong:
                 print(line, flush=True)
     minutes = round((time.monotonic() - started) / 60, 1)
-    record = {"first": first, "cases": done, "commands": counts.total(), "statuses": counts, "damaged": ways}
+    os.chdir(HERE)
+    record = {
+        "what": what,
+        "first": first,
+        "cases": done,
+        "commands": counts.total(),
+        "statuses": counts,
+        "damaged": ways,
+    }
     record |= {"faults": len(faults), "minutes": minutes}
     with RESULTS.open("a") as file:
         file.write(json.dumps(record) + "\n")
@@ -190,8 +214,11 @@ def fuzz(cases: int, first: int, max_minutes: float) -> int:
 if __name__ == "__main__":
     sys.addaudithook(WATCH)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--cases", type=int, default=1000, help="of each kind")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--max-minutes", type=float, default=600.0)
+    parser.add_argument("--what", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
     options = parser.parse_args()
-    sys.exit(fuzz(options.cases, options.first, options.max_minutes) > 0)
+    asked = options.what.split(",")
+    faults = [fuzz(what, options.cases, options.first, options.max_minutes / len(asked)) for what in asked]
+    sys.exit(sum(faults) > 0)

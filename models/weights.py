@@ -47,7 +47,12 @@ def plain_state(content: object, origin: str = "the file") -> State:
             f"{origin} holds no weights; name a run folder of qtrain, a state dict that torch.save wrote, or a "
             "checkpoint of bnn_pynq"
         )
-    return {name.removeprefix(_DATA_PARALLEL): value for name, value in content.items()}  # type: ignore[attr-defined]
+    found = {name.removeprefix(_DATA_PARALLEL): value for name, value in content.items()}  # type: ignore[attr-defined]
+    if len(found) < len(content):  # type: ignore[arg-type]
+        raise UserError(f"{origin} has entries with and without {_DATA_PARALLEL} before one name; take another copy")
+    if sparse := [name for name, value in found.items() if value.layout is not torch.strided or value.is_meta]:
+        raise UserError(f"{origin} has no values for {sparse[0][:80]}, or not all of them; save it as a dense tensor")
+    return found
 
 
 def is_pynq(model: nn.Module, state: Mapping[str, Any]) -> bool:
@@ -155,9 +160,11 @@ def check_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
     last = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)][-1]
     for key, value in state.items():
-        if key in own and own[key].is_floating_point() and not (value.is_floating_point() and value.isfinite().all()):
-            raise UserError(f"{key} is not finite floating point in the weights; take an older copy")
-        if key not in own or own[key].shape == value.shape:
+        if key not in own:
+            continue
+        if own[key].shape == value.shape:  # looked at first: an expanded tensor can be larger than any memory
+            if own[key].is_floating_point() and not (value.is_floating_point() and value.isfinite().all()):
+                raise UserError(f"{key} is not finite floating point in the weights; take an older copy")
             continue
         theirs = list(value.shape)
         ours = list(own[key].shape)

@@ -27,6 +27,25 @@ def did_you_mean(given: object, names: Iterable[str]) -> str:
     return f"; did you mean {name}?" if name else ""
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return text without what would steer a terminal or is no character: files, and what they hold, may be anything.
+
+    Args:
+        text: to be printed.
+        keep: characters that stay as they are, such as line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in keep else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    """Return a character as Python writes it, an escape; a byte of a name that is no UTF-8 as that byte."""
+    if 0xDC80 <= ord(letter) <= 0xDCFF:
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")
+
+
 def is_out_of_files(error: BaseException) -> bool:
     """Whether an error, or one that it was raised from, is that the process may open no more files.
 

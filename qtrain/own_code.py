@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError, is_out_of_files
+from qtrain.records.files import read_plain
 
 _SUFFIX = ".py"
 
@@ -149,7 +150,7 @@ def source_of(reference: Reference) -> Path | None:
 
 def checksum(path: Path) -> str:
     """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_plain(path)).hexdigest()
 
 
 @contextmanager
@@ -192,7 +193,7 @@ def _file(path: Path) -> Any:
     """Import a file; its own folder is looked in too, as for a script."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; name a .py file with the code in it")
-    name = f"qtrain_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    name = f"qtrain_own_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path.resolve())

@@ -1,7 +1,7 @@
 """A recipe: everything that decides a run's weights, checked when it is made, written as YAML."""
 
 import dataclasses
-import re
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from qtrain.data.catalogue import DATASETS
 from qtrain.data.options import DataOptions, Layout, parse_kinds, parse_range, parse_size
 from qtrain.errors import UserError, closest, did_you_mean
+from qtrain.records.plain_yaml import DEEPEST, YamlError, dump_yaml, load_yaml
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 Optimizer = Literal["sgd", "nag", "adam", "adamw"]
@@ -34,20 +33,13 @@ _AIDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "teacher_temperature": (lambda divisor: 0.01 <= divisor <= 1000, "from 0.01 to 1000"),
     "teacher_weight": (lambda share: 0 < share <= 1, "above 0, at most 1"),
 }
+_MOST = 10**9  # of what is counted: beyond it 64 bits are too few for products of it
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _SHOWN = 20  # fields that an error lists
+_VALUE = 450  # characters of a wrong value
 _LARGEST = sys.float_info.max
 _CHOICES = {"optimizer": Optimizer, "baseline": Baseline, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
 _CHOICES |= {"precision": Precision}
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for text; YAML 1.2 and people take it for a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
-)
 
 
 @dataclass(frozen=True)
@@ -181,8 +173,7 @@ class Recipe:
         object.__setattr__(self, "milestones", tuple(float(m) for m in steps))
         self._set_gamma()
         options = self.scheduler_options
-        named = isinstance(options, dict) and all(isinstance(name, str) for name in options)
-        _check("scheduler_options", options, named, "names with values such as {patience: 5}")
+        _check("scheduler_options", options, _are_named(options), "names with values such as {patience: 5}")
         for name in ("augment", "power_of_two", "per_channel", "compile"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
@@ -212,8 +203,7 @@ class Recipe:
     def _check_own(self) -> None:
         """Check what is said of data and networks of one's own."""
         arguments = self.net_args
-        named = isinstance(arguments, dict) and all(isinstance(name, str) for name in arguments)
-        _check("net_args", arguments, named, "names with values such as {depth: 3}")
+        _check("net_args", arguments, _are_named(arguments), "names with values such as {depth: 3}")
         _check("augmentation", self.augmentation, isinstance(self.augmentation, str | None), "text such as crop,flip")
         if self.augmentation is not None:
             parse_kinds(self.augmentation)
@@ -292,18 +282,52 @@ def _is_factor(value: object) -> bool:
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and low <= value and (high is None or value <= high)
-    _check(name, value, good, f"a whole number, {low} or more" if high is None else f"a whole number, {low} to {high}")
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    most = _MOST if high is None else high
+    is_larger = is_whole and value > most  # type: ignore[operator]
+    range_ = f"{low} or more" if high is None and not is_larger else f"{low} to {most}"
+    good = is_whole and low <= value <= most  # type: ignore[operator]
+    _check(name, value, good, f"a whole number, {range_}")
 
 
 def _check(name: str, value: object, good: bool, allowed: str) -> None:
     if not good:
-        raise UserError(f"{name} must be {allowed}, but got {value!r}")
+        raise UserError(f"{name} must be {allowed}, but got {_short(value)}")
+
+
+def _short(value: object) -> str:
+    """Show a value that may be anything and of any length."""
+    return _cut(value, repr)
+
+
+def _cut(value: object, show: Callable[[object], str] = str) -> str:
+    try:
+        text = show(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list inside itself
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 3]}..."
+
+
+def _is_plain(value: object, deepest: int = DEEPEST) -> bool:
+    """Whether YAML and JSON hold a value as it is."""
+    if isinstance(value, float):
+        return not math.isnan(value)  # which is not even equal to itself
+    if isinstance(value, list | tuple):
+        return deepest > 0 and all(_is_plain(entry, deepest - 1) for entry in value)
+    return value is None or isinstance(value, str | int) or (isinstance(value, dict) and _are_named(value, deepest))
+
+
+def _are_named(values: object, deepest: int = DEEPEST) -> bool:
+    """Whether these are plain values by names."""
+    if not isinstance(values, dict) or deepest <= 0:
+        return False
+    return all(isinstance(name, str) and _is_plain(value, deepest - 1) for name, value in values.items())
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if not (isinstance(value, str) and value in allowed):
-        raise UserError(f"{name} must be one of {', '.join(allowed)}, but got {value!r}{did_you_mean(value, allowed)}")
+        hint = did_you_mean(value, allowed)
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, but got {_short(value)}{hint}")
 
 
 _DEFAULTS = Recipe("").to_dict()
@@ -315,8 +339,8 @@ def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     A field that ``found`` lacks is newer than its run and has its default.
     """
     found = {**_DEFAULTS, **found}
-    differ = [name for name in wanted if found.get(name) != wanted[name]]
-    return ", ".join(f"{name} {found.get(name)} instead of {wanted[name]}" for name in differ)
+    differ = [name for name in wanted if not _is_plain(found.get(name)) or found.get(name) != wanted[name]]
+    return ", ".join(f"{name} {_cut(found.get(name))} instead of {_cut(wanted[name])}" for name in differ)
 
 
 def recipe_from_dict(values: Any, origin: str) -> Recipe:
@@ -332,7 +356,7 @@ def recipe_from_dict(values: Any, origin: str) -> Recipe:
     if not isinstance(values, dict):
         raise UserError(f"{origin} holds no recipe; it must map field names to values")
     known = [f.name for f in dataclasses.fields(Recipe)]
-    unknown = [str(name) for name in values if name not in known]
+    unknown = [_short(name) if not isinstance(name, str) else name[:_VALUE] for name in values if name not in known]
     if unknown:
         close = closest(unknown[0], known)
         hint = f"did you mean {close}? " if close else ""
@@ -353,17 +377,17 @@ def load_recipe(path: Path) -> Recipe:
         UserError: no such file, not YAML, or not a recipe.
     """
     try:
-        values = yaml.load(path.read_text(), _Loader)
+        values = load_yaml(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except YamlError as error:
+        raise UserError(f"{path}, {error}" if error.line else f"{path} is not YAML: {error}") from None
     return recipe_from_dict(values, str(path))
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe as YAML; ``load_recipe`` reads it back equal."""
-    return yaml.safe_dump(recipe.to_dict(), sort_keys=False)
+    return dump_yaml(recipe.to_dict())
 
 
 def shipped_recipes() -> dict[tuple[str, str], Path]:

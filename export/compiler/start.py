@@ -33,6 +33,7 @@ from qtrain.export.compiler.result import (
     verified,
 )
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
+from qtrain.export.foreign.arrays import read_npy
 from qtrain.extras import checkout, install_line
 
 ALONE = "finn-plus==1.6.1 mip==1.17.0"  # whose own requirements torch refuses
@@ -77,8 +78,9 @@ def _verification_pair(folder: Path, work: Path, images: int) -> int:
     paths = [folder / "input.npy", folder / "expected_output.npy"]
     if not all(path.exists() for path in paths):
         return 0
-    arrays = [np.load(path, allow_pickle=False)[:images].astype(np.float32) for path in paths]
-    if len(arrays[0]) != len(arrays[1]) or not len(arrays[0]):
+    arrays = [read_npy(path)[:images].astype(np.float32) for path in paths]
+    counts = {array.shape[:1] for array in arrays}
+    if len(counts) > 1 or counts <= {(), (0,)}:
         raise UserError(f"{folder}: input.npy and expected_output.npy must hold as many images, one or more")
     for path, array in zip(paths, arrays, strict=True):
         np.save(work / path.name, array)

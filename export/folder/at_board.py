@@ -18,6 +18,7 @@ from qtrain.export.folder.contents import MANIFEST, SHIPPED_FROM
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.inputs import input_facts
 from qtrain.records.data import DataFacts
+from qtrain.records.files import read_plain, read_plain_text
 from qtrain.records.format import Source, from_json, to_json
 
 BOARD = "board"
@@ -107,7 +108,7 @@ def check_script(folder: Path, *, trust: bool = False) -> None:
     Raises:
         ProofError: it is another, and not trusted.
     """
-    if not trust and (folder / SCRIPT).read_bytes() != _shipped().read_bytes():
+    if not trust and read_plain(folder / SCRIPT) != _shipped().read_bytes():
         raise ProofError(
             f"{folder / SCRIPT} is not what this qtrain ships, and a board executes it; export the run again, or read "
             "it and give --trust where you know who wrote it"
@@ -143,7 +144,7 @@ def check_board(
         if len(different := np.flatnonzero((found != values).reshape(len(values), -1).any(1))):
             raise ProofError(f"{name} is not what proof/ has, first at image {different[0]}; export the run again")
     for name, text in board_texts(manifest).items():
-        if (folder / name).read_text() != text:
+        if read_plain_text(folder / name) != text:
             raise ProofError(f"{name} is not what follows from {MANIFEST}; export the run again")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import yaml
 
 from qtrain.export.compiler.boards import get_board
 from qtrain.export.errors import ProofError
@@ -23,6 +22,8 @@ from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.passes import PASSES
 from qtrain.export.proof import beyond
+from qtrain.records.files import read_plain, read_plain_text
+from qtrain.records.plain_yaml import load_yaml
 
 FOLDING_ENTRY = "folding_config_file"
 DIALECT_MODEL = "model_finn_base.onnx"
@@ -95,7 +96,7 @@ def _check_build_file(folder: Path, ours: Path, manifest: Mapping[str, Any], tru
     """Compare a build file with ours; return the folding that a configuration names."""
     if ours.suffix in (".json", ".yaml"):
         return _check_config(folder / ours.name, _config(ours), manifest, trust)
-    content = (folder / ours.name).read_bytes()
+    content = read_plain(folder / ours.name)
     if content != ours.read_bytes() and not trust:
         raise ProofError(
             f"{folder / ours.name} is not what this qtrain ships, and a build executes it; export the run again, or "
@@ -106,8 +107,7 @@ def _check_build_file(folder: Path, ours: Path, manifest: Mapping[str, Any], tru
 
 def _config(path: Path) -> dict[str, Any]:
     with one_line(path):
-        text = path.read_text()
-        config = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        config = json.loads(read_plain_text(path)) if path.suffix == ".json" else load_yaml(path)
     if not isinstance(config, dict):
         raise ProofError(f"{path} is no build configuration; export the run again")
     return config
@@ -150,7 +150,7 @@ def _check_readme(folder: Path, manifest: Mapping[str, Any]) -> None:
     """See that the words beside the manifest are those that follow from it."""
     with one_line(folder / README):
         ours = folder_readme(manifest, read_npy(folder / "input.npy").shape[1:])
-        text = (folder / README).read_text()
+        text = read_plain_text(folder / README)
     for line, theirs in zip_longest(ours.splitlines(), text.splitlines()):
         if line != theirs:
             raise ProofError(f"{README} says {str(theirs)[:80]!r}, where by {MANIFEST} it is {str(line)[:80]!r}")
@@ -165,4 +165,4 @@ def said_of_steps(folder: Path) -> str:
 
 
 def _is_known(path: Path) -> bool:
-    return path.read_bytes() == (finn_folder.SHIPPED_FROM / path.name).read_bytes()
+    return read_plain(path) == (finn_folder.SHIPPED_FROM / path.name).read_bytes()

@@ -16,7 +16,7 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
-from qtrain.records.files import write_json
+from qtrain.records.files import open_plain, read_plain_text, write_json
 from qtrain.records.format import Source
 from qtrain.records.manifest import FORMAT, MANIFEST
 
@@ -24,6 +24,7 @@ SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so
 PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, and nothing reads
 # Numbers beyond are damaged.
 MOST_FPS = 10**12
+_AT_ONCE = 1 << 24  # bytes of a file
 MOST_CLOCK_NS = 10**9
 _PACKAGES = ("qtrain", "torch", "brevitas", "qonnx", "onnx", "onnxruntime", "numpy")
 
@@ -90,7 +91,16 @@ def write_proof_data(folder: Path, pixels: Tensor, labels: Tensor, logits: Tenso
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under ``folder`` but the manifest and its signature, by relative path."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, *SIGNATURES))
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {p.relative_to(folder).as_posix(): checksum(p) for p in files}
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, which is read in parts."""
+    found = hashlib.sha256()
+    with open_plain(path) as file:
+        while part := file.read(_AT_ONCE):
+            found.update(part)
+    return found.hexdigest()
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -107,7 +117,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     source = Source(folder / MANIFEST, "export the run again")
     try:
-        text = source.path.read_text()
+        text = read_plain_text(source.path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a FINN folder (no {MANIFEST}); name one that qtrain export wrote") from None
     except UnicodeDecodeError as error:
@@ -159,7 +169,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], changed_too: frozense
     """
     recorded: dict[str, str] = manifest["files"]
     present = {name: folder / name for name in recorded if (folder / name).is_file()}
-    changed = [n for n, p in present.items() if hashlib.sha256(p.read_bytes()).hexdigest() != recorded[n]]
+    changed = [name for name, path in present.items() if checksum(path) != recorded[name]]
     wrong = {
         "missing": sorted(set(recorded) - set(present)),
         "changed": [name for name in changed if name not in changed_too],

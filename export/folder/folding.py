@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qtrain.errors import UserError
 from qtrain.export.compiler.boards import Board
 from qtrain.export.folder.at_board import at_board, board_texts
@@ -22,7 +20,8 @@ from qtrain.export.folder.build_files import FINN_PLUS_CONFIG, MVAU_WWIDTH_MAX, 
 from qtrain.export.folder.contents import MANIFEST, check_files, checksums, read_manifest
 from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.arrays import read_npy
-from qtrain.records.files import write_json, write_whole
+from qtrain.records.files import read_plain_text, write_json, write_whole
+from qtrain.records.plain_yaml import load_yaml
 
 FOLDING = "folding_config.json"
 OFFICIAL_FOLDING = "official_folding_config.json"
@@ -34,8 +33,8 @@ PARALLELISM = ("PE", "SIMD")
 def saved_folding(folder: Path) -> Path | None:
     """Return the folding configuration that a folder's build starts from, None where FINN folds for the target."""
     try:
-        config = yaml.safe_load((folder / FINN_PLUS_CONFIG).read_text())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        config = load_yaml(folder / FINN_PLUS_CONFIG)
+    except (OSError, ValueError):
         return None
     name = config.get("folding_config_file") if isinstance(config, dict) else None
     return folder / name if isinstance(name, str) and name else None
@@ -62,8 +61,10 @@ def read_folding(path: Path) -> dict[str, Any]:
         UserError: it is missing or no JSON object.
     """
     try:
-        folding = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        folding = json.loads(read_plain_text(path))
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no folding configuration ({error}); save one with --save-folding") from None
     if not isinstance(folding, dict):
         raise UserError(f"{path} is no folding configuration (no object in it); save one with --save-folding")

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import os
 import zipfile
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from qtrain.errors import UserError
 from qtrain.export.foreign.boundary import one_line
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
-def _array(file: IO[bytes], size: int, name: str) -> np.ndarray:
-    """Read one array of ``size`` bytes, its header included."""
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise UserError(f"{name} is a NumPy file of version {version}, which is not read; write it with numpy.save")
-    shape, by_column, kind = _HEADERS[version](file)
-    if kind.hasobject:
-        raise UserError(f"{name} holds Python objects, which could run code; write it as an array of numbers")
-    needed = math.prod(shape) * kind.itemsize
-    if min(shape, default=0) < 0 or file.tell() + needed != size:
-        raise UserError(f"{name} declares {list(shape)} of {kind}, but has {size} bytes; write it anew")
-    values = np.frombuffer(file.read(needed), dtype=kind).reshape(shape, order="F" if by_column else "C")
-    return values.copy()
+from qtrain.records.arrays import read_array
+from qtrain.records.files import open_plain
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -40,9 +21,9 @@ def read_npy(path: Path) -> np.ndarray:
         UserError: it is damaged, holds objects, or declares another size than it has.
         OSError: it cannot be opened.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file, one_line(path):
-        return _array(file, size, str(path))
+    with open_plain(path) as file, one_line(path):
+        size = os.fstat(file.fileno()).st_size
+        return read_array(file, size, str(path))
 
 
 def read_npz(path: Path, *names: str) -> list[np.ndarray]:
@@ -52,8 +33,8 @@ def read_npz(path: Path, *names: str) -> list[np.ndarray]:
         UserError: it is damaged, an array is missing, compressed, or declares another size than it has.
         OSError: it cannot be opened.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file, one_line(path), zipfile.ZipFile(file) as archive:
+    with open_plain(path) as file, one_line(path), zipfile.ZipFile(file) as archive:
+        size = os.fstat(file.fileno()).st_size
         arrays = []
         for name in names:
             if f"{name}.npy" not in archive.namelist():
@@ -62,5 +43,5 @@ def read_npz(path: Path, *names: str) -> list[np.ndarray]:
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
                 raise UserError(f"{name} in {path} is compressed or larger than the file; export the run again")
             with archive.open(entry) as array:
-                arrays.append(_array(array, entry.file_size, f"{name} in {path}"))
+                arrays.append(read_array(array, entry.file_size, f"{name} in {path}"))
         return arrays

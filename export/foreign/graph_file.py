@@ -15,6 +15,9 @@ from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_checks import check_graph
 from qtrain.export.lint.ends import OLDER_NAMES
+from qtrain.records.files import read_plain
+
+MOST_GRAPH = 1 << 31  # bytes; protobuf has no larger messages
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -26,8 +29,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name a FINN folder or a QONNX file")
+    content = read_plain(path, MOST_GRAPH)
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = onnx.load_from_string(content)
     except Exception:  # protobuf has no error of its own that all its versions raise
         proto = onnx.ModelProto()
     if not proto.graph.node or not proto.graph.output:
@@ -57,7 +61,7 @@ def check_file(path: Path) -> None:
         UserError: names the node or tensor and what is wrong with it.
     """
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = onnx.load_from_string(read_plain(path, MOST_GRAPH))
     except Exception:  # no file or no ONNX: its reader has the words for it
         return
     with one_line(path):

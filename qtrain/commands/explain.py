@@ -6,10 +6,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import yaml
-
 from qtrain.commands.words import dashed, in_brackets
-from qtrain.errors import closest, did_you_mean
+from qtrain.errors import UserError, closest, did_you_mean
+from qtrain.records.plain_yaml import YamlError, load_yaml, parse_yaml
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list such as 0.5,0.75"}
 HELP = "qtrain COMMAND --help lists what there is"
@@ -83,14 +82,10 @@ def arguments(words: Sequence[str], switches: Collection[str]) -> Iterator[tuple
 
 def _config_problem(path: Path, kinds: Mapping[str, Any], fields: Collection[str]) -> str:
     """Say why a file is no recipe in YAML."""
-    if not path.is_file():
-        return f"--config must name a YAML file: {str(path)!r} is {'a folder' if path.is_dir() else 'not there'}"
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        return f"--config must map names to values in YAML; it does not: {' '.join(str(error).split())}"
-    if not isinstance(values, dict):
-        return f"--config must map names to values in YAML; {path} holds {str(values)[:40]!r}"
+        values = config_values(path)
+    except UserError as error:
+        return str(error)
     for name, value in values.items():
         if name not in fields and name not in kinds:
             close = closest(name, fields)
@@ -101,11 +96,54 @@ def _config_problem(path: Path, kinds: Mapping[str, Any], fields: Collection[str
     return ""
 
 
+def config_values(path: Path) -> dict[str, Any]:
+    """Return the values that ``--config`` holds, by names.
+
+    Raises:
+        UserError: it is no such file; says what it is.
+    """
+    if path.is_dir():
+        raise UserError(f"--config must name a YAML file: {str(path)!r} is a folder")
+    try:
+        values = load_yaml(path)
+    except FileNotFoundError:
+        raise UserError(f"--config must name a YAML file: {str(path)!r} is not there") from None
+    except YamlError as error:
+        where = f"{path}, " if error.line else ""
+        raise UserError(f"--config must map names to values in YAML; it does not: {where}{error}") from None
+    except OSError as error:
+        raise UserError(f"--config must name a YAML file: {str(path)!r} cannot be read ({error.strerror})") from None
+    except UserError as error:
+        raise UserError(f"--config must name a YAML file: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--config must map names to values in YAML; {path} holds {str(values)[:40]!r}")
+    return values
+
+
 def _value_problem(name: str, kind: Any, value: Any) -> str:
     """Say what an option may be, where ``value`` is something else."""
+    if isinstance(value, str) and (why := unread(kind, value)):
+        return f"{name} cannot be read: {why}"
     if _fits(kind, value):
         return ""
     return f"{name} must be {allowed(kind)}, but got {value!r}{did_you_mean(value, choices_of(kind))}"
+
+
+def unread(kind: Any, value: str) -> str:
+    """Say why a text is no value of a kind, for a reason that it shares with recipes; nothing where there is none.
+
+    Args:
+        kind: that an option takes.
+        value: as it was given.
+    """
+    is_union = get_origin(kind) in (Union, UnionType)
+    if kind is str or (is_union and str in get_args(kind)):
+        return ""
+    try:
+        parse_yaml(value)
+    except YamlError as error:
+        return str(error).partition(": ")[2] if error.line else ""
+    return ""
 
 
 def _fits(kind: Any, value: Any) -> bool:
@@ -149,8 +187,8 @@ def _read_yaml(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return parse_yaml(value)
+    except YamlError:
         return value
 
 

@@ -2,26 +2,46 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 import docstring_parser
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_dumper, set_loader
 
-from qtrain.commands.explain import HELP, explain
+from qtrain.commands.explain import HELP, arguments, config_values, explain, unread
 from qtrain.commands.help import CommandHelp
 from qtrain.commands.option import Completes, Option
 from qtrain.commands.words import dashed, respelled
 from qtrain.data.catalogue import DATASETS
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
+from qtrain.records.plain_yaml import YamlError, dump_yaml, parse_yaml
 from qtrain.schedulers.catalogue import SCHEDULERS
 
 _SWITCHES = ("store_true", "version")
+_MODE = "qtrain"  # how jsonargparse reads values: as recipes are read
 # Fields of a recipe that most runs need; ``--help-all`` has the others.
 _COMMON = ("data", "epochs", "batch_size", "lr", "scheduler", "seed", "width", "bits", "init_from")
 _LISTED = ("bits", "augmentation")  # fields whose text is a list
 _TAKES = {"data": "NAME", "scheduler": "NAME", "init_from": "RUN", "bits": "BITS", "layout": "NCHW"}
 _COMPLETES: dict[str, Completes] = {"data": "data", "scheduler": "scheduler", "init_from": "folder"}
+
+
+def _value_of(text: str) -> Any:
+    """Read a value or a whole ``--config``; jsonargparse takes ``name:`` for a text, as its own reader does."""
+    value = parse_yaml(text)
+    is_bare = (
+        isinstance(value, dict)
+        and value
+        and all(entry is None for entry in value.values())
+        and "\n" not in text.strip()
+    )
+    return text if is_bare else value
+
+
+set_loader(_MODE, _value_of, exceptions=(YamlError,))
+set_dumper(_MODE, partial(dump_yaml, letters_too=True))
 
 
 class Parser(ArgumentParser):
@@ -33,7 +53,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, *, examples: Sequence[str] = (), **kwargs: Any):
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, parser_mode=_MODE, **kwargs)
         self.examples = examples
         self.options: list[Option] = []
         self._words: Sequence[str] = ()
@@ -105,7 +125,7 @@ class Parser(ArgumentParser):
         Raises:
             UserError: something is wrong with them.
         """
-        self._words = words
+        self._see(words)
         return self.parse_args(self._respelled(words))
 
     def given(self, words: Sequence[str]) -> Namespace:
@@ -114,8 +134,22 @@ class Parser(ArgumentParser):
         Raises:
             UserError: something is wrong with them.
         """
-        self._words = words
+        self._see(words)
         return self.parse_args(self._respelled(words), defaults=False)
+
+    def _see(self, words: Sequence[str]) -> None:
+        """Note what is parsed, and see that files and values in it can be read.
+
+        jsonargparse would wait for a pipe, and reads numbers by rules of its own.
+        """
+        self._words = words
+        kinds = {option.key: option.kind for option in self.options}
+        switches = {name for name, kind in kinds.items() if kind is None}
+        for name, value in arguments(self._respelled(words), switches):
+            if name == "config" and value is not None:
+                config_values(Path(value))
+            elif name in kinds and value is not None and (why := unread(kinds[name], value)):
+                raise UserError(f"{name} cannot be read: {why}")
 
     def _respelled(self, words: Sequence[str]) -> list[str]:
         """Write every list as its option needs it: ``0.5,0.75`` and ``[0.5,0.75]`` are the same everywhere."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 
 from qtrain.commands.explain import arguments
@@ -19,6 +18,7 @@ from qtrain.models.asked import grid_networks, one_network, split_bits
 from qtrain.models.bits import parse_bits
 from qtrain.models.names import folder_name
 from qtrain.recipe import Recipe, default_recipe, shipped_recipe
+from qtrain.records.plain_yaml import load_yaml
 from qtrain.schedulers.catalogue import SCHEDULERS
 
 PRINTING = ("train", "compare", "lr-range", "sweep")  # commands that know --print_config
@@ -89,8 +89,8 @@ def recipe_defaults(parser: Parser, words: Sequence[str]) -> tuple[dict[str, Any
 def _of_config(path: str | None) -> dict[str, Any]:
     """Return network and data that a recipe in YAML names; what is wrong with it is said where it is used."""
     try:
-        values = yaml.safe_load(Path(path).read_text()) if path else {}
-    except (OSError, ValueError, yaml.YAMLError):
+        values = load_yaml(Path(path)) if path else {}
+    except (OSError, ValueError):
         return {}
     names = values if isinstance(values, dict) else {}
     return {name: names[name] for name in ("network", "data") if isinstance(names.get(name), str)}

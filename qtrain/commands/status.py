@@ -3,6 +3,8 @@
 import sys
 from typing import NoReturn
 
+from qtrain.errors import printable
+
 COMPARISON_FAILED = 1
 LINT_FAILED = 1
 ESTIMATE_MISSED = 1
@@ -10,6 +12,7 @@ SWEEP_FAILED = 1
 WRONG_INPUT = 2
 PROOF_FAILED = 3
 INTERRUPTED = 130
+_MOST = 2000  # letters of a line
 PIPE_CLOSED = 141  # as shells say of SIGPIPE
 
 
@@ -21,5 +24,8 @@ def fail(message: str, status: int, command: str = "") -> NoReturn:
         status: of the exit.
         command: the line's end, which stays as it is, so that it can be pasted into a shell.
     """
-    print(f"qtrain: {' '.join(message.split())}{command}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _MOST:  # what was given may be of any length; what to do about it stands at the end
+        line = f"{line[: _MOST // 2]} ... {line[-_MOST // 2 :]}"
+    print(f"qtrain: {printable(line + command)}", file=sys.stderr)
     sys.exit(status)

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from qtrain.errors import UserError
+from qtrain.records.files import read_plain
 
 PIXELS = 3 * 32 * 32
+_MOST = 1 << 30  # bytes of a file; none that is published has a quarter of that
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def read_bytes(path: Path, help_text: str) -> bytes:
     """Return a file's bytes; a `UserError` that ends in `help_text` where it is missing or unreadable."""
     try:
-        return path.read_bytes()
+        return read_plain(path, _MOST)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {help_text}") from error
     except OSError as error:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from qtrain.errors import UserError
+from qtrain.data.image_file import image_file
 
 CROP = 224
 RESIZED = 256  # the shorter side of a test image before its centre is cropped
@@ -104,12 +104,8 @@ IMAGENET = ImageNetImages()
 
 
 def _open(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")  # decodes; ImageNet holds some grey and CMYK images
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).replace(repr(path), "it").split())
-        raise UserError(f"{path} cannot be read as an image ({reason}); replace it or take it out") from None
+    with image_file(path) as image:
+        return image.convert("RGB")  # decodes; ImageNet holds some grey and CMYK images
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from qtrain.errors import UserError
+from qtrain.records.files import read_plain
 
 SIDE = 32
+_MOST = 1 << 24  # bytes of a list or image
 Tree = Path | zipfile.Path
 _COLUMNS = ("Filename", "Width", "Height", "ClassId")
 _NAME = re.compile(r"[0-9_]+\.ppm")  # so that no list can name a file elsewhere
@@ -87,7 +89,7 @@ def read_signs(folder: Tree, signs: Sequence[Sign], help_text: str) -> np.ndarra
 
 def _bytes(path: Tree, help_text: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path, _MOST) if isinstance(path, Path) else path.read_bytes()
     except (FileNotFoundError, KeyError) as error:
         raise UserError(f"{path} is missing; {help_text}") from error
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:

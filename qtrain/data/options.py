@@ -69,7 +69,7 @@ def parse_range(value: Any) -> tuple[float, float] | None:
     parts: Any = value.strip("[]() ").split(",") if isinstance(value, str) else value
     try:
         low, high = (float(part) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low, high = 0.0, 0.0
     if not -float("inf") < low < high < float("inf"):
         raise UserError(f"value_range must be two numbers, the lower first, such as -1,1, but got {value!r}")

@@ -15,13 +15,17 @@ from torch import Tensor
 from qtrain.data.dataset import Split
 from qtrain.data.loaded import Loaded
 from qtrain.data.options import LAYOUTS, DataOptions
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_out_of_files
+from qtrain.records.arrays import ObjectsError, read_array
 from qtrain.records.data import BYTES
+from qtrain.records.files import open_plain
 
 PARTS = ("train", "val", "test")
 NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in ("x", "y"))
 CLASS_NAMES = "class_names"
 _AT_ONCE = 1 << 24  # values that are scaled at a time
+_MOST_CLASSES = 1_000_000
+_OBJECTS = "it holds Python objects, which are never unpickled; save arrays of numbers with numpy.savez"
 
 
 def holds_arrays(path: Path) -> bool:
@@ -200,6 +204,8 @@ def to_labels(values: Any, count: int, name: str) -> Tensor:
         raise UserError(f"{name} must hold whole class numbers, but holds {labels.dtype}; make them int64")
     if labels.min() < 0:
         raise UserError(f"{name} has the label {labels.min()}; class numbers are 0 and more")
+    if labels.max() >= _MOST_CLASSES:
+        raise UserError(f"{name} has the label {labels.max()}; class numbers are below {_MOST_CLASSES:,}")
     return torch.from_numpy(labels.astype(np.int64))
 
 
@@ -264,25 +270,69 @@ def _class_names(arrays: Mapping[str, Any], origin: str) -> tuple[str, ...]:
 
 def _npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: _checked(file[name], f"{path}: {name}") for name in file.files}
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            if len(entries) < len(archive.infolist()):
+                raise UserError(f"{path} holds two arrays of one name; write it anew with numpy.savez")
+            used = {name: entry for name, entry in entries.items() if name in (*NAMES, CLASS_NAMES)}
+            _check_fits(path, sum(entry.file_size for entry in used.values()))
+            found: dict[str, Any] = dict.fromkeys(entries)
+            for name, entry in used.items():
+                with archive.open(entry) as array:
+                    found[name] = _checked(read_array(array, entry.file_size, f"{path}: {name}"), f"{path}: {name}")
+            return found
+    except ObjectsError:
+        raise UserError(f"{path} cannot be read ({_OBJECTS})") from None
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; name an .npz file with x_train, y_train, x_test and y_test") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} cannot be read ({error}: {_why(error)})") from None
+    except Exception as error:  # whatever zlib, zipfile and NumPy raise over damaged bytes
+        if is_out_of_files(error):
+            raise
         raise UserError(f"{path} cannot be read ({_why(error)})") from None
+
+
+def _check_fits(path: Path, size: int) -> None:
+    """See that what an archive unpacks to has room: zeros may be packed to a thousandth."""
+    free = _free_memory()
+    if free is not None and size > free:
+        raise UserError(
+            f"{path} unpacks to {size >> 20:,} MiB, and {free >> 20:,} MiB of memory are free; give fewer inputs, or "
+            "keep them as .npy files in a folder, which are read in parts"
+        )
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that are free for another program's use; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    return sizes[0] if sizes else None
 
 
 def _npy_files(folder: Path) -> dict[str, Any]:
     found = {}
     for file in sorted(folder.glob("*.npy")):
         try:
+            open_plain(file).close()
             found[file.stem] = _checked(np.load(file, mmap_mode="r", allow_pickle=False), str(file))
-        except (OSError, ValueError, EOFError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # whatever NumPy raises over damaged bytes
+            if is_out_of_files(error):
+                raise
             raise UserError(f"{file} cannot be read ({_why(error)})") from None
     return found
 
 
 def _checked(array: Any, name: str) -> Any:
+    if not isinstance(array, np.ndarray):  # an archive that is called .npy
+        raise UserError(f"{name} is no array; write it anew with numpy.save")
     if array.dtype.hasobject or array.dtype.names:
         raise UserError(f"{name} holds objects; save numbers alone")
     return array
@@ -291,5 +341,5 @@ def _checked(array: Any, name: str) -> Any:
 def _why(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "pickle" in text:
-        return "it holds Python objects, which are never unpickled; save arrays of numbers with numpy.savez"
+        return _OBJECTS
     return f"{text[:120] or type(error).__name__}; write it anew with numpy.savez"

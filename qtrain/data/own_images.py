@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from qtrain.data.crop import random_box
+from qtrain.data.image_file import image_file
 from qtrain.errors import UserError
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
@@ -62,17 +63,10 @@ class OwnImages:
         return _tensor(image.resize((self.width, self.height), Image.Resampling.BILINEAR, box=box))
 
     def _open(self, path: str) -> Image.Image:
-        try:
-            with Image.open(path) as image:
-                image.load()
-                turned = ImageOps.exif_transpose(image)
-                return _to_mode(turned, "L" if self.channels == 1 else "RGB", self.value_range, path)
-        except UserError:
-            raise
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f"{path} cannot be read as an image ({_reason(error, path)}); replace it or take it out"
-            ) from None
+        with image_file(path) as image:
+            image.load()
+            turned = ImageOps.exif_transpose(image)
+            return _to_mode(turned, "L" if self.channels == 1 else "RGB", self.value_range, path)
 
 
 @dataclass(frozen=True)
@@ -106,16 +100,11 @@ def read_header(path: str) -> Header:
     Raises:
         UserError: the file is no image, or several in one.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientations that swap the sides
-            frames = getattr(image, "n_frames", 1)
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as an image ({_reason(error, path)}); replace it or take it out"
-        ) from None
+    with image_file(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientations that swap the sides
+        frames = getattr(image, "n_frames", 1)
+        mode = image.mode
     if frames > 1:
         raise UserError(f"{path} holds {frames} images in one file; save each as a file of its own")
     return Header(width, height, mode) if turned else Header(height, width, mode)
@@ -155,8 +144,3 @@ def _scaled(image: Image.Image, value_range: tuple[float, float] | None, path: s
 def _tensor(image: Image.Image) -> Tensor:
     pixels = torch.from_numpy(np.array(image, np.uint8))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-
-
-def _reason(error: BaseException, path: str) -> str:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).replace(repr(path), "it").split())
-    return str(reason)

@@ -154,7 +154,9 @@ def _class_files(place: Path, classes: Sequence[str], skipped: list[str]) -> lis
     found = []
     for name in classes:
         files = []
+        seen: set[tuple[int, int]] = set()
         for folder, folders, names in os.walk(place / name, followlinks=True):
+            _see(Path(folder), seen)
             folders.sort()
             for file in sorted(names):
                 if file.startswith(".") or not file.lower().endswith(SUFFIXES):
@@ -166,6 +168,14 @@ def _class_files(place: Path, classes: Sequence[str], skipped: list[str]) -> lis
             raise UserError(f"{place / name} holds no images ({kinds}); fill it, or take the class out")
         found.append(files)
     return found
+
+
+def _see(folder: Path, seen: set[tuple[int, int]]) -> None:
+    """Note a folder, and see that no link leads to it a second time: from link to link the ways may never end."""
+    found = folder.stat()
+    if (found.st_dev, found.st_ino) in seen:
+        raise UserError(f"{folder} leads to a folder that is in its class already; take the link out")
+    seen.add((found.st_dev, found.st_ino))
 
 
 def _skipped_note(root: Path, skipped: Sequence[str]) -> str:
@@ -217,5 +227,5 @@ def _digest(root: Path, scan: _Scan) -> str:
     """Return a digest of the files' names and sizes, which tells a changed folder without reading it all."""
     known = hashlib.sha256()
     for path in scan.all_files():
-        known.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+        known.update(os.fsencode(path.relative_to(root)) + f"\0{path.stat().st_size}\n".encode())
     return known.hexdigest()

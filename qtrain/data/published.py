@@ -13,6 +13,7 @@ import numpy as np
 from qtrain.data.archive import download, fill
 from qtrain.data.cifar_files import read_bytes
 from qtrain.errors import UserError
+from qtrain.records.files import open_plain
 
 _AT_ONCE = 1 << 20
 
@@ -77,7 +78,7 @@ class Publication:
         algorithm, known = self.known_hash(path.name).split(":")
         found = hashlib.new(algorithm, usedforsecurity=False)
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 while part := file.read(_AT_ONCE):
                     found.update(part)
         except FileNotFoundError as error:

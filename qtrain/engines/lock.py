@@ -140,7 +140,7 @@ def _byte_of(folder: Path) -> int | None:
 
 def _byte(folder: Path) -> int:
     """The byte that stands for a folder, of which no link is left."""
-    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:7], "big")
+    return int.from_bytes(hashlib.sha256(os.fsencode(folder)).digest()[:7], "big")
 
 
 def _bytes_file() -> Path:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from qtrain.errors import UserError
 from qtrain.models.weights import plain_state
 from qtrain.recipe import Recipe, recipe_from_dict
+from qtrain.records.files import read_plain
 from qtrain.training import checkpoint
 from qtrain.training.folder import folder_recipe, last_result
 from qtrain.training.seal import is_whole, records_match
@@ -47,26 +47,28 @@ def read_start(path: Path, wanted: str = "a run folder or a file of weights with
         folder_recipe(path)  # tells other folders from runs
         file = path / checkpoint.BEST
     try:
-        content = file.read_bytes()
+        content = read_plain(file, checkpoint.MOST_STATE)
     except (FileNotFoundError, NotADirectoryError):
         what = f"holds no {checkpoint.BEST} yet; train it first, or" if path.is_dir() else "does not exist;"
         raise UserError(f"{path} {what} name {wanted}") from None
-    damaged = UserError(
+    damaged = (
         f"{file} is damaged, no file of torch.save, or holds more than tensors; take another copy, or save "
         "model.state_dict() alone"
     )
     if not records_match(content):
-        raise damaged
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # torch documents no errors, and damaged bytes raise nearly any
-        raise damaged from None
+        raise UserError(damaged)
+    found = checkpoint.read_state(io.BytesIO(content), damaged)
     facts: dict[str, Any] = {"path": str(path), "sha256": hashlib.sha256(content).hexdigest()}
     if not isinstance(found, dict) or not isinstance(found.get("recipe"), dict):
         return Start(plain_state(found, str(file)), None, facts)
     if not is_whole(content):
-        raise damaged
+        raise UserError(damaged)
     recipe = recipe_from_dict(found["recipe"], str(file))
     result = last_result(path) if path.is_dir() else None
-    facts |= {"network": recipe.network, "epoch": found.get("epoch"), "result": vars(result) if result else None}
+    epoch = found.get("epoch")
+    facts |= {
+        "network": recipe.network,
+        "epoch": epoch if type(epoch) is int else None,
+        "result": vars(result) if result else None,
+    }
     return Start(plain_state(found.get("model"), str(file)), recipe, facts)

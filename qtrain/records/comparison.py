@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from qtrain.records.files import is_name
 from qtrain.records.format import JsonFile, Source
 
 _AGAIN = "run qtrain compare with its folder as --out again"
@@ -89,7 +90,7 @@ class ComparisonFile(JsonFile):
         found = super().read(folder)
         source = cls.source(folder)
         for cell in found.cells:
-            if cell.folder != Path(cell.folder).name:
+            if not is_name(cell.folder):
                 raise source.damaged(f"'folder' must be a name beside it, but is {cell.folder!r}")
         _check_seeds(found, source)
         others = set(found.schedulers) - {found.challenger}
@@ -135,7 +136,7 @@ class GridFile(JsonFile):
         """
         found = super().read(folder)
         names = (*found.networks, *found.planned)
-        if not found.networks or any(name != Path(name).name for name in names):
+        if not found.networks or not all(map(is_name, names)):
             raise cls.source(folder).damaged(f"'networks' must be names of folders beside it, but is {list(names)}")
         return found
 

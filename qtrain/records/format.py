@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_
 
 from qtrain.errors import UserError
 from qtrain.records.checksum import without_checksum
-from qtrain.records.files import write_json
+from qtrain.records.files import read_plain_text, write_json
 
 T = TypeVar("T")
 AnyFloat = Annotated[float, "finite or not"]
@@ -52,7 +52,7 @@ class Source:
             UserError: ``text`` is none, or is not what was written.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_once)
             if isinstance(value, dict):
                 return without_checksum(value)
         except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, or too deep
@@ -69,7 +69,7 @@ class Source:
             UserError: it does not exist, or is no text.
         """
         try:
-            return self.path.read_text(encoding="utf-8")
+            return read_plain_text(self.path)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{self.path} does not exist; name a folder that {made_by} has finished") from None
         except UnicodeDecodeError as error:
@@ -153,6 +153,20 @@ def _is_more_than_a_value(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return end < len(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its entries.
+
+    Raises:
+        ValueError: one is there twice, and JSON does not say which counts.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{_short(twice)} is there twice")
+    return found
 
 
 def to_json(record: Any) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The records of a run folder: one JSON line for the run, one an epoch, one for the result."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
+from qtrain.records.files import read_plain_text
 from qtrain.records.format import AnyFloat, Source, from_json
 
 RECORDS = "records.jsonl"
 _MEND = "train again or take an older copy"
+_TIMES: dict[str, Any] = {"seconds": 0.0, "images_per_second": 0.0}  # of an epoch, as none of two records has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """
     source = _source(folder)
     try:
-        text = source.path.read_text(encoding="utf-8")
+        text = read_plain_text(source.path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder (no {RECORDS}); name one that qtrain train wrote") from None
     except UnicodeDecodeError as error:
@@ -145,8 +147,8 @@ def read_finished(folder: Path) -> FinishedRun:
         raise UserError(f"{folder} is not a finished run; continue it with: qtrain train --resume {folder}")
     source = _source(folder)
     start = of_type["run"][-1]
-    result = from_json(Result, of_type["result"][-1], source)
-    by_number = {epoch.epoch: epoch for epoch in (from_json(Epoch, record, source) for record in of_type["epoch"])}
+    result = _one_result(of_type["result"], source)
+    by_number = _each_once([from_json(Epoch, record, source) for record in of_type["epoch"]], source)
     _check_numbers(source, by_number, result.epochs)
     return FinishedRun(
         recipe=from_json(_Start, start, source).recipe,
@@ -205,12 +207,42 @@ def read_epochs(folder: Path) -> tuple[Epoch, ...]:
     Raises:
         UserError: no records there, or a damaged one.
     """
-    found = {}
-    for number, record in enumerate(read_records(folder), 1):
-        if record["type"] == "epoch":
-            epoch = from_json(Epoch, record, _source(folder, number))
-            found[epoch.epoch] = epoch
+    numbered = enumerate(read_records(folder), 1)
+    epochs = [from_json(Epoch, record, _source(folder, number)) for number, record in numbered if _is_epoch(record)]
+    found = _each_once(epochs, _source(folder))
     return tuple(found[number] for number in sorted(found))
+
+
+def _is_epoch(record: Mapping[str, Any]) -> bool:
+    return bool(record["type"] == "epoch")
+
+
+def _each_once(epochs: Sequence[Epoch], source: Source) -> dict[int, Epoch]:
+    """Return epochs by their numbers; a second record of one may differ in the time that it took.
+
+    Raises:
+        UserError: two records of an epoch say different things, so that either may be wrong.
+    """
+    found: dict[int, Epoch] = {}
+    for epoch in epochs:
+        known = found.setdefault(epoch.epoch, epoch)
+        # repr, for NaN is the same loss twice
+        if repr(replace(known, **_TIMES)) != repr(replace(epoch, **_TIMES)):
+            raise source.damaged(f"epoch {epoch.epoch} is there twice, with different values")
+        found[epoch.epoch] = epoch
+    return found
+
+
+def _one_result(records: Sequence[Mapping[str, Any]], source: Source) -> Result:
+    """Return the result of a run.
+
+    Raises:
+        UserError: it is damaged, or there are two that differ.
+    """
+    first, *others = [from_json(Result, record, source) for record in records]
+    if any(other != first for other in others):
+        raise source.damaged("it has two results that differ")
+    return first
 
 
 def _is_finite(value: Any) -> bool:
@@ -224,7 +256,7 @@ def read_result(folder: Path) -> Result | None:
         UserError: the records are damaged, or lost.
     """
     results = [record for record in read_records(folder) if record["type"] == "result"]
-    return from_json(Result, results[-1], _source(folder)) if results else None
+    return _one_result(results, _source(folder)) if results else None
 
 
 def _source(folder: Path, line: int | None = None) -> Source:

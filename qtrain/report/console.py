@@ -3,6 +3,8 @@
 from rich.console import Console
 from rich.text import Text
 
+from qtrain.errors import printable
+
 
 class ReportConsole(Console):
     """A console of rich's that leaves it to the caller to hear of a reader who leaves early.
@@ -22,7 +24,7 @@ def report_console() -> Console:
 
 
 def plain_text(value: str, console: Console, style: str = "") -> Text:
-    """Return text that is never read as markup; in ASCII where the terminal's encoding has nothing else."""
+    """Return text that is no markup and steers no terminal; in ASCII where the terminal has nothing else."""
     if not console.encoding.lower().startswith("utf"):
         value = value.replace("±", "+/-").encode("ascii", "replace").decode()
-    return Text(value, style)
+    return Text(printable(value, keep="\n"), style)

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from qtrain.errors import UserError
+from qtrain.records.files import read_plain
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def graph_facts(path: Path, sha256: str | None = None) -> Graph:
         UserError: missing, not ONNX, or not the file that was recorded.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path, 1 << 32)
         graph = onnx.load_from_string(content).graph
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist; export the run again") from None

@@ -34,7 +34,8 @@ def fill_page(name: str, colours: dict[str, Pair], **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals["script"] = lambda file: Markup(_read(file))
-    return environment.get_template(name).render(colours=THEME | colours, **values)
+    page = environment.get_template(name).render(colours=THEME | colours, **values)
+    return page.encode("utf-8", "backslashreplace").decode()  # names of files need be no characters
 
 
 def _read(file: str) -> str:

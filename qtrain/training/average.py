@@ -57,9 +57,16 @@ class Average:
         return {"seen": self.seen, "means": self.means}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Go on where ``state`` was taken.
+
+        Raises:
+            TypeError: it was taken of no average.
+        """
+        means = state["means"]
+        if type(state["seen"]) is not int or not all(isinstance(mean, Tensor) for mean in means):
+            raise TypeError("the average is none")
         self.seen = state["seen"]
-        self.means = state["means"]
+        self.means = means
 
 
 def average_of(recipe: Recipe, method: Method) -> Average | None:

@@ -6,6 +6,7 @@ there once: a second copy of them would be written again with each that is bette
 
 import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import torch
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference
-from qtrain.records.files import write_whole
+from qtrain.records.files import read_plain, write_whole
 from qtrain.training.folder import BEST, LAST, PREVIOUS
 from qtrain.training.progress import warn
+from qtrain.training.saved_state import MEND, check_weights
 from qtrain.training.seal import is_whole, seal
 
 __all__ = ["BEST", "LAST", "PREVIOUS", "check_recipe", "last_whole", "load", "load_best", "load_weights", "save"]
 FORMAT = 1
+MOST_STATE = 64 << 30  # bytes of a file; the widest networks with the largest optimizers have half of that
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -43,18 +46,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     damaged = f"{path} is damaged or no checkpoint of qtrain; train again or take an older copy"
     try:
-        content = path.read_bytes()
+        content = read_plain(path, MOST_STATE)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent} holds no {path.name}; name a folder that qtrain train wrote") from None
     if not is_whole(content):
         raise UserError(damaged)
-    try:
-        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except Exception:  # torch documents no errors, and damaged bytes raise nearly any
-        raise UserError(damaged) from None
+    state = read_state(io.BytesIO(content), damaged, device)
     found = state.get("format") if isinstance(state, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{path} has format {found!r}, this qtrain reads {FORMAT}; train again with this qtrain")
+    if type(found) is not int or found != FORMAT:
+        raise UserError(
+            f"{path} has format {str(found)[:40]}, this qtrain reads {FORMAT}; train again with this qtrain"
+        )
     if not isinstance(state.get("recipe"), dict) or not isinstance(state.get("model"), dict):
         raise UserError(damaged)
     return state
@@ -69,7 +71,7 @@ def last_whole(out: Path) -> Path:
 
 def _is_whole(path: Path) -> bool:
     try:
-        return is_whole(path.read_bytes())
+        return is_whole(read_plain(path, MOST_STATE))
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -110,6 +112,29 @@ def check_best(out: Path, recipe: Recipe, best_epoch: int, epochs: int) -> None:
         )
 
 
+def read_state(content: io.BytesIO, damaged: str, device: torch.device | str = "cpu") -> Any:
+    """Read what ``torch.save`` wrote: tensors and plain values only, and none that is larger than the file.
+
+    Args:
+        content: of the file.
+        damaged: what to say where it is none.
+        device: that the tensors come to.
+
+    Raises:
+        UserError: it is damaged, executes code, or unpacks to more than it has.
+    """
+    try:
+        if zipfile.is_zipfile(content):  # older files are one pickle
+            entries = zipfile.ZipFile(content).infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)  # torch packs nothing
+            if packed or sum(entry.file_size for entry in entries) > content.getbuffer().nbytes:
+                raise ValueError("it unpacks to more than it has")
+        content.seek(0)
+        return torch.load(content, map_location=device, weights_only=True)
+    except Exception:  # torch documents no errors, and damaged bytes raise nearly any
+        raise UserError(damaged) from None
+
+
 def check_recipe(state: Mapping[str, Any], recipe: Mapping[str, Any], path: Path) -> None:
     """See that the checkpoint is of this recipe (both as plain values).
 
@@ -127,6 +152,8 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Any], origin: Path) 
         UserError: they are another network's; names a first entry that does not fit.
     """
     needed = set(model.state_dict())  # Brevitas saves no range of a layer that has seen no image yet, and misses it
+    if wrong := check_weights(model, weights):
+        raise UserError(f"{origin} is damaged ({wrong}); {MEND}")
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:

@@ -28,6 +28,7 @@ from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.memory import keep_freed_memory
 from qtrain.training.progress import Silent, Watcher
 from qtrain.training.recorder import NoRecords, RecordWriter, machine
+from qtrain.training.saved_state import restoring
 from qtrain.training.saver import Saver
 from qtrain.training.session import Loss, Session
 from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
@@ -104,7 +105,9 @@ def train(
     goes_back = False
     if resume and has_begun(out):
         origin = checkpoint.last_whole(out)
-        told.load_state_dict(session.restore(origin, recipe, where))
+        state = session.restore(origin, recipe, where)
+        with restoring(origin):
+            told.load_state_dict(state)
         checkpoint.check_best(out, recipe, session.at.best_epoch, session.at.epoch)
         goes_back = origin.name == checkpoint.PREVIOUS
     ranks.wait()  # all have looked at the folder

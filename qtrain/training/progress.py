@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from qtrain.errors import printable
+
 
 class Watcher(Protocol):
     """Told by the training loop where it is."""
@@ -50,7 +52,7 @@ class PatientConsole(Console):
 def tell(line: str) -> None:
     """Print a line at once; a reader who has left misses it, and so does a full disk, and the caller goes on."""
     try:
-        print(line, flush=True)
+        print(printable(line, keep="\n"), flush=True)
     except BrokenPipeError:
         _mute()
     except OSError as error:

@@ -27,6 +27,7 @@ from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.hidden_state import hidden_state, numbers_by_name, restore_hidden_state
 from qtrain.training.methods.make import make_method
 from qtrain.training.methods.method import Method
+from qtrain.training.saved_state import MEND, check_kinds, check_optimizer, position_from, restoring
 from qtrain.training.teacher import Distillation
 from qtrain.training.validation import Validation
 
@@ -316,20 +317,25 @@ class Session:
         if missing := [name for name in self.state(recipe) if name not in state]:
             raise UserError(f"{path} lacks {', '.join(missing)}; train again or take an older copy")
         checkpoint.load_weights(self.model, state["model"], path)
-        restore_hidden_state(self.model, state["hidden"], self._start)
-        # Loading makes new parameters of Brevitas' trained scales: an optimizer made before would train the old ones.
-        self.method = make_method(self.model, recipe, len(self.batches))
-        self.method.load_state_dict(state["method"])
-        self.average = average_of(recipe, self.method)
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         self._static = None
         self._tables = None
         self._validation = None
-        self.at = Position(**state["position"])
+        self.at = position_from(Position, state["position"], path)
+        if self.at.epoch > recipe.epochs or self.at.step > len(self.batches):  # the last step's validation may be left
+            raise UserError(f"{path} is damaged (it is behind the end of the run); {MEND}")
         self.at.resumed += 1
-        torch.set_rng_state(state["rng"].cpu())
-        if device.type == "cuda" and state["cuda_rng"]:
-            here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
-            torch.cuda.set_rng_state_all([s.cpu() for s in here])
+        with restoring(path):
+            restore_hidden_state(self.model, state["hidden"], self._start)
+            # Loading makes new parameters of Brevitas' trained scales: an optimizer made before trains the old ones.
+            self.method = make_method(self.model, recipe, len(self.batches))
+            check_kinds(self.method.state_dict(), state["method"], path, "method")
+            self.method.load_state_dict(state["method"])
+            check_optimizer(self.optimizer, path)
+            self.average = average_of(recipe, self.method)
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            torch.set_rng_state(state["rng"].cpu())
+            if device.type == "cuda" and state["cuda_rng"]:
+                here = state["cuda_rng"][: torch.cuda.device_count()]  # it may have been written beside more GPUs
+                torch.cuda.set_rng_state_all([s.cpu() for s in here])
         return state

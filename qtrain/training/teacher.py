@@ -148,7 +148,8 @@ def _check_same(teacher: Teacher, out: Path | None) -> None:
     """See that a run that goes on learns from what it began with."""
     records = read_records(out) if out is not None and (out / RECORDS).exists() else []
     known = [record["teacher"] for record in records if record["type"] == "run" and "teacher" in record]
-    if known and known[0]["sha256"] != teacher.facts["sha256"]:
+    known = [facts.get("sha256") if isinstance(facts, dict) else None for facts in known]
+    if known and known[0] != teacher.facts["sha256"]:
         raise UserError(
             f"the teacher {teacher.facts['path']} has changed since {out} began; put its old weights there, or train "
             "anew in another folder"

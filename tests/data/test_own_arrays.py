@@ -1,5 +1,6 @@
 """Arrays of one's own: layouts, ranges, labels, and every wrong file in one line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qtrain.data import DataOptions, class_names, image_shape, load_data
+from qtrain.data import DataOptions, class_names, image_shape, load_data, own_arrays
+from qtrain.data.own_arrays import read_arrays
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe
 from qtrain.training.setup import batches_of
@@ -207,3 +209,49 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
         load_data(str(path), options=IMAGES)
     with pytest.raises(UserError, match=r"not_there.npz does not exist"):
         load_data(str(tmp_path / "not_there.npz"))
+
+
+def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros are packed to a thousandth; what is not used of an archive is not unpacked."""
+    zeros = np.zeros((1 << 21, 1), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", x_train=zeros, y_train=labels(len(zeros)), other=np.zeros(1 << 24))
+    assert len(read_arrays(tmp_path / "bomb.npz", PLAIN).train) == len(zeros)
+    assert (free := own_arrays._free_memory()) is None or free > 1 << 20
+    monkeypatch.setattr(own_arrays, "_free_memory", lambda: 1 << 20)
+    with pytest.raises(UserError, match=r"bomb.npz unpacks to 18 MiB, and 1 MiB of memory are free; give fewer inputs"):
+        read_arrays(tmp_path / "bomb.npz", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.array([0, 2**40]), "has the label 1099511627776; class numbers are below 1,000,000"),
+        (np.array([0, 2**63], np.uint64), "has the label 9223372036854775808"),
+    ],
+    ids=str,
+)
+def test_a_label_that_no_classes_can_have_is_refused(array: np.ndarray, says: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((2, 3), np.uint8), y_train=array)
+    with pytest.raises(UserError, match=says):
+        read_arrays(tmp_path / "a.npz", PLAIN)
+
+
+def test_a_file_of_another_kind_under_an_arrays_name(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    np.savez(tmp_path / "b.npz", a=1)
+    os.replace(tmp_path / "b.npz", tmp_path / "a" / "x_train.npy")
+    with pytest.raises(UserError, match=r"x_train.npy is no array; write it anew with numpy.save"):
+        read_arrays(tmp_path / "a", PLAIN)
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    os.replace(tmp_path / "c.npy", tmp_path / "c.npz")
+    with pytest.raises(UserError, match=r"c.npz cannot be read \(.*zip"):
+        read_arrays(tmp_path / "c.npz", PLAIN)
+    (tmp_path / "a" / "x_train.npy").unlink()
+    os.mkfifo(tmp_path / "a" / "x_train.npy")
+    np.save(tmp_path / "a" / "y_train.npy", np.zeros(3))
+    os.mkfifo(tmp_path / "d.npz")
+    for path, says in ((tmp_path / "d.npz", "d.npz is a named pipe"), (tmp_path / "a", "x_train.npy is a named pipe")):
+        with pytest.raises(UserError, match=says):
+            read_arrays(path, PLAIN)

@@ -7,7 +7,8 @@ from qtrain.errors import UserError
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.search_plan import SearchPlan
-from qtrain.recipe import AUTO, recipe_from_dict
+from qtrain.recipe import AUTO, Recipe, recipe_from_dict
+from qtrain.records.files import is_name
 from qtrain.records.format import from_json
 from qtrain.records.sweep import SweepFile
 
@@ -54,8 +55,24 @@ def read_plan(out: Path) -> SweepPlan:
     source = SweepFile.source(out)
     if not found.weight_bits or not found.act_bits or not found.seeds:
         raise source.damaged("it has no widths or no seeds")
+    trials = tuple(from_json(PlannedCell, trial, source, "trials") for trial in found.trials)
+    if odd := [trial.name for trial in trials if not is_name(trial.name)]:
+        raise source.damaged(f"'trials' must be names of folders, but one is {odd[0][:80]!r}")
     widest = f"{found.family}_{max(found.weight_bits)}W{max(found.act_bits)}A"
     recipe = recipe_from_dict({**found.recipe, "network": widest, "seed": found.seeds[0]}, str(source.path))
+    search = None if found.search is None else from_json(SearchPlan, found.search, source, "search")
+    try:
+        return _plan_of(found, recipe, search, trials)
+    except UserError as error:
+        raise source.damaged(str(error)) from None
+
+
+def _plan_of(found: SweepFile, recipe: Recipe, search: SearchPlan | None, trials: tuple[PlannedCell, ...]) -> SweepPlan:
+    """Make a plan of its file and what was made of the file's parts.
+
+    Raises:
+        UserError: they do not fit together.
+    """
     return SweepPlan(
         recipe,
         weight_bits=found.weight_bits,
@@ -68,6 +85,6 @@ def read_plan(out: Path) -> SweepPlan:
         target_fps=found.target_fps,
         clock_ns=found.clock_ns,
         command=found.command,
-        search=None if found.search is None else from_json(SearchPlan, found.search, source, "search"),
-        trials=tuple(from_json(PlannedCell, trial, source, "trials") for trial in found.trials),
+        search=search,
+        trials=trials,
     )

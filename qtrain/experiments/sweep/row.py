@@ -120,10 +120,11 @@ def read_seconds(folder: Path) -> dict[str, float]:
     """Wall seconds of the stages that a cell has behind it."""
     source = Source(folder / SECONDS, "delete it")
     try:
-        found: dict[str, float] = source.parse(source.read_text("qtrain sweep"))
+        found: dict[str, Any] = source.parse(source.read_text("qtrain sweep"))
     except (OSError, UserError):  # not there, or damaged: no reason to do a stage again
         return {}
-    return found
+    numbers = isinstance(found, dict) and all(type(seconds) in (int, float) for seconds in found.values())
+    return found if numbers else {}
 
 
 def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -133,7 +134,7 @@ def write_rows(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     table.writerows([_flat(row, path) for path in _COLUMNS.values()] for row in rows)
-    write_whole(out / TABLE, text.getvalue().encode())
+    write_whole(out / TABLE, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def one_line(error: BaseException) -> str:

@@ -264,7 +264,7 @@ def write_no_retuning(folder: Path) -> str:
     """Write the table and the plot beside the data; return the table's text."""
     data = read_no_retuning(folder)
     text = no_retuning_markdown(data)
-    write_whole(folder / TABLE, text.encode())
+    write_whole(folder / TABLE, text.encode("utf-8", "backslashreplace"))
     write_whole(folder / PLOT, png_of(no_retuning_figure(data)))
     return text
 

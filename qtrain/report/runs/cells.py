@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtrain.errors import UserError
+from qtrain.records.files import is_name
 from qtrain.records.sweep import ROWS, SweepFile, read_rows
 from qtrain.report.runs.folder import check_plain, sentence, with_cell
 from qtrain.report.runs.row import RunRow
@@ -32,7 +33,7 @@ def _rows(folder: Path, listing: Listing) -> dict[str, RunRow]:
     ended = {row["cell"]: row for row in read_rows(folder, plan.cells)} if has_rows else {}
     found = {}
     for name in dict.fromkeys((*plan.cells, *ended)):
-        if name != Path(name).name:
+        if not is_name(name):
             raise SweepFile.source(folder).damaged(f"'cells' must be names, but one is {name!r}")
         row = RunRow(
             folder=str(folder / CELLS / name),

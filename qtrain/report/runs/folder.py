@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qtrain.errors import UserError
 from qtrain.records.comparison import FailureFile
 from qtrain.records.estimate import Estimate
 from qtrain.records.format import Source, from_json
 from qtrain.records.manifest import MANIFEST, read_export
+from qtrain.records.plain_yaml import YamlError, load_yaml
 from qtrain.records.runs import RECORDS, read_progress
 from qtrain.records.sweep import CELL, read_cell
 from qtrain.report.runs.row import PROVEN, RunRow, ShownRecipe
@@ -20,7 +19,6 @@ from qtrain.report.runs.scan import RECIPE, Listing, Tree
 FINN = "finn"
 ESTIMATE = "estimate"
 _MEND = "train again or take an older copy"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 
 
 @dataclass
@@ -147,8 +145,8 @@ def check_plain(folder: Path, listing: Listing) -> None:
 
 def _read_yaml(source: Source) -> Mapping[str, Any]:
     try:
-        values = yaml.load(source.read_text("qtrain train"), _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        values = load_yaml(source.path)
+    except YamlError as error:
         raise source.damaged(f"it is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise source.damaged("it holds no recipe")

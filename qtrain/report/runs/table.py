@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qtrain.errors import printable
 from qtrain.report.console import plain_text, report_console
 from qtrain.report.runs.read import Found, Several
 from qtrain.report.runs.row import RunRow
@@ -119,14 +120,14 @@ def _print_rows(rows: Sequence[RunRow], console: Console) -> None:
 
     Where the rest is too wide, the words of a run stand in a second line of its first column.
     """
-    words = {head: [_printable(shown(row)) for row in rows] for head, shown in _WORDS.items()}
+    words = {head: [printable(shown(row)) for row in rows] for head, shown in _WORDS.items()}
     numbers = {head: [shown(row) for row in rows] for head, shown in _NUMBERS.items()}
     shared = {head: cells[0] for head, cells in words.items() if len(rows) > 1 and len(set(cells)) == 1}
     words = {head: cells for head, cells in words.items() if head not in shared and any(cells)}
     numbers = {head: cells for head, cells in numbers.items() if any(cells)}
     if said := ", ".join(f"{head} {cell}" for head, cell in shared.items() if cell):
         _say(f"all: {said}", console)
-    folders = {"folder": [_printable(row.folder) for row in rows]}
+    folders = {"folder": [printable(row.folder) for row in rows]}
     columns = folders | words | numbers
     widths = {head: _width(head, cells) for head, cells in columns.items()}
     if sum(widths.values()) + len(widths) - 1 <= console.width:
@@ -178,12 +179,7 @@ def _width(head: str, cells: Sequence[str]) -> int:
 
 
 def _say(line: str, console: Console, style: str = "") -> None:
-    console.print(plain_text(_printable(line), console, style), soft_wrap=not console.is_terminal)
-
-
-def _printable(text: str) -> str:
-    """Return text without what would steer the terminal: files may be called anything."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+    console.print(plain_text(printable(line), console, style), soft_wrap=not console.is_terminal)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

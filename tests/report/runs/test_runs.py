@@ -396,8 +396,8 @@ def test_a_name_that_would_steer_the_terminal_is_printed_harmless(
     (write_run(tmp_path / "\x1b[2Jd") / "records.jsonl").write_text("{\n")
     out = cli("runs").out
     assert "\x1b" not in out
-    assert "a?]0;b?c[red]" in out
-    assert "damaged: ?[2Jd/records.jsonl is damaged" in " ".join(out.split())
+    assert r"a\x1b]0;b\nc[red]" in out
+    assert r"damaged: \x1b[2Jd/records.jsonl is damaged" in " ".join(out.split())
     assert "\x1b[2Jd" in [row["folder"] for row in json.loads(cli("runs", "--json").out)["runs"]]
 
 
