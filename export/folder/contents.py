@@ -17,6 +17,7 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
+from qtrain.records.files import writing
 from qtrain.records.manifest import FORMAT, MANIFEST
 
 SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
@@ -54,11 +55,12 @@ def new_folder(out: Path) -> Iterator[Path]:
         except OSError as error:
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         try:
-            yield work
-            work.chmod(0o755)
-            if out.is_dir():
-                out.rmdir()
-            os.replace(work, out)
+            with writing(out, work):
+                yield work
+                work.chmod(0o755)
+                if out.is_dir():
+                    out.rmdir()
+                os.replace(work, out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     finally:

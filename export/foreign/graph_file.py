@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_checks import check_graph
 from qtrain.export.lint.ends import OLDER_NAMES
+from qtrain.records.files import temporary_folder
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -76,8 +76,7 @@ def folder_of(path: Path) -> Iterator[Path]:
     proto = read_graph(path)
     for node in proto.graph.node:
         node.op_type = OLDER_NAMES.get(node.op_type, node.op_type)
-    with tempfile.TemporaryDirectory(prefix="qtrain-graph-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("qtrain-graph-") as folder:
         onnx.save(proto, str(folder / "model.onnx"))
         for name in SHIPPED:
             shutil.copyfile(SHIPPED_FROM / name, folder / name)

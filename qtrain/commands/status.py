@@ -3,6 +3,8 @@
 import sys
 from typing import NoReturn
 
+from qtrain.training.progress import tell_error
+
 COMPARISON_FAILED = 1
 LINT_FAILED = 1
 ESTIMATE_MISSED = 1
@@ -21,5 +23,5 @@ def fail(message: str, status: int, command: str = "") -> NoReturn:
         status: of the exit.
         command: the line's end, which stays as it is, so that it can be pasted into a shell.
     """
-    print(f"qtrain: {' '.join(message.split())}{command}", file=sys.stderr)
+    tell_error(f"qtrain: {' '.join(message.split())}{command}")
     sys.exit(status)

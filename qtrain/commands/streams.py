@@ -15,17 +15,3 @@ def open_streams() -> None:
             if opened != number:
                 os.dup2(opened, number)
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
-
-
-def can_write() -> bool:
-    """Whether standard output takes what was printed so far."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
-
-
-def mute() -> None:
-    """Let standard output, and what of it is not flushed yet, go nowhere from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ import torch
 
 from qtrain import __version__
 from qtrain.own_code import one_line
-from qtrain.records.files import write_json_lines
+from qtrain.records.files import write_json_lines, writing
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training.loggers.logger import LoggedRun, Logger
 
@@ -96,7 +96,7 @@ class RecordWriter:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, on disk when this returns, and hand it to the loggers."""
-        with self._path.open("a") as file:
+        with writing(self._path), self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if record["type"] == "run":
             self._begin(record, [])
