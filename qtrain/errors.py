@@ -43,6 +43,11 @@ def _is_own_limit(error: BaseException) -> bool:
     return isinstance(error, ImportError) and "Too many open files" in str(error)
 
 
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error says nothing of what was being worked on: no more files may be opened, or a disk is full."""
+    return is_out_of_files(error) or is_out_of_storage(error)
+
+
 def is_out_of_storage(error: BaseException) -> bool:
     """Whether an error, or one that it was raised from, is that a disk is full or takes nothing any more."""
     return any(isinstance(each, OSError) and each.errno in _STORAGE for each in _with_causes(error))

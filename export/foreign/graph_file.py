@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine
 from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_checks import check_graph
@@ -28,7 +28,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         raise UserError(f"{path} does not exist; name a FINN folder or a QONNX file")
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except Exception:  # protobuf has no error of its own that all its versions raise
+    except Exception as error:  # protobuf has no error of its own that all its versions raise
+        if is_of_machine(error):
+            raise
         proto = onnx.ModelProto()
     if not proto.graph.node or not proto.graph.output:
         raise UserError(f"{path} is not an ONNX file, or cut short; write it again with brevitas.export.export_qonnx")
@@ -36,7 +38,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         check_graph(proto, path)
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError):
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        if is_of_machine(error):
+            raise
         names = {
             entry.value
             for tensor in proto.graph.initializer

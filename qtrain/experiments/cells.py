@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError, is_out_of_files, is_out_of_storage
+from qtrain.errors import UserError, is_of_machine
 from qtrain.experiments.run import complete_run
 from qtrain.experiments.same_data import check_same_data
 from qtrain.experiments.status import EndedCell
@@ -154,7 +154,7 @@ class CellTask:
         try:
             result = complete_run(self.recipe, self.folder, context)
         except UserError as error:
-            if not started.yes or is_out_of_files(error) or is_out_of_storage(error):
+            if not started.yes or is_of_machine(error):
                 raise  # data, device, options, machine: the user's to mend, and no fault of the scheduler's
             _record_failure(self.recipe, self.folder, str(error))
             return Cell(self.recipe.scheduler, self.recipe.seed, self.folder, None, str(error))

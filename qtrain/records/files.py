@@ -49,8 +49,8 @@ def writing(path: Path, work: Path | None = None) -> Iterator[None]:
         named = error.filename
         if named is not None and not (work is not None and Path(os.fsdecode(named)).is_relative_to(work)):
             raise
-        # NumPy counts what it could not write, and has no number for that
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        why = error.strerror or f"not all of it was written ({error})"  # by NumPy, which has no number for that
+        raise OSError(error.errno or errno.EIO, why, str(path)) from error
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def whoever_listens() -> Iterator[None]:
     """
     before = sys.stdout
     patient = _Patient(before)
-    sys.stdout = patient  # type: ignore[assignment]  # all that is asked of it
+    sys.stdout = patient
     try:
         yield
     finally:

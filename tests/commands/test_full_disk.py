@@ -18,6 +18,7 @@ from tests.checks import check_refusal, tree
 
 SMALL = ["--data=digits", "--width=0.125", "--train-size=60", "--validation-size=40", "--batch-size=20", "--epochs=2"]
 RECORDS_FIT = 20_000  # bytes, of which a checkpoint has more
+GRAPH_FITS = 500_000  # bytes, of which the test images have more
 
 
 @contextmanager
@@ -141,16 +142,21 @@ def test_a_cell_that_cannot_write_ends_a_sweep_which_goes_on_without_again(
     assert cli(*again.split()).status == 0
 
 
-def test_an_export_leaves_nothing_and_names_its_folder(
-    cli: Callable, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("size", "said"), [(RECORDS_FIT, "/qtrain-qonnx-"), (GRAPH_FITS, "qtrain: run/finn: File too large")]
+)
+def test_an_export_leaves_nothing_and_blames_no_network(
+    cli: Callable, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, size: int, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["qtrain"])
     train_recipe(tiny(epochs=1), "run")
     before = tree(tmp_path)
-    with largest_file(RECORDS_FIT):
+    with largest_file(size):
         outcome = cli("export", "run", "--quiet")
-    check_refusal(outcome, 2, "run/finn: File too large; the run is as it was, and no run/finn is left; once there is")
+    check_refusal(
+        outcome, 2, said, ": File too large; the run is as it was, and no run/finn is left; once there is room"
+    )
     assert tree(tmp_path) == before
 
 

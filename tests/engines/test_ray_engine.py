@@ -285,7 +285,7 @@ print([0], flush=True)
 def listening():  # addresses, of the processes that Ray has started
     import psutil
     found = [c for p in psutil.Process().children(recursive=True) for c in p.net_connections("tcp")]
-    return sorted({c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN})
+    return sorted({c.laddr.ip.removeprefix("::ffff:") for c in found if c.status == psutil.CONN_LISTEN})
 
 list(OnRay()([Waiting(Path(sys.argv[1]))], told=lambda name, event: print(event, listening(), flush=True)))
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError, is_out_of_files, is_out_of_storage
+from qtrain.errors import UserError, is_of_machine, is_out_of_storage
 from qtrain.experiments.run import complete_run
 from qtrain.experiments.same_data import check_same_data
 from qtrain.experiments.status import STAGES
@@ -113,7 +113,7 @@ class SweepCell:
         try:
             facts = self._stage(stage, row, deployment, watch, stop)
         except Exception as error:
-            if is_out_of_files(error) or is_out_of_storage(error):
+            if is_of_machine(error):
                 raise  # the next cell would fare no better, and this one goes on when there is room
             row.update(state="failed", stage=stage, error=one_line(error))
             if isinstance(error, Refused):
