@@ -35,7 +35,8 @@ def _commit() -> str | None:
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    # Without optional locks it writes nothing there: on a full disk git else leaves a lock that keeps people out
+    command = ["git", "--no-optional-locks", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
     except OSError:  # no git here
