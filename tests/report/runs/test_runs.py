@@ -117,6 +117,7 @@ def test_too_many_open_files_damages_no_run(tmp_path: Path) -> None:
             Reader(lambda folder: False).read(tree)
 
 
+@pytest.mark.slow
 def test_a_real_run_is_running_while_it_trains_and_then_finished(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     (tmp_path / "recipe.yaml").write_text(dump_recipe(tiny(epochs=5)))
     words = ["train", "--config", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "runs" / "a")]
