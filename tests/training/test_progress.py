@@ -70,10 +70,14 @@ FULL = "cannot write to standard output: No space left on device; going on witho
     ("streams", "said"),
     [(">/dev/full", FULL), (">/dev/full 2>/dev/full", ""), ("| true", ""), (">&-", ""), (">&- 2>&-", ""), ("2>&-", "")],
 )
-def test_streams_that_take_nothing_end_nothing_behind_the_work(streams: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_streams_that_take_nothing_end_nothing_behind_the_work(
+    streams: str, said: str, unbuffered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The status stays, and of a full disk there is one line."""
     code = f"from qtrain.commands.streams import open_streams; open_streams()\n{AFTER}"
     (tmp_path / "after.py").write_text(code)
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     line = f"set -o pipefail; {sys.executable} -W ignore after.py {streams}"
     run = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (7, said)
