@@ -1,8 +1,5 @@
 """From a trained torch module to its QONNX graph, through Brevitas' exporter."""
 
-import tempfile
-from pathlib import Path
-
 import brevitas.config
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
@@ -12,6 +9,7 @@ from qtrain.errors import UserError
 from qtrain.export.bare import bare_copy
 from qtrain.export.decoupled import decoupled_weights
 from qtrain.export.use_names import name_uses
+from qtrain.records.files import temporary_folder
 
 
 def to_qonnx(model: nn.Module, shape: tuple[int, ...]) -> ModelWrapper:
@@ -32,8 +30,8 @@ def to_qonnx(model: nn.Module, shape: tuple[int, ...]) -> ModelWrapper:
         export_qonnx,
     )  # with it comes torch's compiler: a second, which reading a graph can spare
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder("qtrain-qonnx-") as folder:
+        path = folder / "model.onnx"
         # The dynamo exporter writes graphs that FINN refuses (Gemm without bias, ReduceMean for pools).
         export_qonnx(module, args=torch.zeros(1, *shape), export_path=str(path), dynamo=False)
         return ModelWrapper(str(path))

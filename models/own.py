@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, did_you_mean
 from qtrain.models.names import OWN_BITS, NetworkName
 from qtrain.own_code import Reference, argument_names, call_with, load_reference, parse_reference
 
@@ -103,8 +103,11 @@ def build_own(
     _check_options(own, options)
     for argument in arguments:
         if not own.takes(argument):
-            names = ", ".join(sorted(own.arguments or ())) or "none"
-            raise UserError(f"{own.reference} has no argument {argument!r} of --net-args; its arguments are {names}")
+            names = sorted(own.arguments or ())
+            raise UserError(
+                f"{own.reference} has no argument {argument!r} of --net-args; its arguments are "
+                f"{', '.join(names) or 'none'}{did_you_mean(argument, names)}"
+            )
     if isinstance(own.found, nn.Module):
         return copy.deepcopy(own.found)
     offered = {**_sizes(classes, shape), **_bits(name, own), **_changed(options), **arguments}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from qtrain import __version__
-from qtrain.commands.again import GoesOn, same_command
+from qtrain.commands.again import GoesOn, OutOfStorage, same_command
 from qtrain.commands.comparing import compare_command, compare_parser, report_command, report_parser
 from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
@@ -21,15 +21,16 @@ from qtrain.commands.quantizing import quantize_command, quantize_parser
 from qtrain.commands.recipes import PRINTING, recipe_defaults, without_print
 from qtrain.commands.runs import runs_command, runs_parser, watch_command, watch_parser
 from qtrain.commands.status import INTERRUPTED, PIPE_CLOSED, PROOF_FAILED, WRONG_INPUT, fail
-from qtrain.commands.streams import can_write, mute, open_streams
+from qtrain.commands.streams import open_streams
 from qtrain.commands.sweep_options import sweep_parser
 from qtrain.commands.sweeping import sweep_command
 from qtrain.commands.training import lr_range_command, lr_range_parser, train_command, train_parser
-from qtrain.commands.voice import VERBOSE
+from qtrain.commands.voice import NO_FOLDER, VERBOSE, has_folder
 from qtrain.commands.words import normalised
 from qtrain.commands.zoo import lint_command, lint_parser, models_command, models_parser
 from qtrain.errors import UserError, did_you_mean, is_out_of_files
 from qtrain.library_warnings import ALL
+from qtrain.training.progress import mute, takes_more, tell_error
 
 # Two threads that spin while they wait cost 3 times the time on a busy machine; read when torch is imported.
 _OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -95,10 +96,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         finally:
             sys.stdout.flush()  # a reader that left is heard of here at the latest, behind --help too
     except BrokenPipeError:  # head, or a pager that was left, has seen enough
-        mute()
+        mute(sys.stdout)
         status = PIPE_CLOSED
     except OSError as error:
-        mute()
+        mute(sys.stdout)
         fail(f"cannot write to standard output: {error.strerror}", WRONG_INPUT)
     sys.exit(status)
 
@@ -134,7 +135,7 @@ def _run(argv: Sequence[str] | None) -> int:
         raise
     except Exception as error:
         if VERBOSE in words:
-            traceback.print_exc()
+            tell_error(traceback.format_exc().rstrip())
         _end(error)
 
 
@@ -156,13 +157,17 @@ def _end(error: Exception) -> NoReturn:
     if is_out_of_files(error):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         fail(f"too many open files: this process may have {files}; allow more, as in ulimit -n 1024", WRONG_INPUT)
+    if isinstance(error, OutOfStorage):
+        fail(str(error), WRONG_INPUT, f"; once there is room, go on with: {error.again}")
     if isinstance(error, UserError):
         fail(str(error), WRONG_INPUT)
     if isinstance(error, UnicodeDecodeError):  # the only file that is not ours to read is jsonargparse's
         fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
     if isinstance(error, OSError):
-        if not error.filename and not can_write():
+        if not error.filename and not takes_more(sys.stdout):
             raise error  # standard output's, of which main speaks
+        if not error.filename and not has_folder():
+            fail(NO_FOLDER, WRONG_INPUT)
         where = error.filename or "standard output, or a file that was being written"
         fail(f"{where}: {error.strerror}" if error.strerror else str(error), WRONG_INPUT)
     from qtrain.export.errors import ProofError

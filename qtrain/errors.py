@@ -2,10 +2,12 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # What the process itself has run out of: no fault of what was being read, imported or built.
 _OWN_LIMITS = (errno.EMFILE, errno.ENFILE)
+# What keeps a file from being written whose folder could be written a moment ago.
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class UserError(ValueError):
@@ -51,11 +53,28 @@ def is_out_of_files(error: BaseException) -> bool:
 
     The dynamic loader says so in the text of an ImportError alone.
     """
+    return any(_is_own_limit(each) for each in _with_causes(error))
+
+
+def _is_own_limit(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _OWN_LIMITS
+    return isinstance(error, ImportError) and "Too many open files" in str(error)
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error says nothing of what was being worked on: no more files may be opened, or a disk is full."""
+    return is_out_of_files(error) or is_out_of_storage(error)
+
+
+def is_out_of_storage(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, is that a disk is full or takes nothing any more."""
+    return any(isinstance(each, OSError) and each.errno in _STORAGE for each in _with_causes(error))
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and what it was raised from."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _OWN_LIMITS:
-            return True
-        if isinstance(seen, ImportError) and "Too many open files" in str(seen):
-            return True
+        yield seen
         seen = seen.__cause__ or seen.__context__
-    return False

@@ -6,7 +6,9 @@ count as a refusal here.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,10 @@ from typing import Any
 import onnx
 
 PARTITION_STEP = "step_create_dataflow_partition"
+# What the compiler's process says where the machine is to blame.
+_MACHINES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
+_LAST = 20  # lines of the log that are looked at
+_ROOM = 1 << 16  # bytes that a disk has where it is not full
 
 
 @dataclass(frozen=True)
@@ -189,3 +195,24 @@ def unfinished(status: int | None, out: Path, timeout_s: float) -> str:
     if status is None:
         return f"the compiler was ended after {timeout_s:g} s {where}; allow more with timeout_s"
     return f"the compiler's process broke off {where} with exit status {status}"
+
+
+def check_machine(reason: str, log: Path, *places: Path) -> None:
+    """See that a build was not broken off by this machine, which says nothing of the network.
+
+    Args:
+        reason: why the build counts as refused.
+        log: of the compiler.
+        places: folders that it writes to, its output first.
+
+    Raises:
+        OSError: a disk is full, or no more files may be opened.
+    """
+    for place in places:
+        disk = os.statvfs(place)
+        if disk.f_bavail * disk.f_frsize < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+    said = "\n".join([reason, *log.read_text(errors="replace").splitlines()[-_LAST:]])
+    for number in _MACHINES:
+        if os.strerror(number) in said:
+            raise OSError(number, os.strerror(number), str(places[0]))

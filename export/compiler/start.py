@@ -12,7 +12,6 @@ import os
 import shutil
 import site
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from qtrain.export.compiler.boards import Board, build_target, get_board
 from qtrain.export.compiler.child import run_group
 from qtrain.export.compiler.result import (
     BuildResult,
+    check_machine,
     figures,
     found_targets,
     refusal,
@@ -35,6 +35,7 @@ from qtrain.export.compiler.result import (
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.extras import checkout, install_line
+from qtrain.records.files import temporary_folder
 
 ALONE = "finn-plus==1.6.1 mip==1.17.0"  # whose own requirements torch refuses
 INSTALL = "install it with " + (
@@ -154,6 +155,7 @@ def estimate_build(
 
     Raises:
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
+        OSError: a disk is full, or the compiler may open no more files.
     """
     target = get_board(board)
     folder = folder.resolve()
@@ -180,8 +182,7 @@ def estimate_build(
     except OSError as error:
         raise UserError(f"cannot make the build folder {out}: {error.strerror}; name one you may write to") from None
     try:
-        with tempfile.TemporaryDirectory(prefix="qtrain-finn-") as temporary:
-            work = Path(temporary)
+        with temporary_folder("qtrain-finn-") as work:
             count = _verification_pair(folder, work, images)
             request = _request(folder, out, work, target, options, count, search)
             return _run(interpreter, request, out, count, timeout_s)
@@ -206,9 +207,13 @@ def _run(interpreter: str, request: Path, out: Path, images: int, timeout_s: flo
         raise UserError(f"no FINN compiler: in {interpreter}, {answer['unusable']}; {INSTALL}")
     common = {"seconds": seconds, "versions": answer["versions"], "log": log, **figures(out / "report")}
     if "exit_code" not in answer:
-        return BuildResult(accepted=False, reason=unfinished(status, out, timeout_s), software_nodes=(), **common)
+        reason = unfinished(status, out, timeout_s)
+        check_machine(reason, log, out, work.parent)
+        return BuildResult(accepted=False, reason=reason, software_nodes=(), **common)
     nodes = software_nodes(out / "intermediate_models", answer["steps"])
     refused = refusal(out, answer, images, nodes)
+    if refused:
+        check_machine(refused, log, out, work.parent)
     common |= found_targets(answer)
     checked = () if refused else verified(answer)
     reason = refused or "the whole network is one dataflow partition"

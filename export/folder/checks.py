@@ -1,7 +1,6 @@
 """What a FINN folder must hold and nothing else: its files, its build, and whose Python that is, before it runs."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -22,7 +21,7 @@ from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.passes import PASSES
 from qtrain.export.proof import beyond
-from qtrain.records.files import read_plain, read_plain_text
+from qtrain.records.files import read_plain, read_plain_text, temporary_folder
 from qtrain.records.plain_yaml import load_yaml
 
 FOLDING_ENTRY = "folding_config_file"
@@ -74,18 +73,18 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], *, trust: bool = Fal
 @contextmanager
 def _written(manifest: Mapping[str, Any]) -> Iterator[Path]:
     """The build files that this version writes for a manifest's board, target and clock, in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="qtrain-build-files-") as temporary:
+    with temporary_folder("qtrain-build-files-") as temporary:
         board = get_board(manifest["board"])
         folding = manifest.get("folding")
         width = folding.get("mvau_wwidth_max") if isinstance(folding, dict) else MVAU_WWIDTH_MAX
         write_build_files(
-            Path(temporary),
+            temporary,
             board,
             manifest["target_fps"],
             manifest["clock_ns"],
             mvau_wwidth_max=width or MVAU_WWIDTH_MAX,
         )
-        yield Path(temporary)
+        yield temporary
 
 
 def _python(names: list[str]) -> list[str]:

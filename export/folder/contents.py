@@ -16,7 +16,7 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
-from qtrain.records.files import open_plain, read_plain_text, write_json
+from qtrain.records.files import open_plain, read_plain_text, write_json, writing
 from qtrain.records.format import Source
 from qtrain.records.manifest import FORMAT, MANIFEST
 
@@ -56,11 +56,12 @@ def new_folder(out: Path) -> Iterator[Path]:
         except OSError as error:
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         try:
-            yield work
-            work.chmod(0o755)
-            if out.is_dir():
-                out.rmdir()
-            os.replace(work, out)
+            with writing(out, work):
+                yield work
+                work.chmod(0o755)
+                if out.is_dir():
+                    out.rmdir()
+                os.replace(work, out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     finally:

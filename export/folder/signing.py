@@ -5,13 +5,13 @@ The manifest holds the checksum of every other file, so that one signature cover
 
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.folder.contents import MANIFEST, SIGNATURES
+from qtrain.records.files import temporary_folder
 
 NAMESPACE = "qtrain-finn"  # ssh's: a signature made for something else does not count here
 _SSH, _MINISIGN = SIGNATURES
@@ -78,8 +78,8 @@ def check_key(key: Path) -> None:
     Raises:
         UserError: no such key, no tool for it, or the tool's reason.
     """
-    with tempfile.TemporaryDirectory(prefix="qtrain-sign-") as temporary:
-        trial = Path(temporary) / "trial"
+    with temporary_folder("qtrain-sign-") as temporary:
+        trial = temporary / "trial"
         trial.write_bytes(b"trial\n")
         _sign(key, trial)
 

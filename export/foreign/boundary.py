@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qtrain.errors import UserError, is_out_of_files
+from qtrain.errors import UserError, is_of_machine
 from qtrain.export.errors import ProofError
 
 DEBUG = "QTRAIN_DEBUG"  # set to anything, it lets the error through with its traceback
@@ -38,7 +38,7 @@ def one_line(path: Path, what: str = "read") -> Iterator[None]:
     except (UserError, ProofError, BrokenPipeError):
         raise
     except Exception as error:
-        if os.environ.get(DEBUG) or is_out_of_files(error):
+        if os.environ.get(DEBUG) or is_of_machine(error):
             raise
         raise UserError(
             f"{path} cannot be {what} ({first_line(error)}); write it anew, or see the traceback with {DEBUG}=1"

@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from qtrain.errors import UserError
 from qtrain.export.execute.windows import LARGEST_TENSOR
+from qtrain.export.foreign.no_code import check_no_code
 
 # Outputs of these may be larger than their inputs by any factor.
 _GROWING = frozenset(
@@ -57,6 +58,7 @@ def check_graph(model: ModelProto, path: Path) -> None:
     Raises:
         UserError: names the node or tensor and what is wrong with it.
     """
+    check_no_code(model, path)
     graph = model.graph
     _check_definitions(graph, path)
     _check_order(graph, path)

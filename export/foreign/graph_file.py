@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine
 from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_checks import check_graph
 from qtrain.export.lint.ends import OLDER_NAMES
-from qtrain.records.files import read_plain
+from qtrain.records.files import read_plain, temporary_folder
 
 MOST_GRAPH = 1 << 31  # bytes; protobuf has no larger messages
 
@@ -32,7 +31,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
     content = read_plain(path, MOST_GRAPH)
     try:
         proto = onnx.load_from_string(content)
-    except Exception:  # protobuf has no error of its own that all its versions raise
+    except Exception as error:  # protobuf has no error of its own that all its versions raise
+        if is_of_machine(error):
+            raise
         proto = onnx.ModelProto()
     if not proto.graph.node or not proto.graph.output:
         raise UserError(f"{path} is not an ONNX file, or cut short; write it again with brevitas.export.export_qonnx")
@@ -40,7 +41,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         check_graph(proto, path)
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError):
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        if is_of_machine(error):
+            raise
         names = {
             entry.value
             for tensor in proto.graph.initializer
@@ -80,8 +83,7 @@ def folder_of(path: Path) -> Iterator[Path]:
     proto = read_graph(path)
     for node in proto.graph.node:
         node.op_type = OLDER_NAMES.get(node.op_type, node.op_type)
-    with tempfile.TemporaryDirectory(prefix="qtrain-graph-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("qtrain-graph-") as folder:
         onnx.save(proto, str(folder / "model.onnx"))
         for name in SHIPPED:
             shutil.copyfile(SHIPPED_FROM / name, folder / name)

@@ -12,7 +12,7 @@ import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine
 from qtrain.export.bare import bare_copy
 from qtrain.export.lint.ask import Findings, ask_error, ask_file, ask_graph, ask_module, ask_run, in_order
 from qtrain.export.lint.ends import OLDER_NAMES
@@ -62,6 +62,8 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
         except UserError:
             raise
         except Exception as error:
+            if is_of_machine(error):
+                raise
             return in_order([*ask_error(error, "export"), *ask_module(network, "average-pool"), *frozen]), ()
         graph = GraphView(stages[-1].graph, module_paths(network), fixed_scales(network))
         return in_order([*ask_module(network, *MODULE_ORDER), *frozen, *ask_graph(graph)]), stages
@@ -118,7 +120,9 @@ def lint_file(path: Path) -> Findings:
         raise UserError(f"{path} does not exist; name an ONNX file") from None
     except onnx.checker.ValidationError as error:
         raise _without_data(path) from error
-    except Exception:
+    except Exception as error:
+        if is_of_machine(error):
+            raise
         proto = onnx.ModelProto()
     if not proto.graph.node:
         raise UserError(f"{path} is not an ONNX file, or cut short; write it again with brevitas.export.export_qonnx")

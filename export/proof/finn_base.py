@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from qtrain.export.folder.checks import DIALECT_MODEL
 from qtrain.export.folder.contents import MANIFEST, check_files, read_manifest, read_proof_data
 from qtrain.export.proof.against_torch import TOLERANCE
 from qtrain.export.proof.dialect import to_finn_base
-from qtrain.records.files import write_json
+from qtrain.records.files import temporary_folder, write_json
 
 INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-base in QTRAIN_FINN_BASE_PYTHON"
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
@@ -116,8 +115,7 @@ def execute(model: ModelWrapper, pixels: Tensor, python: str, seconds: float | N
         UserError: finn-base is not there, or does not take the graph.
         ProofError: it failed on the graph.
     """
-    with tempfile.TemporaryDirectory(prefix="qtrain-finn-base-") as temporary:
-        work = Path(temporary)
+    with temporary_folder("qtrain-finn-base-") as work:
         to_finn_base(model).save(str(work / "model.onnx"))
         np.save(work / "images.npy", pixels.numpy())
         (work / "request.json").write_text(json.dumps({"seconds": seconds}))

@@ -4,7 +4,6 @@ FINN's own verification looks at a few images and at classes alone; here every s
 time allows, and the output of every threshold layer is compared with its quantizer's.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from qtrain.export.foreign.graph_file import read_graph
 from qtrain.export.lint.check import lint_graph
 from qtrain.export.proof.finn_stages import EXACT_FROM, Stage, read_stages
 from qtrain.export.proof.matching import Quantizer, TensorDifference, compare, quantizers
+from qtrain.records.files import temporary_folder
 
 TENSOR_IMAGES = 16
 BUDGET_S = 120.0
@@ -222,10 +222,10 @@ def check_build(
     images = len(pixels) if images == "all" else images
     if images is not None and not 1 <= images <= len(pixels):
         raise UserError(f"images must be from 1 to the test set's {len(pixels)}, or all, but got {images}")
-    with tempfile.TemporaryDirectory(prefix="qtrain-verify-") as temporary:
+    with temporary_folder("qtrain-verify-") as temporary:
         say("the compiler builds it up to its estimates")
-        build = estimate_build(folder, out=Path(temporary) / "build", **options)
-        stages = read_stages(Path(temporary) / "build")
+        build = estimate_build(folder, out=temporary / "build", **options)
+        stages = read_stages(temporary / "build")
         if not stages:
             raise ProofError(_refused(build, exported))
         try:

@@ -4,11 +4,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from qtrain.commands.words import dashed
+from qtrain.errors import UserError, is_out_of_storage
 
 _NAME = "qtrain"
 
@@ -24,6 +26,38 @@ class GoesOn(KeyboardInterrupt):
     def __init__(self, said: str, again: str):
         super().__init__(said)
         self.again = again
+
+
+class OutOfStorage(UserError):
+    """What a command writes cannot be written any more, and a command goes on once it can.
+
+    Args:
+        error: that ended it.
+        kept: what is safe, in words.
+        again: the command line.
+    """
+
+    def __init__(self, error: OSError, kept: str, again: str):
+        super().__init__(f"{error.filename}: {error.strerror}; {kept}")
+        self.again = again
+
+
+@contextmanager
+def going_on(kept: str | Callable[[], str], again: str | Callable[[], str]) -> Iterator[None]:
+    """Inside, a full disk ends the command with what is safe, and the command that goes on.
+
+    Args:
+        kept: what is safe, or what says it then.
+        again: the command line, or what returns it then.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or not is_out_of_storage(error):
+            raise
+        raise OutOfStorage(
+            error, kept if isinstance(kept, str) else kept(), again if isinstance(again, str) else again()
+        ) from error
 
 
 def program() -> str:

@@ -1,13 +1,15 @@
 """Commands that train several against each other, or show that again: ``compare`` and ``report``."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.again import going_on, same_command
 from qtrain.commands.engine import add_engine, check_engine, engine_of
-from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe, asked_target
+from qtrain.commands.options import RECIPES, add_board, add_log, add_machine, add_recipe, asked_target, loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
@@ -18,6 +20,7 @@ from qtrain.recipe import AUTO, Recipe
 from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
 from qtrain.report.comparison.verdict_words import sentences
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
+from qtrain.training.progress import tell, whoever_listens
 
 _SCHEDULERS: dict[str, Any] = {"takes": "NAME,NAME", "listed": True, "completes": "scheduler"}
 
@@ -91,6 +94,7 @@ def compare_parser() -> Parser:
     add_board(parser, None)
     add_engine(parser, "run")
     add_machine(parser)
+    add_log(parser)
     add_voice(parser)
     return parser
 
@@ -108,6 +112,7 @@ def report_parser() -> Parser:
 def compare_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Train schedulers against each other; the exit status is the verdict's."""
     check_engine(options)
+    loggers_of(options)
     options, recipes, grid = given_recipes(parser, words)
     for given in (options.schedulers, options.challenger, options.against):
         for name in names_in(given or ""):
@@ -143,13 +148,21 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
         "again": options.again,
     }
     engine, connected = engine_of(options)
-    with connected:
+    with connected, _going_on(out, words):
         arguments |= {"engine": engine, "view": voice.view()}
         if grid:
             compare_grid(recipes, out, context, then=export, **arguments)
         else:
             export(compare(recipes[0], out, context, **arguments))
-    return _status(_show_comparison(out), options.undecided)
+    with _going_on(out, words):
+        verdicts = _show_comparison(out)
+    return _status(verdicts, options.undecided)
+
+
+def _going_on(out: Path, words: list[str]) -> AbstractContextManager[None]:
+    """Inside, a full disk ends the comparison with what goes on with it."""
+    kept = f"finished runs, and the last checkpoints of the others, are in {out}"
+    return going_on(kept, same_command("compare", words))
 
 
 def _status(verdicts: Mapping[str, Sequence[Verdict]], undecided: OnUndecided | None) -> int:
@@ -181,11 +194,12 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
     )
     out = Path(options.out or f"runs/no-retuning-{folder_name(plan.family)}-{folder_name(recipes[0].data)}")
     engine, connected = engine_of(options)
-    with connected:
+    with connected, _going_on(out, words):
         view = voice_of(options).view()
         no_retuning(plan, out, context_of(options), tolerance=options.tolerance, engine=engine, view=view)
-    print(f"{out}: no_retuning.json, .md and .png")
-    print_no_retuning(out)
+    with whoever_listens():
+        print(f"{out}: no_retuning.json, .md and .png")
+        print_no_retuning(out)
     data = read_no_retuning(out)
     return _status({network: list(data.verdicts(network).values()) for network in data.networks}, options.undecided)
 
@@ -198,11 +212,13 @@ def _show_comparison(out: Path) -> dict[str, Sequence[Verdict]]:
     from qtrain.report.comparison.tables import print_comparison
 
     if is_grid(out):
-        print(f"{write_grid_report(out)}: the report", flush=True)
-        print_grid(out)
+        tell(f"{write_grid_report(out)}: the report")
+        with whoever_listens():
+            print_grid(out)
         return {network: data.verdicts for network, data in read_grid(out).comparisons.items()}
-    print(f"{write_report(out)}: the report", flush=True)
-    print_comparison(out)
+    tell(f"{write_report(out)}: the report")
+    with whoever_listens():
+        print_comparison(out)
     return {"": read_comparison(out).verdicts}
 
 

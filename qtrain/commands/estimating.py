@@ -1,7 +1,6 @@
 """``qtrain estimate``: what a FINN folder or a QONNX file costs on a board, or without the compiler, at all."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from qtrain.commands.again import going_on, same_command
 from qtrain.commands.options import add_part, asked_target
 from qtrain.commands.parser import Parser
 from qtrain.commands.status import ESTIMATE_MISSED, fail
 from qtrain.commands.voice import Voice
 from qtrain.errors import UserError
+from qtrain.training.progress import tell, tell_error, whoever_listens
 
 if TYPE_CHECKING:
     from qtrain.export.compiler.boards import Board
@@ -93,7 +94,8 @@ def estimate_command(parser: Parser, words: list[str], options: Namespace) -> in
                 why = "--cost-only asks for none" if options.cost_only else f"there is no FINN compiler here; {INSTALL}"
                 raise UserError(f"--{flag.replace('_', '-')} needs the compiler's estimate, but {why}")
         return _cost(options)
-    with _asked(options) as asked, Voice().at_work("asking the FINN compiler"):
+    onward = going_on(f"{options.target} is as it was", same_command("estimate", words))
+    with onward, _asked(options) as asked, Voice().at_work("asking the FINN compiler"):
         return _estimate(asked, options)
 
 
@@ -166,7 +168,7 @@ def _asked(options: Namespace) -> Iterator[_Asked]:
     folding = None if anew else saved_folding(given)
     if folding is not None:
         read_folding(folding)
-    print(f"{given}: {said_of_steps(given)}", file=sys.stderr if options.json else sys.stdout)
+    (tell_error if options.json else tell)(f"{given}: {said_of_steps(given)}")
     yield _Asked(given, given, given / "model.onnx", get_board(facts["board"]), *_rates(facts), folding)
 
 
@@ -232,12 +234,13 @@ def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out:
     if as_json:
         print(json.dumps(values, indent=2))
         return
-    print_estimate(values, verified)
-    if asked.folding is not None:
-        print(f"Folded as {asked.folding} says; --target-fps or --max-fps folds anew.")
-    if asked.board.retired:
-        print(f"Official FINN builds for {asked.board.label} only after an opt-in now; finn-plus builds for it.")
-    print(f"FINN takes it: the whole network is one dataflow partition; tables, figure and reports are in {out}")
+    with whoever_listens():
+        print_estimate(values, verified)
+        if asked.folding is not None:
+            print(f"Folded as {asked.folding} says; --target-fps or --max-fps folds anew.")
+        if asked.board.retired:
+            print(f"Official FINN builds for {asked.board.label} only after an opt-in now; finn-plus builds for it.")
+        print(f"FINN takes it: the whole network is one dataflow partition; tables, figure and reports are in {out}")
 
 
 def network_name(given: Path) -> str:
@@ -285,11 +288,9 @@ def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
     )
     unsigned = drop(asked.folder)
     if not quiet:
-        print(
+        tell(
             f"{asked.given / FOLDING}: the build starts from it now, for {estimate.target_fps:,} frames/s on "
             f"{estimate.board}"
         )
         if unsigned:
-            print(
-                f"{asked.given}: the signature was over another manifest and is gone; sign it anew (docs/security.md)"
-            )
+            tell(f"{asked.given}: the signature was over another manifest and is gone; sign it anew (docs/security.md)")

@@ -1,14 +1,13 @@
 """Commands around a FINN folder: ``export`` and ``verify``."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from qtrain.commands.again import command_line
+from qtrain.commands.again import command_line, going_on, same_command
 from qtrain.commands.options import add_board, add_data, add_data_root, asked_target, data_options
 from qtrain.commands.parser import Parser
 from qtrain.commands.second_opinion import export_dialect, verify_finn_base
@@ -16,6 +15,7 @@ from qtrain.commands.voice import Voice, add_voice, voice_of
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
 from qtrain.training.folder import folder_recipe
+from qtrain.training.progress import tell, tell_error, whoever_listens
 
 BOARD = "ZCU104"  # where neither board nor part was given
 Dialect = Literal["qonnx", "finn-base"]
@@ -83,10 +83,11 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     from qtrain.report.proof import print_proof
 
     out = Path(options.out or Path(options.run) / "finn")
+    onward = same_command("export", words)
     target = get_board(asked_target(options) or BOARD)
     if options.sign:
         check_key(Path(options.sign))
-    with voice.at_work("exporting and proving"):
+    with voice.at_work("exporting and proving"), going_on(f"the run is as it was, and no {out} is left", onward):
         proof = export_run(
             Path(options.run),
             out,
@@ -98,12 +99,13 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
             device=options.device,
         )
     if not voice.quiet:
-        print_proof(proof)
+        with whoever_listens():
+            print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
-    print(f"{out}: {ready} on {target.label}")
+    tell(f"{out}: {ready} on {target.label}")
     export_dialect(out, options.dialect)
     if options.sign:
-        print(f"{sign(out, Path(options.sign))}: signed with {options.sign}")
+        tell(f"{sign(out, Path(options.sign))}: signed with {options.sign}")
     voice.say(f"next: {command_line('estimate', out)}")
     return 0
 
@@ -164,7 +166,7 @@ def _verify_finn(options: Namespace, voice: Voice) -> int:
     from qtrain.export.proof.inside_finn import verify_finn
     from qtrain.report.finn_proof import print_finn_proof
 
-    say = (lambda line: print(line, file=sys.stderr)) if options.json else voice.say
+    say = tell_error if options.json else voice.say
     count: Any = image_count(options.images)
     if Path(options.folder).is_file():
         how = data_options(options)

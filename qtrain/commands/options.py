@@ -10,6 +10,7 @@ from qtrain.commands.parser import Parser
 from qtrain.data.options import DataOptions, Layout
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, Scaling
+from qtrain.training.loggers.make import DEFAULT, LOGGERS, check_loggers, parse_loggers
 
 EXAMPLE_RESOURCES = "LUT=134600,BRAM_18K=730,URAM=0,DSP=740"
 RECIPES = (
@@ -54,6 +55,25 @@ def add_data_root(parser: Parser) -> None:
     """Add where the data lie."""
     about = "folder of the data; else QTRAIN_DATA, else a cache"
     parser.add("--data_root", type=str | None, help=about, takes="FOLDER", completes="folder")
+
+
+def add_log(parser: Parser) -> None:
+    """Add who gets the records of a run, or of each run of many; ``loggers_of`` reads it."""
+    about = f"who gets the records: some of {', '.join(LOGGERS)}; or none"
+    parser.add("--log", type=str, default=",".join(DEFAULT), help=about)
+
+
+def loggers_of(options: Namespace) -> tuple[str, ...]:
+    """Return the loggers that a command is asked for; of one that has no such option the usual ones.
+
+    Raises:
+        UserError: there is no such logger, or its package is missing.
+    """
+    if "log" not in options:
+        return DEFAULT
+    names = parse_loggers(options.log)
+    check_loggers(names)
+    return names
 
 
 def add_board(parser: Parser, default: str | None) -> None:

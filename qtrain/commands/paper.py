@@ -5,11 +5,13 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from qtrain.commands.again import going_on, same_command
 from qtrain.commands.engine import add_engine, check_engine, engine_of
-from qtrain.commands.options import add_machine
+from qtrain.commands.options import add_log, add_machine, loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.commands.voice import add_voice, context_of, voice_of
 from qtrain.commands.words import names_in
+from qtrain.training.progress import tell
 
 What = Literal["all", "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "figure6"]
 
@@ -41,6 +43,7 @@ def reproduce_parser() -> Parser:
     parser.add("--page", type=str, default="docs/reproduce.md", help="Markdown to write, figures beside", takes="FILE")
     add_engine(parser, "run")
     add_machine(parser)
+    add_log(parser)
     add_voice(parser)
     return parser
 
@@ -48,6 +51,7 @@ def reproduce_parser() -> Parser:
 def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run what is missing of the paper's tables."""
     check_engine(options)
+    loggers_of(options)
     voice = voice_of(options)
     voice.loading()
     from qtrain.experiments.paper.cells import read_results
@@ -65,7 +69,8 @@ def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> i
             print("\n".join(list_cells(what, results, data_root=options.data_root, **plan)))
             return 0
         engine, connected = engine_of(options)
-        with connected:
+        kept = f"finished runs are in {results}, the last checkpoints of the others in {options.out}"
+        with connected, going_on(kept, same_command("reproduce", words)):
             left = reproduce_tables(
                 what,
                 results,
@@ -78,8 +83,8 @@ def reproduce_command(parser: Parser, words: list[str], options: Namespace) -> i
             )
         planned = planned_rows(what, names, options.protocol)
         write_page(read_results(results), planned, page)
-        print(f"{page}: " + (f"{left} runs left; the same command goes on" if left else "nothing is left to run"))
+        tell(f"{page}: " + (f"{left} runs left; the same command goes on" if left else "nothing is left to run"))
     figures = FIGURES if what == "all" else [what] if what in FIGURES else ()
     for path in write_figures(read_results(results), page.parent, figures):
-        print(f"{path}: drawn")
+        tell(f"{path}: drawn")
     return 0

@@ -14,6 +14,7 @@ from qtrain.models.asked import split_bits
 from qtrain.models.names import parse_name
 from qtrain.recipe import Recipe
 from qtrain.training.context import RunContext
+from qtrain.training.progress import tell
 
 
 def quantize_parser() -> Parser:
@@ -84,10 +85,10 @@ def quantize_command(parser: Parser, words: list[str], options: Namespace) -> in
     for note in made.notes:
         voice.say(note)
     measured = ", ".join(f"{name} {value:.2f} %" for name, value in made.accuracies.items())
-    print(f"validation accuracy before training: {measured}")
+    tell(f"validation accuracy before training: {measured}")
     start = made.out.with_suffix(".pt") if made.out.suffix == ".py" else made.out
     onward = command_line("train", made.network, "--data", recipe.data, "--init-from", start)
-    print(f"{made.out}: go on with {onward}")
+    tell(f"{made.out}: go on with {onward}")
     return 0
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from qtrain.errors import UserError
+from qtrain.training.progress import tell
 
 FINN_BASE = "finn-base"
 
@@ -47,4 +48,4 @@ def export_dialect(folder: Path, dialect: str) -> None:
     from qtrain.export.proof.finn_base import add_dialect
 
     if dialect == FINN_BASE:
-        print(f"{add_dialect(folder)}: the graph for finn-base; qtrain verify {folder} --finn-base executes it there")
+        tell(f"{add_dialect(folder)}: the graph for finn-base; qtrain verify {folder} --finn-base executes it there")

@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from qtrain.errors import printable
+from qtrain.training.progress import tell_error
 
 COMPARISON_FAILED = 1
 LINT_FAILED = 1
@@ -27,5 +27,5 @@ def fail(message: str, status: int, command: str = "") -> NoReturn:
     line = " ".join(message.split())
     if len(line) > _MOST:  # what was given may be of any length; what to do about it stands at the end
         line = f"{line[: _MOST // 2]} ... {line[-_MOST // 2 :]}"
-    print(f"qtrain: {printable(line + command)}", file=sys.stderr)
+    tell_error(f"qtrain: {line}{command}")
     sys.exit(status)

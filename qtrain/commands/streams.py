@@ -20,17 +20,3 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need be no characters, or none of the terminal's
             stream.reconfigure(errors="backslashreplace")
-
-
-def can_write() -> bool:
-    """Whether standard output takes what was printed so far."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
-
-
-def mute() -> None:
-    """Let standard output, and what of it is not flushed yet, go nowhere from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

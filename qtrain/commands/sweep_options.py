@@ -3,14 +3,14 @@
 from typing import Any, Literal
 
 from qtrain.commands.engine import ENGINE, add_engine
-from qtrain.commands.options import RECIPES, add_board, add_machine, add_recipe
+from qtrain.commands.options import RECIPES, add_board, add_log, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 from qtrain.commands.voice import add_voice
 
 Cost = Literal["bops", "lut"]
 Pruner = Literal["none", "median"]
 # Where the cells run, not what they are: --resume may bring others.
-MACHINE = (*ENGINE, "data_root", "device")
+MACHINE = (*ENGINE, "data_root", "device", "log")
 RESUMABLE = ("resume", "again", "quiet", "verbose", *MACHINE)
 WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
 
@@ -32,6 +32,7 @@ def sweep_parser() -> Parser:
     add_board(parser, None)
     add_engine(parser, "cell")
     add_machine(parser)
+    add_log(parser)
     add_voice(parser)
     return parser
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from qtrain.commands.again import GoesOn, command_line, given_of
+from qtrain.commands.again import GoesOn, command_line, given_of, going_on, same_command
 from qtrain.commands.engine import at_a_time, check_engine, engine_of
-from qtrain.commands.options import asked_target
+from qtrain.commands.options import asked_target, loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import SWEEP_FAILED, fail
@@ -19,6 +19,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.sweep.axes import parse_expressions, parse_widths
 from qtrain.models.names import folder_name
 from qtrain.recipe import Recipe
+from qtrain.training.progress import tell, whoever_listens
 
 if TYPE_CHECKING:
     from qtrain.experiments.sweep.plan import SweepPlan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Run a sweep, or go on with one; status 1 where a cell failed."""
     check_engine(options)
+    loggers_of(options)
     if options.resume is not None:
         _check_resumed(words, options)
         plan = None
@@ -42,8 +44,13 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
     voice = voice_of(options)
     engine, connected = engine_of(options)
+    again = command_line("sweep", "--resume", out, *given_of(words, MACHINE))
+
+    def onward() -> str:
+        return again if SweepFile.is_in(out) else same_command("sweep", words)
+
     try:
-        with connected:
+        with connected, going_on(f"cells that have ended, and checkpoints of the others, are in {out}", onward):
             where: dict[str, Any] = {"engine": engine, "view": voice.view(), "at_a_time": at_a_time(options)}
             if plan is None:
                 rows = resume_sweep(out, context_of(options), again=options.again, **where)
@@ -52,11 +59,13 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     except KeyboardInterrupt as error:
         if not SweepFile.is_in(out):
             raise
-        again = command_line("sweep", "--resume", out, *given_of(words, MACHINE))
         raise GoesOn(str(error), again) from error
-    print_sweep(out)
-    print_search(out)
-    print(f"{write_sweep_report(out)}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
+    with whoever_listens():
+        print_sweep(out)
+        print_search(out)
+    with going_on(f"all cells are in {out}", again):
+        page = write_sweep_report(out)
+    tell(f"{page}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
     if failed := [row["cell"] for row in rows if row["state"] == "failed"]:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         again = f"{command_line('sweep', '--resume', out, '--again')} tries them anew"

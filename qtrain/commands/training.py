@@ -2,15 +2,14 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from qtrain.commands.again import GoesOn, command_line, resume_training, same_command
+from qtrain.commands.again import GoesOn, command_line, going_on, resume_training, same_command
 from qtrain.commands.deploying import DEPLOYMENT, add_deployment, check_deployable, deploy, deployment_words
-from qtrain.commands.options import RECIPES, add_machine, add_recipe, asked_target
+from qtrain.commands.options import RECIPES, add_log, add_machine, add_recipe, asked_target, loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.voice import VERBOSE, Voice, add_voice, context_of, voice_of
@@ -18,7 +17,6 @@ from qtrain.commands.words import dashed, without
 from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
 from qtrain.training.folder import LAST, check_free, folder_recipe
-from qtrain.training.loggers.make import DEFAULT, check_loggers, parse_loggers
 from qtrain.training.progress import tell
 
 if TYPE_CHECKING:
@@ -54,12 +52,7 @@ def train_parser() -> Parser:
         completes="folder",
     )
     add_machine(parser)
-    parser.add(
-        "--log",
-        type=str,
-        default=",".join(DEFAULT),
-        help="who gets the records: some of tensorboard, csv, wandb, mlflow; or none",
-    )
+    add_log(parser)
     add_deployment(parser)
     add_voice(parser)
     return parser
@@ -127,8 +120,7 @@ def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -
     else:
         options, recipe = given_recipe(parser, words)
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
-    log = parse_loggers(options.log)
-    check_loggers(log)
+    loggers_of(options)
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
     with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
         if not together and resumed:
@@ -142,13 +134,23 @@ def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -
             from qtrain.experiments.run import resume_run, train_recipe
 
             voice.doing(f"reading the run in {out}" if resumed else f"reading {recipe.data}")
-            context = replace(context_of(options, voice), log=log)
-            result = resume_run(out, context) if resumed else train_recipe(recipe, out, context)
+            context = context_of(options, voice)
+            with going_on(lambda: _kept(out), lambda: _again(out, words, resumed)):
+                result = resume_run(out, context) if resumed else train_recipe(recipe, out, context)
         except KeyboardInterrupt as error:
-            saved = resumed or (out / LAST).is_file()
-            again = resume_training(out, words, KEPT) if saved else same_command("train", words)
-            raise GoesOn(str(error), again) from error
+            raise GoesOn(str(error), _again(out, words, resumed)) from error
     return out, result
+
+
+def _again(out: Path, words: list[str], resumed: bool) -> str:
+    """Return the command line that goes on with a run that has stopped."""
+    saved = resumed or (out / LAST).is_file()
+    return resume_training(out, words, KEPT) if saved else same_command("train", words)
+
+
+def _kept(out: Path) -> str:
+    """Say what is left of a run that could not write."""
+    return f"the run is saved as of {out / LAST}" if (out / LAST).is_file() else "nothing of the run is left"
 
 
 def _check_resumed(words: list[str], options: Namespace) -> None:
@@ -171,9 +173,10 @@ def lr_range_command(parser: Parser, words: list[str], options: Namespace) -> in
     numbers = {name: options[name] for name in ("low", "high", "steps", "every")}
     search = find_lr(recipe, context_of(options), **numbers)
     found = search.found.to_dict()
-    print(*range_lines(found, search.seconds), sep="\n")
+    for line in range_lines(found, search.seconds):
+        tell(line)
     write_range_figure(found, f"{recipe.network} on {recipe.data}, {recipe.optimizer}: learning-rate range test", out)
-    print(f"{out}: the curve")
+    tell(f"{out}: the curve")
     if not options.quiet:
         rate = f"{search.found.suggestion:g}"
         given = without([word for word in words if word != VERBOSE], ("low", "high", "steps", "every", "out", "lr"))

@@ -1,5 +1,6 @@
 """How much a command says: ``--quiet`` leaves the result alone, ``--verbose`` adds what it works with."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from qtrain.commands.options import loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
 from qtrain.training.heartbeat import Heartbeat, clock
-from qtrain.training.progress import Silent, Watcher, tell
+from qtrain.training.progress import Silent, Watcher, tell, tell_error
 
 if TYPE_CHECKING:
     from qtrain.experiments.view import CellsView
 
 VERBOSE = "--verbose"
+NO_FOLDER = "the folder that this was started in is gone; change to one that is there"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,12 @@ class Voice:
         """Say on a terminal that torch is being loaded, which takes seconds; nothing where it is loaded already.
 
         A command calls this behind everything that it can refuse without torch.
+
+        Raises:
+            UserError: the current folder is gone, of which torch's libraries would die.
         """
+        if not has_folder():
+            raise UserError(NO_FOLDER)
         if "torch" not in sys.modules:
             self.doing("loading torch")
 
@@ -75,7 +83,7 @@ class Voice:
         began = time.monotonic()
 
         def beat() -> None:
-            print(f"still {what}: {clock(time.monotonic() - began)}", file=sys.stderr, flush=True)
+            tell_error(f"still {what}: {clock(time.monotonic() - began)}")
 
         heartbeat = Heartbeat(beat)
         if not self.quiet:
@@ -88,7 +96,16 @@ class Voice:
     def doing(self, line: str) -> None:
         """Say on a terminal what takes a while; a log need not have it."""
         if not self.quiet and sys.stderr.isatty():
-            print(line, file=sys.stderr, flush=True)
+            tell_error(line)
+
+
+def has_folder() -> bool:
+    """Whether the current folder is there still."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def add_voice(parser: Parser) -> None:
@@ -115,4 +132,11 @@ def voice_of(options: Namespace) -> Voice:
 def context_of(options: Namespace, voice: Voice | None = None) -> RunContext:
     """Return where data and device of a command's runs are, told as the command was asked to, or by ``voice``."""
     voice = voice or voice_of(options)
-    return RunContext(options.data_root, options.device, watch=voice.watch(), say=voice.say, detail=voice.detail)
+    return RunContext(
+        options.data_root,
+        options.device,
+        watch=voice.watch(),
+        say=voice.say,
+        detail=voice.detail,
+        log=loggers_of(options),
+    )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from qtrain.data.augment import Batches, EpochPlan, draw_epoch
     from qtrain.data.batches import make_batches, ordered_batches
     from qtrain.data.dataset import DataSet, Split
+    from qtrain.data.digest import data_digest
     from qtrain.data.image_folder import FolderSplit
     from qtrain.data.load import class_names, image_shape, load_data
 
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "Split",
     "class_names",
+    "data_digest",
     "draw_epoch",
     "image_shape",
     "load_data",
@@ -37,6 +39,7 @@ _MODULES = {
     "FolderSplit": "image_folder",
     "Split": "dataset",
     "class_names": "load",
+    "data_digest": "digest",
     "draw_epoch": "augment",
     "image_shape": "load",
     "load_data": "load",

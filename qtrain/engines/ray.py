@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from qtrain import __version__
+from qtrain.engines.code import code_digest
 from qtrain.engines.task import Died, Task, Told
 from qtrain.errors import UserError
 from qtrain.extras import install_line
@@ -25,6 +26,7 @@ LOOK_EVERY = 0.2  # seconds between two looks at events, Ctrl-C and stop
 ANSWER_WITHIN = 5.0  # seconds that a cluster has to answer; Ray itself asks for minutes
 OBJECT_STORE = 128 * 2**20  # bytes; results are small and do not need it
 AS_HERE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how threads wait, read when torch is imported
+LOOPBACK = ("127.0.0.1", "::1")
 QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "^"}  # nothing of Ray's on stdout; read when ray is imported
 
 
@@ -88,6 +90,11 @@ class OnRay:
             finally:
                 run.end()
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether tasks may run on other machines than the caller's."""
+        return self.address is not None
+
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Be connected, once for several calls; a cluster that this process is connected to already is used as it is.
@@ -102,13 +109,13 @@ class OnRay:
             yield
             return
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        if self.address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            options |= {"num_cpus": _cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-        else:
+        if self.address is not None:
             _check_answer(self.address)
         try:
-            ray.init(self.address or "local", **options)
+            if self.address is None:
+                _start_here(options)
+            else:
+                ray.init(self.address, **options)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             place = "a local Ray cannot start" if self.address is None else f"no Ray cluster at {self.address}"
             raise UserError(f"{place}: {_one_line(error)}") from None
@@ -116,6 +123,31 @@ class OnRay:
             yield
         finally:
             ray.shutdown()
+
+
+def _start_here(options: dict[str, Any]) -> None:
+    """Start a Ray of this machine's cores that listens on the loopback alone, without a dashboard.
+
+    Raises:
+        RuntimeError: it listens elsewhere too, as a Ray may that has no such switch.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options |= {"num_cpus": _cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    # Ray has no option for it, only what it does by itself on macOS; else it takes this machine's address in the
+    # network for its own, and listens on every address that there is.
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init("local", **options)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    if address not in LOOPBACK:
+        ray.shutdown()
+        raise RuntimeError(f"this version of Ray listens on {address}, not on this machine alone")
 
 
 class _Run:
@@ -194,7 +226,7 @@ class _Run:
         if not self._engine.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves it as it is
         threads = max(1, int(self._engine.cpus))
-        ref = self._remote.remote(packed, attempt, self._mailbox, threads, __version__, environment)
+        ref = self._remote.remote(packed, attempt, self._mailbox, threads, __version__, code_digest(), environment)
         self._running[ref] = task, attempt
 
     def _take(self, ref: Any) -> Iterator[tuple[Task, Any | Died]]:

@@ -69,7 +69,13 @@ class Mailbox:
 
 
 def run_on_node(
-    packed: bytes, attempt: Attempt, mailbox: Any, threads: int, version: str, environment: Mapping[str, str]
+    packed: bytes,
+    attempt: Attempt,
+    mailbox: Any,
+    threads: int,
+    version: str,
+    code: str,
+    environment: Mapping[str, str],
 ) -> tuple[str, Any]:
     """Run one task.
 
@@ -79,6 +85,7 @@ def run_on_node(
         mailbox: the caller's.
         threads: of torch.
         version: of the caller's qtrain.
+        code: what tells the caller's code from another of this version.
         environment: what must be set before torch is imported.
 
     Returns:
@@ -89,11 +96,15 @@ def run_on_node(
     os.environ.update(environment)
     try:
         from qtrain import __version__ as found
+        from qtrain.engines.code import code_digest
     except ImportError as error:
         return REFUSED, f"{socket.gethostname()} cannot import qtrain ({error}); install qtrain {version} on every node"
     if found != version:
         here = f"{socket.gethostname()} has qtrain {found}, the caller {version}"
         return REFUSED, f"{here}; install the same version on every node"
+    if (own := code_digest()) != code:
+        here = f"{socket.gethostname()} has other code of qtrain {found} ({own}) than the caller ({code})"
+        return REFUSED, f"{here}; bring every node to the same commit, or install the same wheel"
     import torch
 
     torch.set_num_threads(threads)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine
 from qtrain.experiments.run import complete_run
+from qtrain.experiments.same_data import check_same_data
 from qtrain.experiments.status import EndedCell
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.comparison import FailedCell, FailureFile, FinishedCell
@@ -15,6 +16,7 @@ from qtrain.records.files import write_whole
 from qtrain.training import Watcher
 from qtrain.training.context import RunContext
 from qtrain.training.folder import RECIPE, check_run, last_result
+from qtrain.training.loggers.make import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class CellTask:
         again: a run that failed is forgotten and trained anew.
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
+        log: names of the loggers that get the run's records.
+        digest: of the caller's data, where that may be another machine.
     """
 
     name: str
@@ -130,6 +134,8 @@ class CellTask:
     again: bool = False
     data_root: str | Path | None = None
     device: str = "auto"
+    log: tuple[str, ...] = DEFAULT
+    digest: str | None = None
 
     def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> Cell:
         """Do it.
@@ -143,12 +149,13 @@ class CellTask:
         if FailureFile.is_in(self.folder):
             shutil.rmtree(self.folder)
         started = _Started(watch)
-        context = RunContext(self.data_root, self.device, watch=started, stop=stop)
+        context = RunContext(self.data_root, self.device, watch=started, stop=stop, log=self.log)
+        check_same_data(self.recipe, self.data_root, self.digest)
         try:
             result = complete_run(self.recipe, self.folder, context)
         except UserError as error:
-            if not started.yes:  # data, device, options: the user's to mend, and no fault of the scheduler's
-                raise
+            if not started.yes or is_of_machine(error):
+                raise  # data, device, options, machine: the user's to mend, and no fault of the scheduler's
             _record_failure(self.recipe, self.folder, str(error))
             return Cell(self.recipe.scheduler, self.recipe.seed, self.folder, None, str(error))
         return Cell(self.recipe.scheduler, self.recipe.seed, self.folder, result.test_accuracy)

@@ -1,5 +1,6 @@
 """From a float network of one's own to a quantized one, calibrated on data: a file of code with weights, or a run."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,7 +138,9 @@ def _accuracy(network: nn.Module, data: DataSet) -> float:
 
 
 def _save(path: Path, network: nn.Module) -> None:
-    torch.save(network.state_dict(), path)
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    write_whole(path, buffer.getbuffer())
 
 
 def _write_run(out: Path, recipe: Recipe, network: str, found: Quantized, made: Network, data: DataSet) -> None:

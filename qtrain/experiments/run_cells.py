@@ -11,6 +11,7 @@ from qtrain.data import DATASETS, load_data
 from qtrain.engines.task import Died, Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.cells import Cell, CellTask, read_cell
+from qtrain.experiments.same_data import digests_for
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import Recipe
@@ -69,10 +70,12 @@ def run_cells(
             known[name] = cell
             continue
         there = folder.resolve()  # an engine's processes may work elsewhere
-        tasks.append(CellTask(name, recipes[name], there, again, context.data_root, context.device))
+        tasks.append(CellTask(name, recipes[name], there, again, context.data_root, context.device, context.log))
     yield from known.values()
     if not tasks:
         return
+    digests = digests_for(engine, [task.recipe for task in tasks], context.data_root)
+    tasks = [replace(task, digest=digests.get(task.recipe.data)) for task in tasks]
     epochs = {name: recipe.epochs for name, recipe in recipes.items()}
     status = CellsStatus(out, epochs, [cell.ended(name) for name, cell in known.items()])
     try:

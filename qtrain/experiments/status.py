@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,7 +168,8 @@ class CellsStatus:
             self._write()
 
     def _write(self) -> None:
-        self.record().write(self._out)
+        with suppress(OSError):  # a full disk: the cells say so, and the next second may have room
+            self.record().write(self._out)
 
 
 def _now() -> str:

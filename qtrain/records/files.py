@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,20 +40,65 @@ def write_whole(
 
     Raises:
         OSError: it cannot be written, or the disk holds something else afterwards; the old files are as they were.
+            Names ``path``.
     """
     partial = _beside(path)
+    with writing(path, partial):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
+            if read_back:
+                _check_written(partial, content)
+            if before is not None and path.exists():
+                _keep(path, before)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, work: Path | None = None) -> Iterator[None]:
+    """Inside, an error of the operating system that names no file, as that of a full disk, is made to name ``path``.
+
+    Args:
+        path: that is written.
+        work: the file or folder that becomes ``path`` at the end, whose name is nobody's concern.
+
+    Raises:
+        OSError: as inside.
+    """
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
-        if read_back:
-            _check_written(partial, content)
-        if before is not None and path.exists():
-            _keep(path, before)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except BrokenPipeError:  # not a file's
+        raise
+    except OSError as error:
+        named = error.filename
+        if named is not None and not (work is not None and Path(os.fsdecode(named)).is_relative_to(work)):
+            raise
+        why = error.strerror or f"not all of it was written ({error})"  # by NumPy, which has no number for that
+        raise OSError(error.errno or errno.EIO, why, str(path)) from error
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a folder for what is needed on the way, which is taken away afterwards; TMPDIR says where it lies.
+
+    Args:
+        prefix: of its name.
+
+    Raises:
+        UserError: none can be made.
+        OSError: as inside; one that names no file names the folder.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"no temporary folder can be made ({why}); name a place for it with TMPDIR") from error
+    with made as name, writing(Path(name)):
+        yield Path(name)
 
 
 def _beside(path: Path) -> Path:

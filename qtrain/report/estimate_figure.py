@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from qtrain.report.pages import write_drawing
 from qtrain.report.style import FAINT, GRID_LINES, INK
 
 CYCLES = "#8FB4D3"
@@ -75,7 +76,7 @@ def draw_estimate(estimate: Mapping[str, Any], name: str) -> Figure:
 
 def write_figure(estimate: Mapping[str, Any], name: str, path: Path) -> None:
     """Draw an estimate into a file whose suffix says what kind."""
-    draw_estimate(estimate, name).savefig(path, dpi=130)
+    write_drawing(draw_estimate(estimate, name), path, dpi=130)
 
 
 def _title(estimate: Mapping[str, Any], name: str, hidden: int) -> str:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qtrain.errors import UserError
+from qtrain.report.pages import write_drawing
 from qtrain.report.style import FAINT, GRID_LINES, INK, open_frame
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -84,7 +85,7 @@ def check_figure(path: Path) -> None:
 def write_range_figure(found: Mapping[str, Any], title: str, path: Path) -> None:
     """Draw the figure into ``path``, whose suffix says what kind; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw_range(found, title).savefig(path, dpi=150)
+    write_drawing(draw_range(found, title), path, dpi=150)
 
 
 def _plain(axes: Axes) -> None:

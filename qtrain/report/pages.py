@@ -4,6 +4,7 @@ import io
 import json
 import math
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 from qtrain.errors import UserError
+from qtrain.records.files import write_whole
 from qtrain.report.colours import THEME, Pair
 
 _DPI = 160
@@ -77,3 +79,10 @@ def png_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
+
+
+def write_drawing(figure: "Figure", path: Path, dpi: int) -> None:
+    """Write a figure, whole or not at all, as the kind of file that its suffix says."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=dpi)
+    write_whole(path, buffer.getvalue())

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 
@@ -42,29 +44,89 @@ class Silent:
 
 
 class PatientConsole(Console):
-    """rich's, but a reader who leaves (``qtrain train ... | head``) ends no training; rich exits, with status 1."""
+    """rich's on standard output, where a reader who leaves, a full disk or a terminal that is gone end no training."""
 
-    def on_broken_pipe(self) -> None:
-        """Say the rest to nobody."""
-        _mute()
+    def __init__(self) -> None:
+        super().__init__(file=_Patient(sys.stdout))  # type: ignore[arg-type]  # all that rich asks of a file
+
+
+class _Patient:
+    """A stream whose failing ends nothing; rich writes to it from a thread of its own too."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with self._failing_quietly():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with self._failing_quietly():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _failing_quietly(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            mute(self._stream)
+        except OSError as error:
+            mute(self._stream)
+            tell_error(f"cannot write to standard output: {error.strerror}; going on without")
 
 
 def tell(line: str) -> None:
     """Print a line at once; a reader who has left misses it, and so does a full disk, and the caller goes on."""
+    with whoever_listens():
+        print(printable(line, keep="\n"))
+
+
+def tell_error(line: str) -> None:
+    """Print a line to standard error, if that takes it."""
     try:
-        print(printable(line, keep="\n"), flush=True)
-    except BrokenPipeError:
-        _mute()
-    except OSError as error:
-        _mute()
-        print(f"cannot write to standard output: {error.strerror}; going on without", file=sys.stderr)
+        print(printable(line, keep="\n"), file=sys.stderr, flush=True)
+    except OSError:
+        mute(sys.stderr)
 
 
 def warn(line: str) -> None:
     """Say on standard error what has gone wrong and was made up for; also where nothing else is said."""
-    print(f"qtrain: {line}", file=sys.stderr, flush=True)
+    tell_error(f"qtrain: {line}")
 
 
-def _mute() -> None:
-    """Let standard output, and what of it is not flushed yet, go nowhere from now on."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def whoever_listens() -> Iterator[None]:
+    """Inside, what is printed is on disk too, so that standard output which takes no more of it ends nothing.
+
+    What cannot be printed is left out; of a full disk standard error is told once.
+    """
+    before = sys.stdout
+    patient = _Patient(before)
+    sys.stdout = patient
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        patient.flush()
+
+
+def takes_more(stream: TextIO) -> bool:
+    """Whether a stream takes what was printed to it so far."""
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def mute(stream: TextIO) -> None:
+    """Let a standard stream, and what of it is not flushed yet, go nowhere from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

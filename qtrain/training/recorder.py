@@ -12,7 +12,7 @@ import torch
 
 from qtrain import __version__
 from qtrain.own_code import one_line
-from qtrain.records.files import json_line, write_json_lines
+from qtrain.records.files import json_line, write_json_lines, writing
 from qtrain.records.runs import RECORDS, check_epochs, read_records
 from qtrain.training.loggers.logger import LoggedRun, Logger
 
@@ -35,7 +35,8 @@ def _commit() -> str | None:
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    # Without optional locks it writes nothing there: on a full disk git else leaves a lock that keeps people out
+    command = ["git", "--no-optional-locks", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
     except OSError:  # no git here
@@ -97,7 +98,7 @@ class RecordWriter:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, on disk when this returns, and hand it to the loggers."""
-        with self._path.open("a") as file:
+        with writing(self._path), self._path.open("a") as file:
             file.write(json_line(record))
             file.flush()
             os.fsync(file.fileno())  # else a power cut can leave a checkpoint that knows of more

@@ -33,6 +33,21 @@ def test_all_streams_closed_a_refusal_still_has_its_status(tmp_path: Path) -> No
     assert shell("QTRAIN train CVN_1W1A <&- >&- 2>&-", tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", ">&- 2>/dev/full", "2>/dev/full", ">/dev/full 2>&-"])
+@pytest.mark.parametrize("words", ["train CVN_1W1A", "lint", "models CVN_1W1A"])
+def test_a_refusal_that_nobody_hears_still_has_its_status(words: str, streams: str, tmp_path: Path) -> None:
+    assert shell(f"QTRAIN {words} {streams}", tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("words", ["train CNV_1W1A --data digits", "runs", "watch ."])
+def test_a_folder_that_is_gone_is_said(words: str, tmp_path: Path) -> None:
+    """Without it torch's libraries end the process with a line of their own."""
+    (tmp_path / "gone").mkdir()
+    run = shell(f"cd gone; rmdir ../gone; PYTHONPATH={Path(__file__).parents[2]} QTRAIN {words}", tmp_path)
+    said = "qtrain: the folder that this was started in is gone; change to one that is there\n"
+    assert (run.returncode, run.stderr) == (2, said)
+
+
 LIMITED = """
 import resource, sys
 from qtrain.cli import main

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,24 @@ def test_a_node_with_another_qtrain_is_named(cluster: Any, tmp_path: Path, monke
 
 
 @pytest.mark.slow
+def test_a_node_with_other_code_of_the_same_version_is_named(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "code_digest", lambda: "0123456789ab")
+    with pytest.raises(UserError, match=r"has other code of qtrain .* than the caller \(0123456789ab\); bring every"):
+        list(OnRay(cluster.address)([Failing("error", tmp_path / "a")]))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_a_node_with_other_data_trains_nothing_and_is_named(cluster: Any, trainings: Callable, tmp_path: Path) -> None:
+    task = replace(trainings(tmp_path)[0], digest="0" * 64)
+    with pytest.raises(UserError, match=r"has other data by the name digits \(.*\) than the caller \(000000000000\)"):
+        list(OnRay(cluster.address)([task]))
+    assert not task.folder.exists()
+
+
+@pytest.mark.slow
 def test_a_task_too_large_for_every_node_is_refused(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a task wants 2 CPUs and 0\.5 GPUs, but no node"):
         list(OnRay(cluster.address, cpus=2, gpus=0.5)([Failing("error", tmp_path / "a")]))
@@ -262,12 +281,18 @@ class Waiting:  # a class of the script: it is sent along
         raise KeyboardInterrupt("saved by the task")
 
 print([0], flush=True)
-list(OnRay()([Waiting(Path(sys.argv[1]))], told=lambda name, event: print(event, flush=True)))
+
+def listening():  # addresses, of the processes that Ray has started
+    import psutil
+    found = [c for p in psutil.Process().children(recursive=True) for c in p.net_connections("tcp")]
+    return sorted({c.laddr.ip.removeprefix("::ffff:") for c in found if c.status == psutil.CONN_LISTEN})
+
+list(OnRay()([Waiting(Path(sys.argv[1]))], told=lambda name, event: print(event, listening(), flush=True)))
 """
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_a_local_ray_that_ends_with_the_call(tmp_path: Path) -> None:
+def test_ctrl_c_reaches_a_local_ray_that_listens_on_the_loopback_alone_and_ends_with_the_call(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "saved")]
     running = subprocess.Popen(
@@ -275,7 +300,9 @@ def test_ctrl_c_reaches_a_local_ray_that_ends_with_the_call(tmp_path: Path) -> N
     )
     assert running.stdout is not None
     assert running.stdout.readline() == "[0]\n"
-    assert "start" in running.stdout.readline()  # nothing of Ray's before it
+    began = running.stdout.readline()  # nothing of Ray's before it
+    assert "start" in began
+    assert began.endswith("['127.0.0.1']\n")
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert (tmp_path / "saved").is_dir()

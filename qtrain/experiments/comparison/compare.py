@@ -17,6 +17,7 @@ from qtrain.experiments.view import CellsView
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import ComparisonFile, LrRangeFile
+from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
 from qtrain.report.statistics import ASLR
 from qtrain.schedulers.catalogue import DEFAULT
@@ -148,7 +149,8 @@ def check_comparison(
         check_rate_is_read(schedulers)
     known, _ = known_rate(recipe, out)
     cells = cells_of(known or recipe, out, schedulers, seeds)
-    ours = (out / ComparisonFile.FILE, out / LrRangeFile.FILE, *(folder for _, folder in cells))
+    files = (ComparisonFile.FILE, LrRangeFile.FILE, StatusFile.FILE)  # the last alone where no run came to anything
+    ours = (*(out / name for name in files), *(folder for _, folder in cells))
     if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     if known is not None:

@@ -22,6 +22,7 @@ from qtrain.experiments.view import CellsView
 from qtrain.models.names import folder_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
+from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
 from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training.context import HERE, RunContext
@@ -113,6 +114,6 @@ def _check_free(out: Path, folders: Sequence[Path]) -> None:
     """See that ``out`` is a grid's folder, or free."""
     if ComparisonFile.is_in(out):
         raise UserError(f"{out} holds the comparison of one network; name a new folder with --out")
-    ours = (out / GridFile.FILE, *folders)
+    ours = (out / GridFile.FILE, out / StatusFile.FILE, *folders)
     if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine, is_out_of_storage
 from qtrain.experiments.run import complete_run
+from qtrain.experiments.same_data import check_same_data
 from qtrain.experiments.status import STAGES
 from qtrain.experiments.sweep.deploy import Deployment, Refused, bops_at_start
 from qtrain.experiments.sweep.planned_cell import PlannedCell, Target
@@ -29,6 +30,7 @@ from qtrain.records.sweep import CELL, write_cell
 from qtrain.training import Interrupted, Result, Watcher
 from qtrain.training.context import RunContext
 from qtrain.training.folder import RECIPE, folder_recipe, has_begun
+from qtrain.training.loggers.make import DEFAULT
 
 STORY = "error.txt"
 
@@ -50,6 +52,8 @@ class SweepCell:
         data_root: where to look for the data.
         device: auto, cpu, cuda or cuda:N.
         rivals: trials that this one may be pruned by; none for what is no such trial.
+        log: names of the loggers that get the run's records.
+        digest: of the caller's data, where that may be another machine.
     """
 
     cell: PlannedCell
@@ -61,6 +65,8 @@ class SweepCell:
     data_root: str | Path | None = None
     device: str = "auto"
     rivals: tuple[Rival, ...] = ()
+    log: tuple[str, ...] = DEFAULT
+    digest: str | None = None
 
     @property
     def name(self) -> str:
@@ -72,6 +78,7 @@ class SweepCell:
 
         Raises:
             Interrupted: ``stop`` said so; what there is is saved.
+            Exception: the disk is full, or the process may open no more files.
         """
         if (known := read_row(self.folder, again=self.again)) is not None:
             return known
@@ -89,6 +96,8 @@ class SweepCell:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_cell(self.folder, row)
         except OSError as error:  # without the file a resumed sweep tries the cell again
+            if is_out_of_storage(error):
+                raise
             reason = f"the row cannot be written: {one_line(error)}"
             row.update(state="failed", stage=row["stage"] or stage, error=row["error"] or reason)
         return row
@@ -104,6 +113,8 @@ class SweepCell:
         try:
             facts = self._stage(stage, row, deployment, watch, stop)
         except Exception as error:
+            if is_of_machine(error):
+                raise  # the next cell would fare no better, and this one goes on when there is room
             row.update(state="failed", stage=stage, error=one_line(error))
             if isinstance(error, Refused):
                 facts = error.facts
@@ -140,7 +151,8 @@ class SweepCell:
             (self.folder / name).unlink(missing_ok=True)
         if (self.folder / RECIPE).is_file() and has_begun(self.folder):
             self._check_recipe()
-        context = RunContext(self.data_root, self.device, watch=watch, stop=stop)
+        context = RunContext(self.data_root, self.device, watch=watch, stop=stop, log=self.log)
+        check_same_data(self.recipe, self.data_root, self.digest)
         return complete_run(self.recipe, self.folder, context, callbacks=self._callbacks(), from_the_start=self.again)
 
     def _callbacks(self) -> list[Pruning]:

@@ -1,7 +1,6 @@
 """What a sweep does with a trained cell: lint, export with its proof, cost, FINN's estimate. Each is part of a row."""
 
 import shutil
-import tempfile
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from qtrain.export.compiler.start import estimate_build, find_compiler
 from qtrain.export.folder.contents import read_manifest
 from qtrain.recipe import Recipe
 from qtrain.records.estimate import Estimate
+from qtrain.records.files import temporary_folder
 from qtrain.training.context import RunContext
 
 FINN = "finn"
@@ -147,7 +147,7 @@ def bops_at_start(recipe: Recipe, data_root: str | Path | None) -> float:
 
 def _cost_of(linted: LintedNetwork) -> dict[str, Any]:
     """Count a network on the graph that an export would write."""
-    with tempfile.TemporaryDirectory(prefix="qtrain-cost-") as temporary:
-        path = Path(temporary) / "model.onnx"
+    with temporary_folder("qtrain-cost-") as temporary:
+        path = temporary / "model.onnx"
         linted.graph().save(str(path))
         return network_cost(path).to_dict()

@@ -13,6 +13,7 @@ from qtrain.experiments.lr_range import check_rate_is_read
 from qtrain.experiments.model import initial_model
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run_cells import shown
+from qtrain.experiments.same_data import Digests, digests_for
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.sweep.cell import SweepCell
 from qtrain.experiments.sweep.command import rebuild_command
@@ -124,6 +125,7 @@ def _run(
     cells = plan.cells()
     known = {cell.name: read_row(out / CELLS / cell.name, again=again) for cell in cells}
     rows = Rows(cells, [row for row in known.values() if row is not None])
+    digests = digests_for(engine, [plan.recipe], context.data_root)
     epochs = {cell.name: cell.epochs for cell in cells}
     status = CellsStatus(out, epochs, [ended_cell(row) for row in rows.in_order])
 
@@ -139,7 +141,7 @@ def _run(
 
     def run(plan: SweepPlan, cells: Sequence[PlannedCell]) -> None:
         rows.expect(cells)
-        tasks = _tasks(plan, cells, out, again, context, rows.in_order)
+        tasks = _tasks(plan, cells, out, again, context, rows.in_order, digests)
         for depth in sorted({cell.depth for cell in cells}):
             orphans, ready = _split([task for task in tasks if task.cell.depth == depth], rows.in_order)
             for row in orphans:
@@ -163,6 +165,7 @@ def _tasks(
     again: bool,
     context: RunContext,
     rows: Sequence[Row],
+    digests: Digests,
 ) -> list[SweepCell]:
     by_name = {cell.name: cell for cell in plan.cells()}
     tasks = []
@@ -181,6 +184,8 @@ def _tasks(
                 data_root=context.data_root,
                 device=context.device,
                 rivals=rivals_of(cell, plan, rows),
+                log=context.log,
+                digest=digests.get(recipe.data),
             )
         )
     return tasks

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_out_of_files
 from qtrain.records.comparison import FailureFile
 from qtrain.records.estimate import Estimate
 from qtrain.records.format import Source, from_json
@@ -162,7 +162,14 @@ def _changed(listing: Listing) -> float | None:
 
 
 def sentence(error: UserError | OSError, folder: Path) -> str:
-    """Return what is wrong with a folder, with the file's name."""
+    """Return what is wrong with a folder, with the file's name.
+
+    Raises:
+        UserError: as given, where this process may open no more files: the folder is not to blame.
+        OSError: likewise.
+    """
+    if is_out_of_files(error):
+        raise error
     if isinstance(error, UserError):
         return str(error)
     return f"{error.filename or folder} cannot be read ({error.strerror or error})"

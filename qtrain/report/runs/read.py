@@ -119,7 +119,8 @@ class Reader:
         if is_running or self._is_held(there):
             return replace(row, state="running", seconds_left=self._seconds_left(row))
         may_be_silent = _LATE * found.epoch_seconds + _LATE_SECONDS
-        if row.state == "stopped" and row.changed is not None and self._now() - row.changed < may_be_silent:
+        # A time to come is that of a clock which has been set since
+        if row.state == "stopped" and row.changed is not None and abs(self._now() - row.changed) < may_be_silent:
             return replace(row, state="running?", seconds_left=self._seconds_left(row))
         return row
 
@@ -128,7 +129,7 @@ class Reader:
         if not (row.done and row.epochs and row.seconds and row.changed):
             return None
         left = (row.epochs - row.done) * row.seconds / row.done
-        return round(max(0.0, left - (self._now() - row.changed)), 1)
+        return round(max(0.0, left - max(0.0, self._now() - row.changed)), 1)
 
     # --- Comparisons and sweeps ---------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class Reader:
             status: StatusFile = self._once(
                 "status", folder, listing.files[StatusFile.FILE], lambda: StatusFile.read(folder)
             )
-            age = self._now() - _seconds_of(status.updated, StatusFile.source(folder))
+            age = abs(self._now() - _seconds_of(status.updated, StatusFile.source(folder)))
         except (UserError, OSError) as error:
             return replace(several, why=sentence(error, folder)), set()
         if status.state != "running" or age > FRESH:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_out_of_files
 from qtrain.records.comparison import ComparisonFile, FailureFile, GridFile
 from qtrain.records.estimate import Estimate
 from qtrain.records.manifest import MANIFEST
@@ -93,6 +93,8 @@ def _walk(root: Path, unread: dict[Path, str]) -> Iterator[tuple[Path, Listing]]
                     elif entry.name in _READ:
                         _note(entry, listing)
         except OSError as error:  # not ours to read, or gone since
+            if is_out_of_files(error):
+                raise
             if not isinstance(error, FileNotFoundError):
                 unread[folder] = error.strerror or str(error)
             continue

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from qtrain.records.files import write_whole
+from qtrain.records.files import write_whole, writing
 from qtrain.training.loggers.logger import LoggedRun, Logger, Record, epoch_scalars
 
 TABLE = "epochs.csv"
@@ -28,7 +28,7 @@ class CsvTable(Logger):
         if any(name not in self._columns for name in row):
             self._write_whole()
             return
-        with self._path.open("a", newline="") as file:
+        with writing(self._path), self._path.open("a", newline="") as file:
             file.write(self._text([row]))
 
     def _write_whole(self) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +77,44 @@ def test_a_held_folder_is_a_running_run_with_the_time_it_still_takes(tmp_path: P
 def test_without_a_lock_a_run_that_just_wrote_may_run(tmp_path: Path) -> None:
     assert row_of(write_run(tmp_path / "new", done=2, age=0)).state == "running?"
     assert row_of(write_run(tmp_path / "old", done=2, age=60)).state == "stopped"
+
+
+def test_a_clock_that_was_set_back_makes_no_run_alive_and_no_time_longer(tmp_path: Path) -> None:
+    """What was written an hour from now was written before the clock was set."""
+    folder = write_run(tmp_path / "a", done=2, epochs=100, age=-3600)
+    assert row_of(folder).state == "stopped"
+    assert row_of(folder, held=folder).seconds_left == 98
+
+
+def test_a_status_of_a_time_to_come_is_that_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    StatusFile("running", later, later, {"done": 1}, 5.0, (), ()).write(tmp_path)
+    (several,) = found_in(tmp_path).several
+    assert (several.state, several.seconds_left) == ("stopped", None)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Inside, this process may open no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_many_open_files_damages_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_sweep(tmp_path / "sweep")
+    tree = scan(tmp_path)
+    with no_more_files():
+        with pytest.raises(OSError, match="Too many open files"):
+            scan(tmp_path)
+        with pytest.raises(OSError, match="Too many open files"):
+            Reader(lambda folder: False).read(tree)
 
 
 @pytest.mark.slow
