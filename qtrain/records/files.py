@@ -1,14 +1,25 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what a killed process has left of others."""
 
 import json
 import os
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from qtrain.records.lock import LOCK
+
+PARTIAL = ".partial"  # ends the name of what is half written; the name begins with a dot
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a file or folder is made, until it is whole."""
+    return path.with_name(f".{path.name}{PARTIAL}")
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write beside ``path``, then move it there: a reader, or a power cut, meets the old file or the new one, whole."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -27,3 +38,31 @@ def write_json(path: Path, values: Any) -> None:
 def write_json_lines(path: Path, records: Any) -> None:
     """Write plain values as JSON lines, whole or not at all."""
     write_whole(path, "".join(f"{json.dumps(record)}\n" for record in records).encode())
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file of this name is a lock or half written: where nobody is at work, a killed process left it."""
+    return name.startswith(".") and name.endswith((PARTIAL, LOCK))
+
+
+def is_free(folder: Path, but: Collection[str] = ()) -> bool:
+    """Whether something new may be made at ``folder``: it is missing, or holds nothing but leftovers and ``but``."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name in but or is_left_over(path.name) for path in folder.iterdir())
+
+
+def remove_left_over(folder: Path) -> None:
+    """Take away half-written files, of whoever was killed: who calls this holds the folder."""
+    for path in folder.iterdir():
+        if path.name != LOCK and is_left_over(path.name) and path.is_file():
+            path.unlink()
+
+
+def clear(folder: Path) -> None:
+    """Take away all that is in a folder, if it is there, but its lock: who calls this holds it."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
