@@ -61,7 +61,7 @@ def narrow(recipe: Recipe) -> Network:
 
 
 @RECIPES
-@pytest.mark.parametrize("which", ["its own baseline", "aslr"])
+@pytest.mark.parametrize("which", [pytest.param("its own baseline", marks=pytest.mark.slow), "aslr"])
 def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: Path, few_digits: DataSet) -> None:
     recipe = shipped_recipe(path).replace(width=NARROW, epochs=1 if which == "aslr" else 2)
     recipe = recipe.replace(scheduler="aslr" if which == "aslr" else recipe.baseline)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,41 @@ def loaded(code: str, cwd: Path) -> tuple[set[str], str]:
     run = subprocess.run([sys.executable, "-c", LISTED + code], capture_output=True, text=True, cwd=cwd, check=False)
     assert run.stdout, run.stderr
     return set(json.loads(run.stdout.splitlines()[-1])), run.stderr
+
+
+# Runs command lines in forks of a process that has started, each in a folder of its own, and prints what came of each.
+FORKS = """
+import contextlib, io, json, os, sys
+import qtrain.cli
+for line in sys.stdin:
+    words, folder = json.loads(line)
+    if not os.fork():
+        os.chdir(folder)
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                qtrain.cli.main(words)
+        except SystemExit:
+            pass
+        print(json.dumps([sorted(sys.modules), err.getvalue()]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[..., tuple[set[str], str]]]:
+    """Return a function that runs a command in a folder; modules loaded at its end, and its standard error."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", FORKS], **pipes) as process:
+
+        def run(folder: Path, *words: str) -> tuple[set[str], str]:
+            process.stdin.write(json.dumps([words, str(folder)]) + "\n")
+            process.stdin.flush()
+            modules, said = json.loads(process.stdout.readline())
+            return set(modules), said
+
+        yield run
 
 
 def command(*words: str) -> str:
@@ -86,12 +122,12 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "why"), REFUSED, ids=[" ".join(words) or "nothing" for words, _ in REFUSED])
 def test_what_needs_no_torch_is_refused_before_torch_is_loaded(
-    words: tuple[str, ...], why: str, tmp_path: Path
+    words: tuple[str, ...], why: str, tmp_path: Path, started: Callable
 ) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(Recipe("CNV_1W1A", "digits")))
-    modules, said = loaded(command(*words), tmp_path)
+    modules, said = started(tmp_path, *words)
     assert why in said
     assert not modules & HEAVY
 
@@ -108,8 +144,8 @@ def test_what_needs_no_torch_is_refused_before_torch_is_loaded(
     ],
     ids=" ".join,
 )
-def test_help_and_version_load_no_torch(words: tuple[str, ...], tmp_path: Path) -> None:
-    modules, said = loaded(command(*words), tmp_path)
+def test_help_and_version_load_no_torch(words: tuple[str, ...], tmp_path: Path, started: Callable) -> None:
+    modules, said = started(tmp_path, *words)
     assert not said
     assert not modules & HEAVY
 

@@ -67,6 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly_and_has_every_page(site: Path) -> None:
     wanted = {page.relative_to(DOCS).with_suffix(".html").as_posix() for page in DOCS.rglob("*.md")}
     assert {*wanted, "results.html"} <= {path.relative_to(site).as_posix() for path in site.rglob("*.html")}

@@ -68,6 +68,7 @@ def test_lint_builds_the_network_for_the_data(here: Path, cli: Callable) -> None
     assert (outcome.status, outcome.out) == (0, "No errors, no warnings: FINN takes every part of this network.\n")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_is_exported_and_proven(here: Path, cli: Callable, killed: Path) -> None:
     resumed = cli("train", "--resume", "run")
     assert resumed.status == 0, resumed.err
@@ -124,6 +125,7 @@ def test_a_changed_source_is_said_in_one_line_and_changed_data_are_refused(
     assert not (here / "another").exists()
 
 
+@pytest.mark.slow
 def test_compare_and_sweep_take_it_at_several_bits(here: Path, cli: Callable) -> None:
     compared = cli("compare", "own_net:Net", "--bits", "2,4", "--data", "shapes", *FEW, "--seeds", 1, "--out", "cmp")
     assert compared.status == 0, compared.err

@@ -84,6 +84,7 @@ def accuracies(out: str) -> dict[str, float]:
     return {name: float(value) for name, value, _ in parts}
 
 
+@pytest.mark.slow
 def test_a_run_becomes_code_with_weights_that_train_at_any_bits(here: Path, cli: Callable) -> None:
     made = cli("quantize", "float", "--bits", "4", "--out", "q.py")
     assert made.status == 0, made.err

@@ -238,7 +238,12 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("kind", WRAPPED)
+DAILY = {"pruned", "weight_norm", "keeps_an_activation", "compiled_parallel", "averaged"}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in DAILY else pytest.param(kind, marks=pytest.mark.slow) for kind in WRAPPED]
+)
 @torch.compiler.set_stance("force_eager")
 def test_what_is_wrapped_around_a_network_is_taken_off_a_copy(kind: str, tmp_path: Path) -> None:
     network = WRAPPED[kind]()

@@ -236,11 +236,14 @@ def test_a_family_without_quantizers_and_one_without_a_float_twin_say_so() -> No
         build_model("RESNET18_PYNQ_FLOAT")
 
 
+DEEP = {"RESNET34", "RESNET50", "RESNET56", "RESNET18_PYNQ", "WRN20_PAPER", "VGG11_IMAGENET"}
 QUANTIZED = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
 
 
 @pytest.mark.parametrize("bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (1, 2, 8))])
-@pytest.mark.parametrize("family", QUANTIZED)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in QUANTIZED]
+)
 def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     family: str, bits: int, few_digits: DataSet, tmp_path: Path
 ) -> None:

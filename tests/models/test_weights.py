@@ -145,6 +145,7 @@ def test_what_is_no_state_dict_is_refused(content: object) -> None:
         plain_state(content, "this file")
 
 
+@pytest.mark.slow
 def test_resnet18_pynq_trains_and_exports(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model("RESNET18_PYNQ_2W4A", width=0.125)

@@ -262,7 +262,7 @@ def test_a_callbacks_state_survives_stops(
     assert all(torch.equal(a, b) for a, b in zip(pieces.losses, whole.losses, strict=True))
 
 
-@pytest.mark.parametrize("stops", [{1}, {3}, {4, 6}, {5}])
+@pytest.mark.parametrize("stops", [{4, 6}, *(pytest.param(at, marks=pytest.mark.slow) for at in ({1}, {3}, {5}))])
 @pytest.mark.parametrize("how", ["step", "epoch", "early stop"])
 def test_a_run_that_a_callback_ends_is_the_same_in_pieces(
     tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, stops: set[int], how: str

@@ -34,7 +34,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
 
 
-@pytest.mark.parametrize("network", ["CNV_1W1A", "CNV_4W4A"])
+@pytest.mark.parametrize("network", [pytest.param("CNV_1W1A", marks=pytest.mark.slow), "CNV_4W4A"])
 @pytest.mark.parametrize("scheduler", NAMES)
 def test_every_scheduler_trains_at_one_bit_and_at_four(
     tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, scheduler: str, network: str

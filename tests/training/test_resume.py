@@ -86,14 +86,23 @@ def whole(
     return trained
 
 
+QUICK = ("aslr_decay", "plateau", "l4adam", "armijo", "schedulefree", "prodigy")
+
+
+def slowly(*values: object) -> object:
+    """Return a case of the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("scheduler", "optimizer", "stops"),
     [
         *[(s, o, {1, 3, 4, 6}) for s in ("aslr", "multistep") for o in ("sgd", "adam")],
         *[(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
-        *[(s, "adam", {2, 5}) for s in SCHEDULERS.built_in if s not in ("aslr", "multistep")],
-        *[(s, "adam", {STEPS * EPOCHS}) for s in ("aslr_decay", "aslr_average", "wsd", "plateau")],
-        *[(s, "nag", {5}) for s in ("aslr_decay", "schedulefree", "dadaptation", "transition")],
+        *[(s, "adam", {2, 5}) for s in QUICK],
+        *[slowly(s, "adam", {2, 5}) for s in SCHEDULERS.built_in if s not in ("aslr", "multistep", *QUICK)],
+        *[slowly(s, "adam", {STEPS * EPOCHS}) for s in ("aslr_decay", "aslr_average", "wsd", "plateau")],
+        *[slowly(s, "nag", {5}) for s in ("aslr_decay", "schedulefree", "dadaptation", "transition")],
     ],
 )
 def test_a_run_stopped_and_resumed_is_the_uninterrupted_run(
@@ -135,7 +144,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], 
     return folder
 
 
-@pytest.mark.parametrize("aid", AIDS)
+@pytest.mark.parametrize("aid", ["all", *(pytest.param(aid, marks=pytest.mark.slow) for aid in AIDS if aid != "all")])
 def test_a_run_with_training_aids_may_be_stopped_behind_every_step(
     aid: str, tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, wide: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_a_damaged_list_is_one_line(tmp_path: Path, values: dict, says: str) -> 
         read_grid(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_fails_where_one_network_diverged_and_report_shows_it_again(
     grid: Path, recipes: list[Recipe], cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

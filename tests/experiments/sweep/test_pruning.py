@@ -145,6 +145,7 @@ def test_a_trial_in_pieces_is_pruned_where_the_whole_one_is(
     assert everything(tmp_path / "run") == everything(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_what_a_trial_costs_is_known_before_it_trains(pruned: Path) -> None:
     plan_there = read_plan(pruned)
     for cell, row in zip(plan_there.cells(), rows_of(pruned), strict=True):

@@ -64,6 +64,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # a real search
 
 
+@pytest.mark.slow
 def test_trials_begin_from_a_trained_cells_best_weights_and_count_its_epochs(found: Path) -> None:
     rows = {row["cell"]: row for row in rows_of(found)}
     assert [row["start"] for row in rows.values()] == ["scratch"] * 2 + [SEARCH] * 3

@@ -402,6 +402,7 @@ def test_the_images_beyond_are_drawn_anew_and_lie_beside_boundaries(finn: Path) 
 # --- Whose answers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_ssh
 def test_a_folder_is_proven_to_be_of_its_run_and_its_signer(run: Path, cli: Callable) -> None:
     outcome = cli("verify", run / "finn", "--run", run, "--signers", run.with_name("signers"))

@@ -22,6 +22,7 @@ from qtrain.export.proof.finn_base import add_dialect, check, execute, judge, se
 from tests.checks import check_refusal, forge, tree
 
 
+@pytest.mark.slow
 def test_finn_base_agrees_on_the_command_line(finn_base: str, finn: Path, cli: Callable) -> None:
     before = tree(Path.cwd())
     outcome = cli("verify", "finn", "--finn-base", "--images", "5")

@@ -53,7 +53,9 @@ def test_lint_finds_nothing_at_any_bits(key: str, bits: int) -> None:
     assert {int(b) for b in weights} == {bits}
 
 
-@pytest.mark.parametrize("key", NETWORKS)
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=pytest.mark.slow) if key == "resnet" else key for key in NETWORKS]
+)
 def test_the_export_is_proven(key: str, tmp_path: Path) -> None:
     _, found = made(key)
     pixels = noise(found.shape, 30)
@@ -185,7 +187,7 @@ def test_the_float_module_is_left_as_it_is() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("mean", [0.0, (0.3, 0.3, 0.3)])
+@pytest.mark.parametrize("mean", [0.0, pytest.param((0.3, 0.3, 0.3), marks=pytest.mark.slow)])
 def test_eight_bits_lose_less_than_a_point_before_training(mean: float | tuple[float, ...]) -> None:
     data = load_data("digits")
     shift = torch.as_tensor(mean).reshape(-1, 1, 1)

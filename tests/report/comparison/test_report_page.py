@@ -185,6 +185,7 @@ def test_the_report_loads_nothing_that_trains() -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_report_of_a_real_comparison_holds_its_records(tmp_path: Path) -> None:
     from qtrain.experiments.comparison.compare import compare
     from qtrain.experiments.export import export_run

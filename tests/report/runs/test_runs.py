@@ -77,6 +77,7 @@ def test_without_a_lock_a_run_that_just_wrote_may_run(tmp_path: Path) -> None:
     assert row_of(write_run(tmp_path / "old", done=2, age=60)).state == "stopped"
 
 
+@pytest.mark.slow
 def test_a_real_run_is_running_while_it_trains_and_then_finished(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     (tmp_path / "recipe.yaml").write_text(dump_recipe(tiny(epochs=5)))
     words = ["train", "--config", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "runs" / "a")]
