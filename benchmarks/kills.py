@@ -8,6 +8,7 @@ chosen is torn, half of it is on disk. Those of programs that a command starts a
 import builtins
 import io
 import os
+import random
 import signal
 import sys
 import threading
@@ -151,6 +152,7 @@ def run(what: Callable[[], Any], root: Path, at: int = 0) -> Ended:
             sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # pytest's may write elsewhere
             sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
             os.chdir(root)
+            random.seed(0)  # qonnx draws the names of tensors, which stay in an export's early stages
             killer = _Killer(root, at)
             killer.install()
             status = _status_of(what)

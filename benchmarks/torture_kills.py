@@ -247,7 +247,7 @@ def _content(path: Path) -> Any:
     if path.name == SECONDS:
         return "times"
     if path.name == "status.json":
-        return _plain({name: json.loads(path.read_text())[name] for name in ("state", "cells")})
+        return json.loads(path.read_text())["state"]  # its cells are those that the last command had still to run
     if path.suffix == ".pt":
         return _plain(checkpoint.load(path))
     if path.suffix == ".json":

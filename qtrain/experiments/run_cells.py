@@ -14,6 +14,7 @@ from qtrain.experiments.cells import Cell, CellTask, read_cell
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import Recipe
+from qtrain.records.status import StatusFile
 from qtrain.training.context import HERE, RunContext
 
 
@@ -71,10 +72,13 @@ def run_cells(
         there = folder.resolve()  # an engine's processes may work elsewhere
         tasks.append(CellTask(name, recipes[name], there, again, context.data_root, context.device))
     yield from known.values()
-    if not tasks:
-        return
     epochs = {name: recipe.epochs for name, recipe in recipes.items()}
     status = CellsStatus(out, epochs, [cell.ended(name) for name, cell in known.items()])
+    if not tasks:
+        if _says_running(out):
+            with status:  # writes that it is done
+                pass
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,6 +86,14 @@ def run_cells(
     with status, shown(view or NoView(), status) as seen:
         for name, cell in _run(tasks, context, engine, status, seen):
             yield replace(cell, folder=folders[name])
+
+
+def _says_running(out: Path) -> bool:
+    """Whether the last process to run cells there was killed after the last of them."""
+    try:
+        return StatusFile.is_in(out) and StatusFile.read(out).state == "running"
+    except UserError:  # damaged, and nothing rests on it
+        return True
 
 
 def _run(

@@ -36,11 +36,12 @@ def alone_in(
     within: float = math.inf,
     *,
     beside: bool = False,
+    again: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Wait until nobody else works on ``folder``, and keep others out inside: processes, threads, users, machines.
 
-    The thread that holds a folder may ask for it again. Where ``folder`` may not be written to, there is nothing to
+    Where ``folder`` may not be written to, there is nothing to
     keep others from, and no lock.
 
     Args:
@@ -49,6 +50,7 @@ def alone_in(
         stop: asked while waiting; True gives up.
         within: seconds to wait at most; 0 tries once.
         beside: the lock is ``.NAME.lock`` beside the folder, which may be missing, replaced, or be a file.
+        again: the thread may hold it already.
         say: told where the file system knows no locks, and the work goes on without; None refuses to.
 
     Raises:
@@ -58,7 +60,7 @@ def alone_in(
     """
     path = _lock_of(folder, beside)
     here = (os.getpid(), threading.get_ident())  # a forked process has a copy of the table
-    if _mine.get(str(path)) == here or (folder.exists() and not folder.is_dir() and not beside):
+    if (again and _mine.get(str(path)) == here) or (folder.exists() and not folder.is_dir() and not beside):
         yield
         return
     made = [place for place in (path.parent, *path.parent.parents) if not place.exists()]
@@ -87,7 +89,9 @@ def held_folders() -> Iterator[Callable[[Path], bool]]:
 
 
 @contextmanager
-def only_here(folder: Path, *, beside: bool = False, say: Callable[[str], None] | None = None) -> Iterator[None]:
+def only_here(
+    folder: Path, *, beside: bool = False, again: bool = False, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold ``folder`` as ``alone_in`` does, or refuse at once.
 
     Raises:
@@ -95,7 +99,7 @@ def only_here(folder: Path, *, beside: bool = False, say: Callable[[str], None] 
     """
     with ExitStack() as held:
         try:
-            held.enter_context(alone_in(folder, within=0, beside=beside, say=say))
+            held.enter_context(alone_in(folder, within=0, beside=beside, again=again, say=say))
         except TimeoutError:
             raise UserError(f"another process is at work in {folder}; wait for it, or end it first") from None
         yield

@@ -122,7 +122,7 @@ def train(
     held: AbstractContextManager[None] = nullcontext()
     folder = held
     if ranks.is_first:
-        held = only_here(out, say=context.say)
+        held = only_here(out, again=True, say=context.say)  # the command or the engine holds it too
         folder = known_folder(out) if resume else run_folder(out, recipe, files or {}, extra)
     with (
         teaching(teacher, recipe, data, ranks, out) as session.distillation,

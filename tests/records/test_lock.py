@@ -199,11 +199,13 @@ def test_a_thread_may_ask_again_and_another_one_is_kept_out(tmp_path: Path) -> N
 
     def other() -> None:
         with pytest.raises(TimeoutError):
-            alone_in(tmp_path, within=0).__enter__()
+            alone_in(tmp_path, within=0, again=True).__enter__()
         found.append("refused")
 
     with alone_in(tmp_path):
-        with only_here(tmp_path):
+        with pytest.raises(UserError, match="another process is at work"), only_here(tmp_path):
+            pass
+        with only_here(tmp_path, again=True):
             thread = threading.Thread(target=other)
             thread.start()
             thread.join()
@@ -234,7 +236,7 @@ def test_storage_without_locks_is_said_in_a_line_or_refused(
     monkeypatch.setattr(fcntl, "fcntl", none)
     monkeypatch.setattr(fcntl, "flock", none)
     said: list[str] = []
-    with alone_in(tmp_path / "run", say=said.append), alone_in(tmp_path / "run", say=said.append):
+    with alone_in(tmp_path / "run", say=said.append), alone_in(tmp_path / "run", again=True, say=said.append):
         pass
     assert len(said) == 1
     assert "knows no locks: see to it" in said[0]
