@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from docs_tools.pages import DOCS
-from qtrain.engines.lock import held_folders
+from qtrain.records.lock import held_folders
 from qtrain.report.runs.read import Reader
 from qtrain.report.runs.scan import scan
 from qtrain.report.runs.table import print_runs

@@ -117,6 +117,7 @@ def export_finn(
     data: DataFacts | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = _silent,
+    then: Callable[[Path], None] = lambda _: None,
 ) -> Proof:
     """Export a trained network to a FINN folder and prove it equal to torch on the whole test set.
 
@@ -137,6 +138,7 @@ def export_finn(
             deviation. It goes into manifest, README and ``board/``.
         device: that computes the test images, torch's side and the graph's: cpu, cuda, cuda:N, or auto.
         say: told of each step.
+        then: called with the finished folder before it gets its name; what that raises ends the export.
 
     Raises:
         UserError: unknown board, a target or clock that is not positive, a destination that is not free, pixels or
@@ -163,7 +165,7 @@ def export_finn(
     check_classes(labels, outputs)
     data = input_facts(data, shape, outputs)
     check_data({"data": data_facts(pixels, labels), "source": source}, pixels, labels)
-    with finn_folder.new_folder(out) as work:
+    with finn_folder.new_folder(out, say) as work:
         graph, stages = prove_stages(linted.stages(), reference, pixels[:STAGE_IMAGES], work / "stages", say)
         graph.save(str(work / "model.onnx"))
         say(f"running torch in float64 on {len(pixels)} test images")
@@ -198,6 +200,7 @@ def export_finn(
         write_board(work, facts, pixels, labels, classes)
         (work / README).write_text(folder_readme(facts, shape))
         finn_folder.write_manifest(work, facts)
+        then(work)
     return proof
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError, is_out_of_files
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 
 _SUFFIX = ".py"
 

@@ -13,7 +13,7 @@ import shutil
 import site
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.extras import checkout, install_line
 from qtrain.records.files import temporary_folder
+from qtrain.records.leftovers import clear, is_free
+from qtrain.records.lock import only_here
 
 ALONE = "finn-plus==1.6.1 mip==1.17.0"  # whose own requirements torch refuses
 INSTALL = "install it with " + (
     "`make finn`" if checkout() else f"`{install_line('finn')}` and then `pip install --no-deps {ALONE}`"
 )
+UNFINISHED = ".unfinished"  # in a build's folder until all is written that belongs there
 WORKER = Path(__file__).with_name("_worker.py")
 VERIFICATION = {  # FINN compares in these steps, by these names, where the step list holds them
     "step_qonnx_to_finn": "finn_onnx_python",
@@ -108,11 +111,16 @@ def _request(
     return path
 
 
+def _check_free(out: Path) -> None:
+    if not is_free(out):
+        raise UserError(f"{out} exists and is not empty: name a new folder for the build")
+
+
 def _check_arguments(folder: Path, out: Path, **positive: float) -> None:
     if not (folder / "model.onnx").is_file():
         raise UserError(f"{folder} is no FINN folder: it holds no model.onnx; make one with `qtrain export`")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not empty: name a new folder for the build")
+    if not (out / UNFINISHED).is_file():
+        _check_free(out)
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name} is {value}: it must be above 0")
@@ -132,6 +140,7 @@ def estimate_build(
     folding: Path | None = None,
     max_fps_within: float | None = None,
     mvau_wwidth_max: int | None = None,
+    then: Callable[[BuildResult], None] = lambda _: None,
 ) -> BuildResult:
     """Build a FINN folder up to FINN's estimates; needs no Vivado and no network.
 
@@ -152,6 +161,7 @@ def estimate_build(
             from ``target_fps`` on; the result and FINN's reports are then those of the best that fits, where one does.
         mvau_wwidth_max: bits of weights a cycle, up to which FINN widens each processing element of a matrix unit.
             None is FINN's 36, with a search also wider ones where the fastest folding fits.
+        then: called with the result before ``out`` counts as finished; a build that is killed before may be repeated.
 
     Raises:
         UserError: finn-plus is missing or too old, the folder or an argument is wrong, ``out`` holds things.
@@ -176,21 +186,41 @@ def estimate_build(
     share = max_fps_within
     limits = {kind: share * has for kind, has in target.resources.items()} if share is not None else {}
     search = {"limits": limits, "width": mvau_wwidth_max}
-    existed = out.exists()
+    with only_here(out):
+        mark = _marked(out)
+        try:
+            with temporary_folder("qtrain-finn-") as work:
+                count = _verification_pair(folder, work, images)
+                request = _request(folder, out, work, target, options, count, search)
+                build = _run(interpreter, request, out, count, timeout_s)
+        except BaseException:  # Ctrl-C too: leave nothing half-written behind
+            clear(out)
+            raise
+        try:
+            then(build)
+        except (Exception, SystemExit):  # for what FINN answered, which stays
+            mark.unlink()
+            raise
+        mark.unlink()
+    return build
+
+
+def _marked(out: Path) -> Path:
+    """Make a build's folder with a mark in it that it is unfinished, and return that; one that was killed is cleared.
+
+    Raises:
+        UserError: the folder holds other things, or cannot be written.
+    """
+    mark = out / UNFINISHED
+    if mark.is_file():
+        clear(out)
+    _check_free(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     except OSError as error:
         raise UserError(f"cannot make the build folder {out}: {error.strerror}; name one you may write to") from None
-    try:
-        with temporary_folder("qtrain-finn-") as work:
-            count = _verification_pair(folder, work, images)
-            request = _request(folder, out, work, target, options, count, search)
-            return _run(interpreter, request, out, count, timeout_s)
-    except BaseException:  # Ctrl-C too: leave nothing half-written behind
-        shutil.rmtree(out, ignore_errors=True)
-        if existed:
-            out.mkdir()
-        raise
+    return mark
 
 
 def _run(interpreter: str, request: Path, out: Path, images: int, timeout_s: float) -> BuildResult:

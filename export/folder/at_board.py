@@ -18,8 +18,8 @@ from qtrain.export.folder.contents import MANIFEST, SHIPPED_FROM
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.inputs import input_facts
 from qtrain.records.data import DataFacts
-from qtrain.records.files import read_plain, read_plain_text
 from qtrain.records.format import Source, from_json, to_json
+from qtrain.records.plain_files import read_plain, read_plain_text
 
 BOARD = "board"
 SCRIPT = f"{BOARD}/check_on_board.py"

@@ -15,17 +15,17 @@ from qtrain.export.folder import contents as finn_folder
 from qtrain.export.folder.at_board import FILES as BOARD_FILES
 from qtrain.export.folder.at_board import SCRIPT, check_script
 from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX, write_build_files
-from qtrain.export.folder.contents import MANIFEST, few
+from qtrain.export.folder.contents import DIALECT_MODEL, MANIFEST, few
 from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.passes import PASSES
 from qtrain.export.proof import beyond
-from qtrain.records.files import read_plain, read_plain_text, temporary_folder
+from qtrain.records.files import temporary_folder
+from qtrain.records.plain_files import read_plain, read_plain_text
 from qtrain.records.plain_yaml import load_yaml
 
 FOLDING_ENTRY = "folding_config_file"
-DIALECT_MODEL = "model_finn_base.onnx"
 STAGES = tuple(f"stages/{number}_{name}.onnx" for number, name in enumerate(["exported", *(p.name for p in PASSES)]))
 _PROOF = ("model.onnx", "input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", beyond.FILE)
 # What a build is for: a folder that says one thing in its manifest and another in its build is refused even if trusted.

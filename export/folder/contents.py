@@ -4,8 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,12 +15,19 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
-from qtrain.records.files import open_plain, read_plain_text, write_json, writing
+from qtrain.records.files import write_json, writing
 from qtrain.records.format import Source
+from qtrain.records.leftovers import partial_of
+from qtrain.records.lock import only_here
 from qtrain.records.manifest import FORMAT, MANIFEST
+from qtrain.records.plain_files import open_plain, read_plain_text
 
 SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
 PRODUCTS = ("output", "estimate")  # where builds and `qtrain estimate` write, and nothing reads
+CHANGE = ".change"  # what a killed process had still to move, see change.py
+FOLDING = "folding_config.json"
+OFFICIAL_FOLDING = "official_folding_config.json"
+DIALECT_MODEL = "model_finn_base.onnx"
 # Numbers beyond are damaged.
 MOST_FPS = 10**12
 _AT_ONCE = 1 << 24  # bytes of a file
@@ -45,29 +51,29 @@ def check_destination(out: Path) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``out`` at the end, whole, or disappears on an error."""
+def new_folder(out: Path, say: Callable[[str], None] | None = None) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``out`` at the end, whole, or disappears on an error.
+
+    What an export that was killed has left of it is taken away first. Nobody else makes ``out`` meanwhile.
+
+    Raises:
+        UserError: it is not free, cannot be made, or another process makes it.
+    """
     check_destination(out)
-    made = [folder for folder in out.parents if not folder.exists()]
-    try:
+    with only_here(out, beside=True, say=say):
+        check_destination(out)
+        work = partial_of(out)
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
         except OSError as error:
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         try:
             with writing(out, work):
                 yield work
-                work.chmod(0o755)
-                if out.is_dir():
-                    out.rmdir()
-                os.replace(work, out)
+                os.replace(work, out)  # an empty one too
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    finally:
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
 
 def versions() -> dict[str, str]:
@@ -116,6 +122,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: no such folder, not one of ours, or of another format.
     """
+    if (folder / CHANGE).is_dir():
+        raise UserError(
+            f"{folder} is half changed: the process that changed it was killed, or is at it now; "
+            f"`qtrain estimate {folder} --cost-only` ends that"
+        )
     source = Source(folder / MANIFEST, "export the run again")
     try:
         text = read_plain_text(source.path)
@@ -186,11 +197,12 @@ def check_files(folder: Path, manifest: Mapping[str, Any], changed_too: frozense
 def _others(folder: Path, recorded: Mapping[str, str]) -> list[str]:
     """Relative paths of the files and links that are not recorded."""
     known = {MANIFEST, *SIGNATURES, *recorded}
+    undecided = partial_of(folder / CHANGE).name  # of a change that was never to be
     found = []
     for place, folders, files in os.walk(folder):
         here = Path(place)
         if here == folder:
-            folders[:] = [name for name in folders if name not in PRODUCTS]
+            folders[:] = [name for name in folders if name not in (*PRODUCTS, undecided)]
         links = [name for name in folders if (here / name).is_symlink()]
         found += [(here / name).relative_to(folder).as_posix() for name in [*files, *links]]
     return sorted(name for name in found if name not in known)

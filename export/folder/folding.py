@@ -7,24 +7,26 @@ only FINN+ takes the folding that it made; official FINN takes what means the sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.export.compiler.boards import Board
 from qtrain.export.folder.at_board import at_board, board_texts
 from qtrain.export.folder.build_files import FINN_PLUS_CONFIG, MVAU_WWIDTH_MAX, configurations
-from qtrain.export.folder.contents import MANIFEST, check_files, checksums, read_manifest
+from qtrain.export.folder.change import change_files
+from qtrain.export.folder.contents import FOLDING, MANIFEST, OFFICIAL_FOLDING, check_files, read_manifest
 from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.arrays import read_npy
-from qtrain.records.files import read_plain_text, write_json, write_whole
+from qtrain.records.files import json_text
+from qtrain.records.lock import only_here
+from qtrain.records.plain_files import read_plain_text
 from qtrain.records.plain_yaml import load_yaml
 
-FOLDING = "folding_config.json"
-OFFICIAL_FOLDING = "official_folding_config.json"
 # Layers that every compiler makes of the same nodes in the same order, and the attributes that all of them know.
 SHARED = re.compile(r"(MVAU|VVAU|Thresholding)_(hls|rtl)_\d+")
 PARALLELISM = ("PE", "SIMD")
@@ -81,11 +83,11 @@ def save_folding(
     made_by: str,
     mvau_wwidth_max: int = MVAU_WWIDTH_MAX,
     estimated_fps: float | None = None,
-) -> None:
+) -> bool:
     """Write the folding and its translation for official FINN, each named in its compiler's build configuration.
 
     Board, target, clock and width of the folder become those that the folding is for; README and manifest say so and
-    which compiler made it. All files change or, on an error or Ctrl-C, none.
+    which compiler made it. All files change, or none; a signature goes.
 
     Args:
         folder: that ``qtrain export`` wrote, unchanged since.
@@ -98,53 +100,38 @@ def save_folding(
             layers for the target, needs as wide ones to reach it.
         estimated_fps: frames a second that the compiler estimates with it.
 
+    Returns:
+        Whether there was a signature.
+
     Raises:
-        UserError: the folder is none of ours or of an earlier qtrain, or cannot be written.
+        UserError: the folder is none of ours or of an earlier qtrain, cannot be written, or is being changed.
         ProofError: a file of it was changed or is missing.
     """
-    manifest = read_manifest(folder)
-    check_files(folder, manifest)
-    facts = {"board": board.name, "target_fps": target_fps, "clock_ns": clock_ns}
-    estimated = {} if estimated_fps is None else {"estimated_fps": estimated_fps}
-    folding_facts = {"made_by": made_by, "mvau_wwidth_max": mvau_wwidth_max, **estimated}
-    manifest = {**manifest, **facts, "folding": folding_facts}
-    for_board = {}
-    if "input" in manifest:  # not of an earlier export
-        manifest["at_board"] = at_board(manifest)
-        for_board = board_texts(manifest)
-    names = {"folding": FOLDING, "official_folding": OFFICIAL_FOLDING}
-    texts = {
-        FOLDING: _json(folding),
-        OFFICIAL_FOLDING: _json(official_folding(folding)),
-        **configurations(board, target_fps, clock_ns, **names, mvau_wwidth_max=mvau_wwidth_max),
-        README: folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]),
-        **for_board,
-    }
-    known = {*manifest["files"], *texts}
-
-    def named() -> dict[str, Any]:
-        files = {name: digest for name, digest in checksums(folder).items() if name in known}
-        return {**manifest, "files": files}
-
-    old = {name: _content(folder / name) for name in (*texts, MANIFEST)}
-    try:
-        for name, text in texts.items():
-            write_whole(folder / name, text.encode())
-        write_json(folder / MANIFEST, named())
-    except BaseException as error:  # Ctrl-C too
-        for name, content in old.items():
-            if content is None:
-                (folder / name).unlink(missing_ok=True)
-            elif _content(folder / name) != content:
-                write_whole(folder / name, content)
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write to {folder} ({error.strerror}); nothing in it was changed") from None
-        raise
+    with only_here(folder, beside=True):
+        manifest = read_manifest(folder)
+        check_files(folder, manifest)
+        facts = {"board": board.name, "target_fps": target_fps, "clock_ns": clock_ns}
+        estimated = {} if estimated_fps is None else {"estimated_fps": estimated_fps}
+        folding_facts = {"made_by": made_by, "mvau_wwidth_max": mvau_wwidth_max, **estimated}
+        manifest = {**manifest, **facts, "folding": folding_facts}
+        for_board = {}
+        if "input" in manifest:  # not of an earlier export
+            manifest["at_board"] = at_board(manifest)
+            for_board = board_texts(manifest)
+        names = {"folding": FOLDING, "official_folding": OFFICIAL_FOLDING}
+        texts = {
+            FOLDING: _json(folding),
+            OFFICIAL_FOLDING: _json(official_folding(folding)),
+            **configurations(board, target_fps, clock_ns, **names, mvau_wwidth_max=mvau_wwidth_max),
+            README: folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]),
+            **for_board,
+        }
+        files = {name: text.encode() for name, text in texts.items()}
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        known = {**manifest["files"], **digests}
+        listed = {name: known[name] for name in sorted(known, key=PurePosixPath)}
+        return change_files(folder, {**files, MANIFEST: json_text({**manifest, "files": listed}).encode()})
 
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None

@@ -11,7 +11,7 @@ import numpy as np
 from qtrain.errors import UserError
 from qtrain.export.foreign.boundary import one_line
 from qtrain.records.arrays import read_array
-from qtrain.records.files import open_plain
+from qtrain.records.plain_files import open_plain
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -14,7 +14,8 @@ from qtrain.export.folder.contents import SHIPPED, SHIPPED_FROM
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_checks import check_graph
 from qtrain.export.lint.ends import OLDER_NAMES
-from qtrain.records.files import read_plain, temporary_folder
+from qtrain.records.files import temporary_folder
+from qtrain.records.plain_files import read_plain
 
 MOST_GRAPH = 1 << 31  # bytes; protobuf has no larger messages
 

@@ -25,11 +25,11 @@ from qtrain.export.compiler.child import run_group
 from qtrain.export.compiler.start import KEPT_VARIABLES
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.operators import top1
-from qtrain.export.folder.checks import DIALECT_MODEL
-from qtrain.export.folder.contents import MANIFEST, check_files, read_manifest, read_proof_data
+from qtrain.export.folder.change import change_files
+from qtrain.export.folder.contents import DIALECT_MODEL, MANIFEST, check_files, read_manifest, read_proof_data
 from qtrain.export.proof.against_torch import TOLERANCE
 from qtrain.export.proof.dialect import to_finn_base
-from qtrain.records.files import temporary_folder, write_json
+from qtrain.records.files import json_text, temporary_folder
 
 INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-base in QTRAIN_FINN_BASE_PYTHON"
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
@@ -236,8 +236,7 @@ def add_dialect(folder: Path) -> Path:
         model = to_finn_base(ModelWrapper(str(folder / "model.onnx")))
     except UserError as error:
         raise UserError(f"{error}. {folder} is whole, but without {DIALECT_MODEL}") from None
-    path = folder / DIALECT_MODEL
-    model.save(str(path))
-    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_json(folder / MANIFEST, manifest)
-    return path
+    content = model.model.SerializeToString()
+    manifest["files"][DIALECT_MODEL] = hashlib.sha256(content).hexdigest()
+    change_files(folder, {DIALECT_MODEL: content, MANIFEST: json_text(manifest).encode()})
+    return folder / DIALECT_MODEL

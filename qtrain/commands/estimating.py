@@ -19,6 +19,7 @@ from qtrain.training.progress import tell, tell_error, whoever_listens
 
 if TYPE_CHECKING:
     from qtrain.export.compiler.boards import Board
+    from qtrain.export.compiler.result import BuildResult
     from qtrain.records.estimate import Estimate
 
 WIDTH_HELP = "bits of a weight stream, up to which FINN widens matrix units; default 36, with --max-fps wider ones too"
@@ -83,8 +84,10 @@ def estimate_command(parser: Parser, words: list[str], options: Namespace) -> in
     Voice().loading()
     from qtrain.export import get_board
     from qtrain.export.compiler.start import INSTALL, find_compiler
+    from qtrain.export.folder.change import end_change
 
     _check_out(options.target, options.out)
+    end_change(Path(options.target))
     options.board = asked_target(options)
     if options.board:
         get_board(options.board)
@@ -180,15 +183,16 @@ def _rates(facts: dict[str, Any]) -> tuple[int, float]:
 
 
 def _estimate(asked: _Asked, options: Namespace) -> int:
-    from qtrain.export import ProofError
-    from qtrain.export.compiler.estimate import read_estimate
-    from qtrain.export.compiler.start import MVAU_WWIDTH_MAX, estimate_build
-    from qtrain.export.foreign.boundary import one_line
+    from qtrain.export.compiler.start import estimate_build
 
     default = (
         asked.given / "estimate" if asked.given.is_dir() else asked.given.with_name(f"{asked.given.stem}-estimate")
     )
-    build = estimate_build(
+
+    def told(build: "BuildResult") -> None:
+        _tell(build, asked, options)
+
+    estimate_build(
         asked.folder,
         board=asked.board.name,
         target_fps=asked.target_fps,
@@ -198,7 +202,23 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
         folding=asked.folding,
         max_fps_within=options.max_utilization if options.max_fps else None,
         mvau_wwidth_max=options.mvau_wwidth_max,
+        then=told,
     )
+    return 0
+
+
+def _tell(build: "BuildResult", asked: _Asked, options: Namespace) -> None:
+    """Write and print what FINN estimates, and save its folding where that was asked for.
+
+    Raises:
+        ProofError: FINN does not take the network.
+        SystemExit: by the estimate it does not fit, or misses the target.
+    """
+    from qtrain.export import ProofError
+    from qtrain.export.compiler.estimate import read_estimate
+    from qtrain.export.compiler.start import MVAU_WWIDTH_MAX
+    from qtrain.export.foreign.boundary import one_line
+
     width = options.mvau_wwidth_max or MVAU_WWIDTH_MAX
     if not build.accepted:
         more = f"; `qtrain lint {asked.given}` may say what to change" if asked.given.is_file() else ""
@@ -219,7 +239,6 @@ def _estimate(asked: _Asked, options: Namespace) -> int:
         fail(f"by FINN's estimate {'; '.join(problems)}", ESTIMATE_MISSED)
     if options.save_folding:
         _save(estimate, asked, build.log.parent, options.json)
-    return 0
 
 
 def _report(estimate: "Estimate", asked: _Asked, verified: tuple[str, ...], out: Path, as_json: bool) -> None:
@@ -273,10 +292,9 @@ def _problems(estimate: "Estimate", searched: bool) -> list[str]:
 def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
     from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
     from qtrain.export.folder.folding import FOLDING, read_folding, save_folding
-    from qtrain.export.folder.signing import drop
 
     folding = read_folding(out / "report" / "auto_folding_config.json")
-    save_folding(
+    unsigned = save_folding(
         asked.folder,
         folding,
         asked.board,
@@ -286,7 +304,6 @@ def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
         mvau_wwidth_max=estimate.mvau_wwidth_max or MVAU_WWIDTH_MAX,
         estimated_fps=estimate.fps,
     )
-    unsigned = drop(asked.folder)
     if not quiet:
         tell(
             f"{asked.given / FOLDING}: the build starts from it now, for {estimate.target_fps:,} frames/s on "

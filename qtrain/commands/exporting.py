@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from qtrain.commands.again import command_line, going_on, same_command
 from qtrain.commands.options import add_board, add_data, add_data_root, asked_target, data_options
 from qtrain.commands.parser import Parser
-from qtrain.commands.second_opinion import export_dialect, verify_finn_base
+from qtrain.commands.second_opinion import Finish, verify_finn_base
 from qtrain.commands.voice import Voice, add_voice, voice_of
 from qtrain.errors import UserError
 from qtrain.training.context import RunContext
@@ -79,7 +79,7 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     voice.loading()
     from qtrain.experiments.export import export_run
     from qtrain.export import get_board
-    from qtrain.export.folder.signing import check_key, sign
+    from qtrain.export.folder.signing import check_key
     from qtrain.report.proof import print_proof
 
     out = Path(options.out or Path(options.run) / "finn")
@@ -87,6 +87,7 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
     target = get_board(asked_target(options) or BOARD)
     if options.sign:
         check_key(Path(options.sign))
+    finish = Finish(out, options.dialect, Path(options.sign) if options.sign else None)
     with voice.at_work("exporting and proving"), going_on(f"the run is as it was, and no {out} is left", onward):
         proof = export_run(
             Path(options.run),
@@ -97,15 +98,14 @@ def export_command(parser: Parser, words: list[str], options: Namespace) -> int:
             context=RunContext(options.data_root, say=voice.say, detail=voice.detail),
             refused_too=options.refused_too,
             device=options.device,
+            then=finish,
         )
     if not voice.quiet:
         with whoever_listens():
             print_proof(proof)
     ready = "exported, though lint may say that FINN refuses it," if options.refused_too else "ready for FINN"
     tell(f"{out}: {ready} on {target.label}")
-    export_dialect(out, options.dialect)
-    if options.sign:
-        tell(f"{sign(out, Path(options.sign))}: signed with {options.sign}")
+    finish.tell()
     voice.say(f"next: {command_line('estimate', out)}")
     return 0
 

@@ -8,8 +8,8 @@ from threading import Event
 from jsonargparse import Namespace
 
 from qtrain.commands.parser import Parser
-from qtrain.engines.lock import held_folders
 from qtrain.errors import UserError
+from qtrain.records.lock import held_folders
 from qtrain.report.runs.select import GRAMMAR, check_column, in_order, kept, parse_filter
 from qtrain.training.progress import tell
 

@@ -1,5 +1,6 @@
 """finn-base on the command line: ``verify --finn-base`` and ``export --dialect finn-base``."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -43,9 +44,46 @@ def verify_finn_base(options: Namespace, images: int | Literal["all"] | None) ->
     return 0
 
 
-def export_dialect(folder: Path, dialect: str) -> None:
-    """Add the graph in another dialect to a FINN folder that was just made."""
-    from qtrain.export.proof.finn_base import add_dialect
+@dataclass
+class Finish:
+    """What ``export`` adds to a FINN folder before that gets its name: a graph in another dialect, a signature.
 
-    if dialect == FINN_BASE:
-        tell(f"{add_dialect(folder)}: the graph for finn-base; qtrain verify {folder} --finn-base executes it there")
+    Attributes:
+        out: its name.
+        dialect: qonnx, which every folder has, or finn-base.
+        key: private key to sign with; None leaves the folder unsigned.
+        lines: what was added, for a person.
+        refused: why there is no such graph.
+    """
+
+    out: Path
+    dialect: str
+    key: Path | None
+    lines: list[str] = field(default_factory=list)
+    refused: str | None = None
+
+    def __call__(self, work: Path) -> None:
+        """Do it in the folder ``work``, which becomes ``out``."""
+        from qtrain.export.folder.signing import sign
+        from qtrain.export.proof.finn_base import add_dialect
+
+        if self.dialect == FINN_BASE:
+            try:
+                path = self.out / add_dialect(work).name
+                onward = f"qtrain verify {self.out} --finn-base executes it there"
+                self.lines.append(f"{path}: the graph for finn-base; {onward}")
+            except UserError as error:
+                self.refused = str(error).replace(str(work), str(self.out))
+        if self.key is not None:
+            self.lines.append(f"{self.out / sign(work, self.key).name}: signed with {self.key}")
+
+    def tell(self) -> None:
+        """Say what was added.
+
+        Raises:
+            UserError: there is no graph in that dialect; the folder is whole without.
+        """
+        if self.refused:
+            raise UserError(self.refused)
+        for line in self.lines:
+            tell(line)

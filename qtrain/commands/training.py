@@ -14,8 +14,8 @@ from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_recipe, names_of
 from qtrain.commands.voice import VERBOSE, Voice, add_voice, context_of, voice_of
 from qtrain.commands.words import dashed, without
-from qtrain.engines.lock import alone_in, or_refuse
 from qtrain.errors import UserError
+from qtrain.records.lock import only_here
 from qtrain.training.folder import LAST, check_free, folder_recipe
 from qtrain.training.progress import tell
 
@@ -122,7 +122,10 @@ def _train(parser: Parser, words: list[str], options: Namespace, voice: Voice) -
         out = Path(options.out or f"runs/{names_of(recipe)}-{recipe.scheduler}-seed{recipe.seed}")
     loggers_of(options)
     together = "RANK" in os.environ  # torchrun's processes work on the folder together
-    with nullcontext() if together else or_refuse(alone_in(out, within=0), out):
+    if resumed and not out.is_dir():
+        folder_recipe(out)  # says that there is none
+    writes = os.environ.get("RANK", "0") == "0"
+    with only_here(out, say=tell) if writes else nullcontext():
         if not together and resumed:
             recipe = folder_recipe(out)
         elif not together:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qtrain.errors import UserError
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 
 PIXELS = 3 * 32 * 32
 _MOST = 1 << 30  # bytes of a file; none that is published has a quarter of that

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from qtrain.errors import UserError
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 
 SIDE = 32
 _MOST = 1 << 24  # bytes of a list or image

@@ -10,7 +10,7 @@ from functools import cache
 from PIL import Image
 
 from qtrain.errors import UserError, is_out_of_files
-from qtrain.records.files import open_plain
+from qtrain.records.plain_files import open_plain
 
 # Pillow tells a format by a file's bytes, whatever its name; for some of the others it runs a program.
 _FORMATS = ("BMP", "DIB", "JPEG", "PNG", "TIFF", "WEBP")

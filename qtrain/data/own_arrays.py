@@ -18,7 +18,7 @@ from qtrain.data.options import LAYOUTS, DataOptions
 from qtrain.errors import UserError, is_out_of_files
 from qtrain.records.arrays import ObjectsError, read_array
 from qtrain.records.data import BYTES
-from qtrain.records.files import open_plain
+from qtrain.records.plain_files import open_plain
 
 PARTS = ("train", "val", "test")
 NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in ("x", "y"))

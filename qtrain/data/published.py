@@ -13,7 +13,7 @@ import numpy as np
 from qtrain.data.archive import download, fill
 from qtrain.data.cifar_files import read_bytes
 from qtrain.errors import UserError
-from qtrain.records.files import open_plain
+from qtrain.records.plain_files import open_plain
 
 _AT_ONCE = 1 << 20
 

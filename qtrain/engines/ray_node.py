@@ -113,8 +113,8 @@ def run_on_node(
 
 def _outcome(task: Task, attempt: Attempt, mailbox: Any) -> tuple[str, Any]:
     """What comes of a task, in a form that can be sent."""
-    from qtrain.engines.lock import alone_on_storage
     from qtrain.engines.task import Telling
+    from qtrain.records.lock import alone_in
 
     stop = _Asked(mailbox)
     last = None
@@ -124,7 +124,7 @@ def _outcome(task: Task, attempt: Attempt, mailbox: Any) -> tuple[str, Any]:
         last = mailbox.put.remote(attempt, event)
 
     try:
-        with alone_on_storage(task.folder, stop, WAIT_FOR_LOCK):
+        with alone_in(task.folder, stop, WAIT_FOR_LOCK):
             return DONE, task(Telling(send), stop)
     except TimeoutError as error:
         return LOST, str(error)

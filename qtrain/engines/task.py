@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from qtrain.engines.lock import alone_in
 from qtrain.interrupt import Interrupted
-from qtrain.training.progress import Watcher
+from qtrain.records.lock import alone_in
+from qtrain.training.progress import Watcher, tell
 
 Told = Callable[[str, dict[str, Any]], None]
 
@@ -99,6 +99,6 @@ def in_turn(
         def send(event: dict[str, Any], name: str = task.name) -> None:
             told(name, event)
 
-        with alone_in(task.folder, stop):
+        with alone_in(task.folder, stop, say=tell):
             result = task(Telling(send), stop)
         yield task, result

@@ -17,9 +17,10 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from qtrain.engines.lock import alone_in
 from qtrain.engines.task import Task, Telling
 from qtrain.errors import UserError
+from qtrain.records.lock import alone_in
+from qtrain.training.progress import tell
 
 # What a worker says, pickled with a value.
 READY = "ready"
@@ -51,7 +52,7 @@ def work(connection: Connection, threads: int, filters: Sequence[tuple]) -> None
 def _outcome(task: Task, watch: Telling, stop: Callable[[], bool]) -> bytes:
     """A task's result, or what it raised, in a form that can be sent."""
     try:
-        with alone_in(task.folder, stop):
+        with alone_in(task.folder, stop, say=tell):
             return pickle.dumps((RESULT, task(watch, stop)))
     except (UserError, KeyboardInterrupt) as error:
         return pickle.dumps((ERROR, error))

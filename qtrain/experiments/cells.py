@@ -1,6 +1,5 @@
 """The cells of a comparison: one run each, trained, continued or read; one that diverged is recorded, not repeated."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from qtrain.experiments.status import EndedCell
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.comparison import FailedCell, FailureFile, FinishedCell
 from qtrain.records.files import write_whole
+from qtrain.records.leftovers import clear
 from qtrain.training import Watcher
 from qtrain.training.context import RunContext
-from qtrain.training.folder import RECIPE, check_run, last_result
+from qtrain.training.folder import RECIPE, check_free, check_run, last_result
 from qtrain.training.loggers.make import DEFAULT
 
 
@@ -103,14 +103,16 @@ def cells_of(recipe: Recipe, out: Path, schedulers: Sequence[str], seeds: int) -
 
 
 def check_cells(cells: Sequence[tuple[Recipe, Path]]) -> None:
-    """See that the folders that exist already are those of the same recipes.
+    """See that the folders that exist already are those of the same recipes, or of runs that never began.
 
     Raises:
         UserError: one is not.
     """
     for recipe, folder in cells:
-        if folder.exists():
+        if (folder / RECIPE).is_file():
             check_run(folder, recipe, "name a new folder with --out")
+        else:
+            check_free(folder)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class CellTask:
         if known is not None:
             return known
         if FailureFile.is_in(self.folder):
-            shutil.rmtree(self.folder)
+            clear(self.folder)
         started = _Started(watch)
         context = RunContext(self.data_root, self.device, watch=started, stop=stop, log=self.log)
         check_same_data(self.recipe, self.data_root, self.digest)

@@ -1,7 +1,7 @@
 """From a run folder to a proven FINN folder, and the proof that a FINN folder is a run's."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ def export_run(
     loaded: tuple[Recipe, nn.Module] | None = None,
     linted: LintedNetwork | None = None,
     device: str = "cpu",
+    then: Callable[[Path], None] = lambda _: None,
 ) -> Proof:
     """Export the run's best network to a FINN folder, proven on the whole test set; errors as ``export_finn``'s.
 
     Of ``context`` it needs where the data lie, and whom to tell. Of images that lie in files, ``FOLDER_PROOF`` are
     taken, evenly spread. ``loaded`` is what ``load_run`` made of the folder, where it was read before, and ``linted``
-    what ``lint_network`` made of that network. ``device`` computes the proof.
+    what ``lint_network`` made of that network. ``device`` computes the proof. ``then`` is ``export_finn``'s.
     """
     check_target(board, target_fps, clock_ns)
     check_destination(out)  # before the data are read, or downloaded
@@ -67,6 +68,7 @@ def export_run(
         data=data.facts(),
         device=device,
         say=context.say,
+        then=then,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from qtrain.models import parse_name
 from qtrain.own_code import Reference, checksum, parse_reference, source_of
 from qtrain.recipe import Recipe
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 from qtrain.records.runs import RECORDS, read_records
 
 CODE = "code"  # the entry of a run's record

@@ -1,6 +1,7 @@
 """From a float network of one's own to a quantized one, calibrated on data: a file of code with weights, or a run."""
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,14 +19,16 @@ from qtrain.experiments.run import load_run
 from qtrain.models import parse_name
 from qtrain.models.network import Network
 from qtrain.models.quantize import Quantized, quantize
-from qtrain.recipe import Recipe, default_recipe, dump_recipe
+from qtrain.recipe import Recipe, default_recipe
 from qtrain.records.files import write_json_lines, write_whole
 from qtrain.records.format import to_json
+from qtrain.records.leftovers import partial_of
+from qtrain.records.lock import only_here
 from qtrain.records.runs import RECORDS, Result
 from qtrain.training import checkpoint, evaluate
 from qtrain.training.check_model import check_labels
 from qtrain.training.context import HERE, RunContext
-from qtrain.training.folder import RECIPE, check_free
+from qtrain.training.folder import check_free, new_run, recorded
 from qtrain.training.losses import LOSSES
 from qtrain.training.recorder import machine
 from qtrain.training.splits import load_splits
@@ -80,40 +83,42 @@ def quantize_network(
     Raises:
         UserError: the network cannot be built or made FINN-safe, the data are not right, or ``out`` is not free.
     """
-    _check_out(out)
-    data = load_splits(recipe, context.data_root)
-    check_labels(data)
-    model = load_run(run, context.data_root)[1] if run is not None else initial_model(recipe, context.data_root)[0]
-    if isinstance(model, Network):
-        raise UserError(
-            f"{recipe.network} is qtrain's own, which exists at all bits; train it with --init-from and the float run"
-        )
-    per_channel = {"mean": _values(mean), "std": _values(std)}
-    found = quantize(model.eval(), data.shape, **per_channel)
-    if found.classes != data.classes:
-        raise UserError(f"{recipe.network} has {found.classes} logits, and {data.name} {data.classes} classes")
-    networks = {"float": found.float_network()}
-    options: dict[str, Any] = {"scaling": "learned" if recipe.scaling == "auto" else recipe.scaling}
-    for bits in ((REFERENCE_BITS, REFERENCE_BITS), (weight_bits, act_bits)):
-        networks[_said(*bits)] = _calibrated(found, data, bits, options)
-    accuracies = {name: _accuracy(network, data) for name, network in networks.items()}
-    made = networks[_said(weight_bits, act_bits)]
-    name = f"{found.name}_{weight_bits}W{act_bits}A"
-    if out.suffix == ".py":
-        write_whole(out, found.source.encode())
-        _save(out.with_suffix(".pt"), made)
-        return Made(out, f"{out}:{name}", found.notes, accuracies)
-    network = f"{out / NETWORK}:{name}"
-    _write_run(out, recipe, network, found, made, data)
-    return Made(out, network, found.notes, accuracies)
+    with only_here(out, beside=out.suffix == ".py", say=context.say):
+        _check_out(out)
+        data = load_splits(recipe, context.data_root)
+        check_labels(data)
+        model = load_run(run, context.data_root)[1] if run is not None else initial_model(recipe, context.data_root)[0]
+        if isinstance(model, Network):
+            raise UserError(
+                f"{recipe.network} is qtrain's own, which exists at all bits; train it with --init-from and the float "
+                "run"
+            )
+        per_channel = {"mean": _values(mean), "std": _values(std)}
+        found = quantize(model.eval(), data.shape, **per_channel)
+        if found.classes != data.classes:
+            raise UserError(f"{recipe.network} has {found.classes} logits, and {data.name} {data.classes} classes")
+        networks = {"float": found.float_network()}
+        options: dict[str, Any] = {"scaling": "learned" if recipe.scaling == "auto" else recipe.scaling}
+        for bits in ((REFERENCE_BITS, REFERENCE_BITS), (weight_bits, act_bits)):
+            networks[_said(*bits)] = _calibrated(found, data, bits, options)
+        accuracies = {name: _accuracy(network, data) for name, network in networks.items()}
+        made = networks[_said(weight_bits, act_bits)]
+        name = f"{found.name}_{weight_bits}W{act_bits}A"
+        if out.suffix == ".py":
+            _write_files(out, found.source, made)
+            return Made(out, f"{out}:{name}", found.notes, accuracies)
+        network = f"{out / NETWORK}:{name}"
+        _write_run(out, recipe, network, found, made, data)
+        return Made(out, network, found.notes, accuracies)
 
 
 def _check_out(out: Path) -> None:
     if out.suffix != ".py":
         check_free(out)
         return
+    killed_between_both = partial_of(out).exists()
     for path in (out, out.with_suffix(".pt")):
-        if path.exists():
+        if path.exists() and not (path != out and killed_between_both):
             raise UserError(f"{path} exists already and nothing is overwritten; name another file with --out")
 
 
@@ -137,22 +142,26 @@ def _accuracy(network: nn.Module, data: DataSet) -> float:
     return evaluate(network, data.validation, LOSSES["cross_entropy"]).accuracy
 
 
-def _save(path: Path, network: nn.Module) -> None:
+def _write_files(out: Path, source: str, network: nn.Module) -> None:
+    """Write code and weights beside each other: what takes long first, and none of it under its name."""
+    files = {out.with_suffix(".pt"): _weights(network), out: source.encode()}
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(partial_of(path), content)
+    for path in files:
+        os.replace(partial_of(path), path)
+
+
+def _weights(network: nn.Module) -> bytes:
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
-    write_whole(path, buffer.getbuffer())
+    return buffer.getvalue()
 
 
 def _write_run(out: Path, recipe: Recipe, network: str, found: Quantized, made: Network, data: DataSet) -> None:
     """Write a run folder of the calibrated network: it can be exported, and trained from."""
-    check_free(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / NETWORK, found.source.encode())
     own = {name: getattr(recipe, name) for name in _OF_DATA}
     described = default_recipe(network, recipe.data).replace(**own, lr=_SOME_RATE, epochs=1)
-    write_whole(out / RECIPE, dump_recipe(described).encode())
-    state = made.state_dict()
-    checkpoint.save(out / checkpoint.BEST, {"recipe": described.to_dict(), "model": state, "epoch": 0})
     loss = LOSSES[described.loss]
     tested = evaluate(made, data.test, loss)
     validated = evaluate(made, data.validation, loss)
@@ -166,9 +175,14 @@ def _write_run(out: Path, recipe: Recipe, network: str, found: Quantized, made: 
         "recipe": described.to_dict(),
         "data": to_json(data.facts()),
         "state": _RUN,
-        CODE: code_of(described)[0],
     }
-    write_json_lines(out / RECORDS, [first, {"type": "result", **to_json(result), "test_loss": tested.loss, **shared}])
+    last = {"type": "result", **to_json(result), "test_loss": tested.loss, **shared}
+    state = {"recipe": described.to_dict(), "model": made.state_dict(), "epoch": 0}
+    with new_run(out, described, (NETWORK, checkpoint.BEST, RECORDS)):
+        write_whole(out / NETWORK, found.source.encode())
+        checkpoint.save(out / checkpoint.BEST, state)
+        write_json_lines(out / RECORDS, [first | {CODE: code_of(described)[0]}, last])
+    recorded(out)
 
 
 _SOME_RATE = 0.01  # a run that trains nothing has one too

@@ -1,6 +1,5 @@
 """One run: from a recipe to a run folder, and from the folder to the trained network."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from qtrain.experiments.model import initial_model, model_of
 from qtrain.experiments.own_source import CODE, changed_code, code_of
 from qtrain.experiments.teacher import read_teacher
 from qtrain.recipe import AUTO, Recipe
+from qtrain.records.leftovers import clear
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Result, train
 from qtrain.training.callbacks import Callback
@@ -121,7 +121,7 @@ def complete_run(
         except UserError:
             if not from_the_start:
                 raise
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first checkpoint
+    clear(folder)  # of a run that was killed before its first checkpoint
     return train_recipe(recipe, folder, context, callbacks=callbacks)
 
 

@@ -15,6 +15,7 @@ from qtrain.experiments.same_data import digests_for
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import Recipe
+from qtrain.records.status import StatusFile
 from qtrain.training.context import HERE, RunContext
 
 
@@ -72,12 +73,15 @@ def run_cells(
         there = folder.resolve()  # an engine's processes may work elsewhere
         tasks.append(CellTask(name, recipes[name], there, again, context.data_root, context.device, context.log))
     yield from known.values()
+    epochs = {name: recipe.epochs for name, recipe in recipes.items()}
+    status = CellsStatus(out, epochs, [cell.ended(name) for name, cell in known.items()])
     if not tasks:
+        if _says_running(out):
+            with status:  # writes that it is done
+                pass
         return
     digests = digests_for(engine, [task.recipe for task in tasks], context.data_root)
     tasks = [replace(task, digest=digests.get(task.recipe.data)) for task in tasks]
-    epochs = {name: recipe.epochs for name, recipe in recipes.items()}
-    status = CellsStatus(out, epochs, [cell.ended(name) for name, cell in known.items()])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,6 +89,14 @@ def run_cells(
     with status, shown(view or NoView(), status) as seen:
         for name, cell in _run(tasks, context, engine, status, seen):
             yield replace(cell, folder=folders[name])
+
+
+def _says_running(out: Path) -> bool:
+    """Whether the last process to run cells there was killed after the last of them."""
+    try:
+        return StatusFile.is_in(out) and StatusFile.read(out).state == "running"
+    except UserError:  # damaged, and nothing rests on it
+        return True
 
 
 def _run(

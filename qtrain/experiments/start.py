@@ -11,7 +11,7 @@ from torch import Tensor
 from qtrain.errors import UserError
 from qtrain.models.weights import plain_state
 from qtrain.recipe import Recipe, recipe_from_dict
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 from qtrain.training import checkpoint
 from qtrain.training.folder import folder_recipe, last_result
 from qtrain.training.seal import is_whole, records_match

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qtrain.records.files import is_name
 from qtrain.records.format import JsonFile, Source
+from qtrain.records.plain_files import is_name
 
 _AGAIN = "run qtrain compare with its folder as --out again"
 

@@ -18,7 +18,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_
 
 from qtrain.errors import UserError
 from qtrain.records.checksum import without_checksum
-from qtrain.records.files import read_plain_text, write_json
+from qtrain.records.files import write_json
+from qtrain.records.plain_files import read_plain_text
 
 T = TypeVar("T")
 AnyFloat = Annotated[float, "finite or not"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 
 MOST = 64 << 10  # bytes of a file; a recipe with all its fields has 1,200
 DEEPEST = 20  # levels of lists and mappings

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.records.files import read_plain_text
 from qtrain.records.format import AnyFloat, Source, from_json
+from qtrain.records.plain_files import read_plain_text
 
 RECORDS = "records.jsonl"
 _MEND = "train again or take an older copy"

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from qtrain.errors import UserError
-from qtrain.records.files import read_plain
+from qtrain.records.plain_files import read_plain
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import torch
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference
-from qtrain.records.files import read_plain, write_whole
+from qtrain.records.files import write_whole
+from qtrain.records.plain_files import read_plain
 from qtrain.training.folder import BEST, LAST, PREVIOUS
 from qtrain.training.progress import warn
 from qtrain.training.saved_state import MEND, check_weights

@@ -1,14 +1,16 @@
 """The run folder: made for a new run, checked before one goes on, cleared after one that never began; no torch here."""
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference, dump_recipe, load_recipe
 from qtrain.records.files import write_whole
+from qtrain.records.format import JsonFile
+from qtrain.records.leftovers import clear, is_free, remove_left_over
 from qtrain.records.runs import RECORDS, Result, read_records, read_result
 
 if TYPE_CHECKING:
@@ -18,6 +20,23 @@ RECIPE = "recipe.yaml"
 LAST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"  # the one before, for where the last is damaged; none in a finished run
 BEST = "best.pt"
+BEGUN = ".begun.json"
+
+
+@dataclass(frozen=True)
+class _Beginning(JsonFile):
+    """What a new run's folder holds until the run's own record is written.
+
+    Attributes:
+        files: that it gets before its recipe, by name.
+        record: what its own record is to say besides.
+    """
+
+    FILE = BEGUN
+    MADE_BY = "qtrain train"
+    MEND = "train again in a new folder"
+    files: tuple[str, ...]
+    record: Mapping[str, Any]
 
 
 def folder_recipe(folder: Path) -> Recipe:
@@ -50,7 +69,7 @@ def check_free(out: Path) -> None:
     """
     if (out / RECIPE).is_file():
         raise UserError(f"{out} holds a run already; name a new folder, or continue the run with --resume {out}")
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if not is_free(out, but=_begun(out)):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
 
 
@@ -111,45 +130,85 @@ def last_result(out: Path) -> Result | None:
 
 
 @contextmanager
-def run_folder(out: Path, recipe: Recipe, resume: bool, files: Mapping[str, bytes]) -> Iterator[None]:
-    """Make a new run's folder, or go on in one; a run that fails before its first checkpoint leaves nothing.
+def new_run(
+    out: Path, recipe: Recipe, names: Collection[str], record: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Make a new run's folder. Inside, files go into it; the recipe, which makes it a run's, comes last.
+
+    One that is killed before is free to be made again.
 
     Args:
-        out: the folder.
+        out: the folder, which the caller holds.
         recipe: of the run.
-        resume: go on in it.
-        files: what else a new folder gets, by name.
+        names: of those files.
+        record: entries for the run's own record; ``unrecorded`` reads them back until ``recorded`` is called.
 
     Raises:
-        UserError: the folder holds other things, or cannot be made.
+        UserError: the folder holds other things, or cannot be written.
     """
-    if resume:
-        yield
-        return
     check_free(out)
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_whole(out / RECIPE, dump_recipe(recipe).encode())
-            for name, content in files.items():
-                write_whole(out / name, content)
-        except OSError as error:
-            raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
+        out.mkdir(parents=True, exist_ok=True)
+        for name in _begun(out):  # of one that was killed
+            (out / name).unlink(missing_ok=True)
+        remove_left_over(out)
+        _Beginning(tuple(names), dict(record or {})).write(out)
         yield
-    except BaseException:
-        if not has_checkpoint(out):
-            _remove(out, made)
+        write_whole(out / RECIPE, dump_recipe(recipe).encode())
+    except BaseException as error:
+        clear(out)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         raise
 
 
-def _remove(out: Path, made: list[Path]) -> None:
-    """Take away a run's files, then those of the folders ``made`` for it that are empty."""
-    for entry in out.iterdir() if out.is_dir() else ():
-        if entry.is_dir() and not entry.is_symlink():  # a logger's
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    for folder in made:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+@contextmanager
+def run_folder(
+    out: Path, recipe: Recipe, files: Mapping[str, bytes], extra: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Make a new run's folder; a run that fails inside, before its first checkpoint, leaves nothing.
+
+    Args:
+        out: as of ``new_run``.
+        recipe: of the run.
+        files: what else the folder gets, by name.
+        extra: entries for the run's own record.
+
+    Raises:
+        UserError: as ``new_run``.
+    """
+    with new_run(out, recipe, files, extra):
+        for name, content in files.items():
+            write_whole(out / name, content)
+    try:
+        yield
+    except BaseException:
+        if not has_checkpoint(out):
+            clear(out)
+        raise
+
+
+@contextmanager
+def known_folder(out: Path) -> Iterator[None]:
+    """Go on in a run's folder, which the caller holds."""
+    remove_left_over(out)
+    yield
+
+
+def unrecorded(out: Path) -> dict[str, Any]:
+    """Return what the own record of a run is to say besides, where it was killed before that was written.
+
+    Raises:
+        UserError: that is damaged.
+    """
+    return dict(_Beginning.read(out).record) if _Beginning.is_in(out) else {}
+
+
+def _begun(out: Path) -> tuple[str, ...]:
+    """Return the files that a run began with, its recipe aside, where it was killed before its own record."""
+    return (BEGUN, *_Beginning.read(out).files) if _Beginning.is_in(out) else ()
+
+
+def recorded(out: Path) -> None:
+    """Note that the run's own record is on disk."""
+    (out / BEGUN).unlink(missing_ok=True)

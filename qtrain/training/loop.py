@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
 from qtrain.recipe import Recipe
 from qtrain.records.format import to_json
+from qtrain.records.lock import only_here
 from qtrain.records.runs import Epoch, Result
 from qtrain.training import checkpoint
 from qtrain.training.callbacks import Callback, Callbacks, TrainingRun
@@ -22,7 +24,17 @@ from qtrain.training.check_model import check_labels, check_model, check_same, c
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.distributed import Ranks, join
 from qtrain.training.evaluation import Evaluation, evaluate
-from qtrain.training.folder import check_data, check_free, check_run, has_begun, last_result, run_folder
+from qtrain.training.folder import (
+    check_data,
+    check_free,
+    check_run,
+    has_begun,
+    known_folder,
+    last_result,
+    recorded,
+    run_folder,
+    unrecorded,
+)
 from qtrain.training.loggers.make import make_loggers
 from qtrain.training.losses import LOSSES, training_loss
 from qtrain.training.memory import keep_freed_memory
@@ -111,25 +123,34 @@ def train(
         checkpoint.check_best(out, recipe, session.at.best_epoch, session.at.epoch)
         goes_back = origin.name == checkpoint.PREVIOUS
     ranks.wait()  # all have looked at the folder
-    if goes_back and ranks.is_first:
-        checkpoint.go_back(out)
-    folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
+    if resume:
+        extra = unrecorded(out)
     if teacher is not None:
         extra = {"teacher": dict(teacher.facts), **(extra or {})}
+    held: AbstractContextManager[None] = nullcontext()
+    folder = held
+    if ranks.is_first:
+        held = only_here(out, again=True, say=context.say)  # the command or the engine holds it too
+        folder = known_folder(out) if resume else run_folder(out, recipe, files or {}, extra)
     with (
         teaching(teacher, recipe, data, ranks, out) as session.distillation,
+        held,
         folder,
         ranks.shared_norms(model),
         fast_path(model, recipe) as left,
         stop_on_interrupt() as interrupted,
         Saver(out) as saver,
     ):
+        if goes_back and ranks.is_first:
+            checkpoint.go_back(out)
         shown = context.watch if ranks.is_first else Silent()
         run = _Run(recipe, data, session, saver, where, shown, told, lambda: ranks.any(context.stop() or interrupted()))
         title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
         records = RecordWriter(out, session.at.epoch, title, loggers, context.say) if ranks.is_first else NoRecords()
         if records.empty:
             records.write(_first_record(run, left, start, extra))
+        if ranks.is_first:
+            recorded(out)
         result = None
         if ranks.is_first:
             for fact in _facts(run, left):

@@ -28,8 +28,9 @@ class Endless:
         return "endless"
 
     def __call__(self, watch: Watcher, stop: Callable[[], bool]) -> None:
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         watch.start("endless", 1, 0)
+        (self.folder / "begun").touch()
         while not stop():
             time.sleep(0.05)
         (self.folder / "saved").touch()

@@ -128,7 +128,7 @@ class SecondNode:
 
     def is_at(self, name: str, event: dict[str, Any]) -> bool:
         """Whether it is in the middle of this run: it has its lock."""
-        lock = f".{name}.lock"
+        lock = f"/{name}/.lock"
         self.lost = name
         files = [file.path for child in self._raylet.children() for file in child.open_files()]
         return 2 <= event.get("epoch", 0) <= EPOCHS // 2 and any(path.endswith(lock) for path in files)

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-from qtrain.engines.lock import alone_in
 from qtrain.engines.processes import SideBySide, threads_each
 from qtrain.engines.task import Died, in_turn
 from qtrain.errors import UserError
@@ -25,6 +24,7 @@ from qtrain.experiments.cells import Cell, CellTask, cells_of
 from qtrain.experiments.comparison.grid import compare_grid
 from qtrain.experiments.run_cells import run_cells
 from qtrain.recipe import Recipe, dump_recipe
+from qtrain.records.lock import alone_in
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training import Interrupted
 from qtrain.training.context import RunContext
@@ -179,7 +179,7 @@ def test_a_worker_whose_parent_is_killed_saves_and_keeps_others_out_until_then(t
     code = "import sys; from pathlib import Path; from qtrain.engines.processes import SideBySide\n"
     code += "from tests.engines.side_by_side_tasks import Endless\nlist(SideBySide(1)([Endless(Path(sys.argv[1]))]))"
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(endless.folder)], cwd=ROOT, text=True)
-    wait_for(process, endless.folder.exists)
+    wait_for(process, (endless.folder / "begun").exists)
     with pytest.raises(Interrupted, match="another process"), alone_in(endless.folder, stop=lambda: True):
         pass
     with alone_in(tmp_path / "another"):
@@ -216,7 +216,7 @@ def test_a_killed_run_is_one_line_and_the_run_beside_it_is_saved(tmp_path: Path,
 
 def test_a_death_costs_one_task_and_an_error_ends_the_others_saved(tmp_path: Path) -> None:
     endless = Endless(tmp_path / "endless")
-    tasks = [endless, Killed(tmp_path / "killed", endless.folder), Wrong(tmp_path / "wrong")]
+    tasks = [endless, Killed(tmp_path / "killed", endless.folder / "begun"), Wrong(tmp_path / "wrong")]
     told: list[tuple[str, str]] = []
     ended: list[tuple[str, Any]] = []
 
@@ -235,7 +235,7 @@ def test_a_death_costs_one_task_and_an_error_ends_the_others_saved(tmp_path: Pat
 def test_stop_saves_what_runs(tmp_path: Path) -> None:
     endless = Endless(tmp_path / "endless")
     with pytest.raises(Interrupted, match=f"^saved in {endless.folder}$"):
-        list(SideBySide(1)([endless], stop=endless.folder.exists))
+        list(SideBySide(1)([endless], stop=(endless.folder / "begun").exists))
     assert (endless.folder / "saved").exists()
 
 

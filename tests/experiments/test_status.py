@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from qtrain.experiments.run_cells import run_cells
 from qtrain.experiments.status import CellsStatus, EndedCell
 from qtrain.experiments.view import LineView, live_table
 from qtrain.interrupt import Interrupted
@@ -85,3 +86,16 @@ def test_a_log_is_told_what_runs_though_nothing_happens(status: CellsStatus) -> 
     view.close()
     assert said[0] == "cells: 0 done, 1 failed, 1 running, 1 waiting"
     assert said[1:3] == [f"{said[0]}; running: 2-bit (epoch 2/4, 51.25 %)"] * 2
+
+
+def test_a_process_that_was_killed_behind_its_last_cell_leaves_no_status_that_says_it_runs(
+    status: CellsStatus, tmp_path: Path
+) -> None:
+    assert list(run_cells([], tmp_path)) == []
+    assert not list(tmp_path.iterdir())  # where there is no status none is written
+    replace(status.record(), state="running").write(tmp_path)
+    assert list(run_cells([], tmp_path)) == []
+    assert StatusFile.read(tmp_path).state == "done"
+    (tmp_path / StatusFile.FILE).write_text("half")
+    assert list(run_cells([], tmp_path)) == []
+    assert StatusFile.read(tmp_path).state == "done"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.records.files import is_name, open_plain, read_plain, read_plain_text
+from qtrain.records.plain_files import is_name, open_plain, read_plain, read_plain_text
 
 
 def test_a_plain_file_is_read_through_links(tmp_path: Path) -> None:

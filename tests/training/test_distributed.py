@@ -35,7 +35,7 @@ from qtrain.training.context import RunContext
 from qtrain.training.distributed import ALONE, Ranks, join, own_gpu
 from qtrain.training.losses import LOSSES
 from qtrain.training.teacher import Teacher
-from tests.checks import same
+from tests.checks import check_refusal, same
 
 pytestmark = pytest.mark.slow  # processes that import torch
 
@@ -421,6 +421,7 @@ def test_a_run_under_torchrun_ends_with_ctrl_c_and_goes_on_in_one_process(tmp_pa
     while not (records.exists() and records.read_text().count("\n") >= 3):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+    check_refusal(cli("train", "--resume", tmp_path / "run"), 2, "another process is at work in")  # the first rank is
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert len(own_lines(err)) == 1

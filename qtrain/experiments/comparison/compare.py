@@ -17,6 +17,8 @@ from qtrain.experiments.view import CellsView
 from qtrain.export import verify
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import ComparisonFile, LrRangeFile
+from qtrain.records.leftovers import is_free
+from qtrain.records.lock import only_here
 from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
 from qtrain.report.statistics import ASLR
@@ -149,9 +151,8 @@ def check_comparison(
         check_rate_is_read(schedulers)
     known, _ = known_rate(recipe, out)
     cells = cells_of(known or recipe, out, schedulers, seeds)
-    files = (ComparisonFile.FILE, LrRangeFile.FILE, StatusFile.FILE)  # the last alone where no run came to anything
-    ours = (*(out / name for name in files), *(folder for _, folder in cells))
-    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
+    ours = (out / ComparisonFile.FILE, out / LrRangeFile.FILE, *(folder for _, folder in cells))
+    if out.is_dir() and not is_free(out, but=(StatusFile.FILE,)) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     if known is not None:
         check_cells(cells)
@@ -198,35 +199,36 @@ def compare(
         Interrupted: Ctrl-C; what ran is saved, and the same call goes on.
     """
     check_alone()
-    check_comparison(
-        recipe,
-        out,
-        schedulers=schedulers,
-        seeds=seeds,
-        tolerance=tolerance,
-        challenger=challenger,
-        against=against,
-        tuning=tuning,
-    )
-    recipe, lr_range = fixed_rate(recipe, out, context)
-    planned = cells_of(recipe, out, schedulers, seeds)
-    found = {}
-    with closing(run_cells(planned, out, context, engine=engine, view=view, again=again)) as ended:
-        for cell in ended:
-            found[cell.folder] = cell
-            if view is None:  # which else has shown it
-                context.say(result_line(cell))
-    comparison = Comparison(
-        recipe=recipe,
-        cells=tuple(found[folder] for _, folder in planned),
-        tolerance=tolerance,
-        challenger=challenger or default_challenger(schedulers),
-        against=tuple(against) if against else None,
-        tuning=dict(tuning or {}),
-        lr_range=lr_range,
-    )
-    comparison.file().write(out)
-    return comparison
+    with only_here(out, say=context.say):
+        check_comparison(
+            recipe,
+            out,
+            schedulers=schedulers,
+            seeds=seeds,
+            tolerance=tolerance,
+            challenger=challenger,
+            against=against,
+            tuning=tuning,
+        )
+        recipe, lr_range = fixed_rate(recipe, out, context)
+        planned = cells_of(recipe, out, schedulers, seeds)
+        found = {}
+        with closing(run_cells(planned, out, context, engine=engine, view=view, again=again)) as ended:
+            for cell in ended:
+                found[cell.folder] = cell
+                if view is None:  # which else has shown it
+                    context.say(result_line(cell))
+        comparison = Comparison(
+            recipe=recipe,
+            cells=tuple(found[folder] for _, folder in planned),
+            tolerance=tolerance,
+            challenger=challenger or default_challenger(schedulers),
+            against=tuple(against) if against else None,
+            tuning=dict(tuning or {}),
+            lr_range=lr_range,
+        )
+        comparison.file().write(out)
+        return comparison
 
 
 def result_line(cell: Cell) -> str:

@@ -22,6 +22,8 @@ from qtrain.experiments.view import CellsView
 from qtrain.models.names import folder_name
 from qtrain.recipe import Recipe
 from qtrain.records.comparison import ComparisonFile, GridFile
+from qtrain.records.leftovers import is_free
+from qtrain.records.lock import only_here
 from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, worst
 from qtrain.schedulers.catalogue import DEFAULT
@@ -67,31 +69,32 @@ def compare_grid(
     """
     check_alone()
     by_name = {folder_name(recipe.network): recipe for recipe in recipes}
-    _check_free(out, [out / name for name in by_name])
-    plan: dict[str, Any] = {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance, **judged}
-    for name, recipe in by_name.items():
-        check_comparison(recipe, out / name, **plan)
-    cells = []
-    waiting: dict[str, set[Path]] = {}  # folders of the runs that have not ended, by network
-    for name, recipe in by_name.items():
-        fixed, _ = fixed_rate(recipe, out / name, replace(context, say=_named(name, context.say)))
-        own = cells_of(fixed, out / name, schedulers, seeds)
-        waiting[name] = {folder for _, folder in own}
-        cells += own
-    found: dict[str, Comparison] = {}
-    quiet = replace(context, say=lambda _: None)
-    with closing(run_cells(cells, out, context, engine=engine, view=view, again=again)) as ended:
-        for cell in ended:
-            name = cell.folder.parent.name
-            if view is None:  # which else has shown it
-                _named(name, context.say)(result_line(cell))
-            waiting[name].discard(cell.folder)
-            if not waiting[name]:
-                found[name] = compare(by_name[name], out / name, quiet, **plan)  # all its runs are read
-                _write_list(out, found, recipes)
-    for name in by_name:
-        then(found[name])
-    return {name: found[name] for name in by_name}
+    with only_here(out, say=context.say):
+        _check_free(out, [out / name for name in by_name])
+        plan: dict[str, Any] = {"schedulers": schedulers, "seeds": seeds, "tolerance": tolerance, **judged}
+        for name, recipe in by_name.items():
+            check_comparison(recipe, out / name, **plan)
+        cells = []
+        waiting: dict[str, set[Path]] = {}  # folders of the runs that have not ended, by network
+        for name, recipe in by_name.items():
+            fixed, _ = fixed_rate(recipe, out / name, replace(context, say=_named(name, context.say)))
+            own = cells_of(fixed, out / name, schedulers, seeds)
+            waiting[name] = {folder for _, folder in own}
+            cells += own
+        found: dict[str, Comparison] = {}
+        quiet = replace(context, say=lambda _: None)
+        with closing(run_cells(cells, out, context, engine=engine, view=view, again=again)) as ended:
+            for cell in ended:
+                name = cell.folder.parent.name
+                if view is None:  # which else has shown it
+                    _named(name, context.say)(result_line(cell))
+                waiting[name].discard(cell.folder)
+                if not waiting[name]:
+                    found[name] = compare(by_name[name], out / name, quiet, **plan)  # all its runs are read
+                    _write_list(out, found, recipes)
+        for name in by_name:
+            then(found[name])
+        return {name: found[name] for name in by_name}
 
 
 def _named(network: str, say: Callable[[str], None]) -> Callable[[str], None]:
@@ -114,6 +117,6 @@ def _check_free(out: Path, folders: Sequence[Path]) -> None:
     """See that ``out`` is a grid's folder, or free."""
     if ComparisonFile.is_in(out):
         raise UserError(f"{out} holds the comparison of one network; name a new folder with --out")
-    ours = (out / GridFile.FILE, out / StatusFile.FILE, *folders)
-    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in ours):
+    ours = (out / GridFile.FILE, *folders)
+    if out.is_dir() and not is_free(out, but=(StatusFile.FILE,)) and not any(path.exists() for path in ours):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")

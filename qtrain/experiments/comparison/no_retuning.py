@@ -17,7 +17,10 @@ from qtrain.experiments.view import CellsView
 from qtrain.models.names import folder_name
 from qtrain.recipe import AUTO, Recipe
 from qtrain.records.comparison import LrRangeFile
+from qtrain.records.leftovers import is_free
+from qtrain.records.lock import only_here
 from qtrain.records.no_retuning import CARRIED, TUNED, NoRetuningFile, Row, Spent, TuningRecord, Width
+from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, judge_each, worst
 from qtrain.training.context import HERE, RunContext
 
@@ -54,23 +57,24 @@ def no_retuning(
     check_alone()
     if not tolerance >= 0:
         raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
-    _check_folder(plan, out)
-    home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
-    lr = home.rate
-    context.say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
-    tunings = _tune_all(plan, out, context, engine, view)
-    rows: dict[str, dict[str, Recipe]] = {}
-    for recipe in plan.recipes:
-        baselines = {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]}
-        rows[recipe.network] = _rows(plan, recipe, lr, baselines)
-    found = _run_rows(plan, rows, out, context, engine, view)
-    widths = []
-    for recipe in plan.recipes:
-        network = recipe.network
-        widths.append(_width(recipe, rows[network], found[network], tunings[network]))
-    record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], tuple(widths))
-    record.write(out)
-    return record
+    with only_here(out, say=context.say):
+        _check_folder(plan, out)
+        home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
+        lr = home.rate
+        context.say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
+        tunings = _tune_all(plan, out, context, engine, view)
+        rows: dict[str, dict[str, Recipe]] = {}
+        for recipe in plan.recipes:
+            baselines = {TUNED: tunings[recipe.network], CARRIED: tunings[plan.home]}
+            rows[recipe.network] = _rows(plan, recipe, lr, baselines)
+        found = _run_rows(plan, rows, out, context, engine, view)
+        widths = []
+        for recipe in plan.recipes:
+            network = recipe.network
+            widths.append(_width(recipe, rows[network], found[network], tunings[network]))
+        record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], tuple(widths))
+        record.write(out)
+        return record
 
 
 def _tune_all(
@@ -211,7 +215,7 @@ def _check_folder(plan: Plan, out: Path) -> None:
     """See that ``out`` is free or this experiment's, before hours are spent."""
     names = {folder_name(recipe.network) for recipe in plan.recipes} | {NoRetuningFile.FILE, LrRangeFile.FILE}
     entries = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if out.is_file() or (entries and not entries & names):
+    if not is_free(out, but=(StatusFile.FILE,)) and not entries & names:
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
     for recipe in plan.recipes:
         check_cells(_tuning_cells(plan, recipe, out))

@@ -11,6 +11,8 @@ from qtrain.experiments.paper.accuracies import ROWS, TABLES, PaperRow
 from qtrain.recipe import Recipe, difference
 from qtrain.records.files import json_line, writing
 from qtrain.records.format import Source
+from qtrain.records.lock import alone_in
+from qtrain.training.progress import tell
 
 DONE = "done"
 PARTIAL = "partial"
@@ -125,8 +127,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def append_result(path: Path, result: dict[str, Any]) -> None:
     """Add one line, in place of half a line that a kill left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path), path.open("ab+") as file:
+    with alone_in(path, beside=True, say=tell), writing(path), path.open("ab+") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write(json_line(result).encode())

@@ -29,6 +29,7 @@ from qtrain.experiments.run_cells import check_alone, run_cells
 from qtrain.experiments.view import CellsView
 from qtrain.interrupt import Interrupted
 from qtrain.records.comparison import FailureFile
+from qtrain.records.lock import only_here
 from qtrain.records.runs import read_records
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.folder import last_result
@@ -62,20 +63,21 @@ def reproduce(
         Interrupted: Ctrl-C, not the time limit.
     """
     check_alone()
-    missing = {cell.folder: cell for cell in _missing(cells, read_results(results), context)}
-    planned = [(cell.recipe, folder) for folder, cell in missing.items()]
-    check_cells(planned)
-    try:
-        with closing(run_cells(planned, out, context, engine=engine, view=view)) as ended:
-            for done in ended:
-                cell = missing.pop(done.folder)
-                append_result(results, _result(cell))
-                context.say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
-    except Interrupted as stopped:
-        if not context.stop():
-            raise
-        context.say(str(stopped))
-    return len(missing)
+    with only_here(out, say=context.say):
+        missing = {cell.folder: cell for cell in _missing(cells, read_results(results), context)}
+        planned = [(cell.recipe, folder) for folder, cell in missing.items()]
+        check_cells(planned)
+        try:
+            with closing(run_cells(planned, out, context, engine=engine, view=view)) as ended:
+                for done in ended:
+                    cell = missing.pop(done.folder)
+                    append_result(results, _result(cell))
+                    context.say(f"{cell.title}: {done.outcome} (paper {cell.row.accuracy:.1f} %)")
+        except Interrupted as stopped:
+            if not context.stop():
+                raise
+            context.say(str(stopped))
+        return len(missing)
 
 
 def _missing(

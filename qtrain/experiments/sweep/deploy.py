@@ -89,7 +89,7 @@ class Deployment:
         if finn.is_dir():
             proof = read_manifest(finn)["proof"]
         else:
-            for left in self.folder.glob(f".{FINN}-*"):  # by an export that was killed
+            for left in self.folder.glob(f".{FINN}-*"):  # by an export of an earlier qtrain that was killed
                 shutil.rmtree(left)
             where: dict[str, Any] = {"board": target.board, "target_fps": target.fps, "clock_ns": target.clock_ns}
             try:

@@ -8,8 +8,8 @@ from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.search_plan import SearchPlan
 from qtrain.recipe import AUTO, Recipe, recipe_from_dict
-from qtrain.records.files import is_name
 from qtrain.records.format import from_json
+from qtrain.records.plain_files import is_name
 from qtrain.records.sweep import SweepFile
 
 _OWN = ("network", "seed", "bits")  # of a recipe: they differ between cells

@@ -1,12 +1,10 @@
 """A sweep: one recipe at every bit width, expression and seed, each cell trained, proven, linted and estimated."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qtrain.engines.lock import LOCK, alone_on_storage, or_refuse
 from qtrain.engines.task import Died, Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.lr_range import check_rate_is_read
@@ -25,6 +23,8 @@ from qtrain.experiments.sweep.row import Rows, ended_cell, failed_row, outcome, 
 from qtrain.experiments.sweep.search import check_search, search
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import AUTO
+from qtrain.records.leftovers import is_free
+from qtrain.records.lock import only_here
 from qtrain.records.sweep import SweepFile
 from qtrain.training.context import HERE, RunContext
 from qtrain.training.methods.make import make_method
@@ -69,12 +69,9 @@ def sweep(
     out = Path(out)
     _check_free(out)
     _check_plan(plan, context)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
-    with _alone(out):
+    with only_here(out, say=context.say):
         _check_free(out)
+        out.mkdir(parents=True, exist_ok=True)
         write_plan(out, plan)
         return _run(plan, out, context, engine, view or NoView(), at_a_time)
 
@@ -108,7 +105,7 @@ def resume_sweep(
     out = Path(out)
     plan = read_plan(out)
     check_search(plan)
-    with _alone(out):
+    with only_here(out, say=context.say):
         return _run(plan, out, context, engine, view or NoView(), at_a_time, again)
 
 
@@ -246,7 +243,7 @@ def _check_free(out: Path) -> None:
         raise UserError(
             f"{out} holds a sweep already; go on with it by --resume {out}, or name a new folder with --out"
         )
-    if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
+    if not is_free(out):
         raise UserError(f"{out} holds other things already and nothing is overwritten; name a new or empty folder")
 
 
@@ -265,8 +262,3 @@ def _check_plan(plan: SweepPlan, context: RunContext) -> None:
     for expression in plan.expressions:
         model, _ = initial_model(recipe.replace(bits=expression), context.data_root)
         make_method(model, recipe, steps_per_epoch=1)
-
-
-def _alone(out: Path) -> AbstractContextManager[None]:
-    """Keep other sweeps out of the folder, also those of other machines."""
-    return or_refuse(alone_on_storage(out, within=0, inside=True), out)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtrain.errors import UserError
-from qtrain.records.files import is_name
+from qtrain.records.plain_files import is_name
 from qtrain.records.sweep import ROWS, SweepFile, read_rows
 from qtrain.report.runs.folder import check_plain, sentence, with_cell
 from qtrain.report.runs.row import RunRow

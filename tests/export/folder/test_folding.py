@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from benchmarks.kills import run
 from qtrain.errors import UserError
 from qtrain.export import ProofError, get_board, verify
+from qtrain.export.folder.change import CHANGE, end_change
+from qtrain.export.folder.contents import SIGNATURES, check_files, read_manifest
 from qtrain.export.folder.folding import official_folding, save_folding, saved_folding
 from qtrain.records.files import write_json
-from tests.checks import tree
+from tests.checks import check_refusal, tree
 from tests.exported_folders import export_tfc
 
 # Of a CNV: the layers that FINN+ folded, and those that official FINN's main makes of the same network.
@@ -138,3 +142,61 @@ def test_nothing_is_saved_into_a_folder_that_was_changed(folder: Path) -> None:
 def test_a_configuration_that_names_no_folding_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "build_config.yaml").write_bytes(content)
     assert saved_folding(tmp_path) is None
+
+
+def test_a_save_that_is_killed_anywhere_changes_all_files_or_none(folder: Path, tmp_path: Path) -> None:
+    (folder / SIGNATURES[0]).write_text("of another manifest\n")
+    before = tree(folder)
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    events = run(lambda: save(Path("whole")), tmp_path).events
+    after = tree(whole)
+    assert after != before
+    ends = set()
+    for at in range(1, events + 1, 3):
+        killed = Path(shutil.copytree(folder, tmp_path / "killed"))
+        assert run(lambda: save(Path("killed")), tmp_path, at).killed
+        decided = (killed / CHANGE).exists()
+        if decided:
+            with pytest.raises(UserError, match=r"is half changed: .*`qtrain estimate .*killed --cost-only` ends that"):
+                read_manifest(killed)
+            end_change(killed)
+        else:
+            check_files(killed, read_manifest(killed))
+        left = {name: what for name, what in tree(killed).items() if not name.startswith(f".{CHANGE}")}
+        assert left in (before, after)
+        ends.add((decided, left == after))
+        save(killed)
+        assert tree(killed) == after
+        shutil.rmtree(killed)
+    assert ends >= {(False, False), (True, True)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["finn", "whole"]  # the locks are gone
+
+
+def test_a_strangers_folder_has_nothing_moved_that_qtrain_does_not_change(folder: Path) -> None:
+    (folder / CHANGE / "board").mkdir(parents=True)
+    (folder / CHANGE / "model.onnx").write_text("theirs")
+    with pytest.raises(ProofError, match="holds other files than qtrain changes"):
+        end_change(folder)
+    (folder / CHANGE / "model.onnx").unlink()
+    (folder / CHANGE / "board" / "classes.json").write_text("theirs")
+    shutil.move(folder / "board", folder.parent / "elsewhere")
+    (folder / "board").symlink_to(folder.parent / "elsewhere")
+    before = tree(folder.parent / "elsewhere")
+    with pytest.raises(ProofError, match="holds other files than qtrain changes"):
+        end_change(folder)
+    assert tree(folder.parent / "elsewhere") == before
+
+
+def test_estimating_ends_what_a_killed_process_began(folder: Path, cli: Callable, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    save(whole)
+    (folder / CHANGE).mkdir()
+    shutil.copy(whole / "manifest.json", folder / CHANGE)
+    shutil.copy(whole / "README.md", folder / CHANGE)
+    for name in ("folding_config.json", "official_folding_config.json", "build_config.yaml"):
+        shutil.copy(whole / name, folder)
+    for name in ("official_build_config.json", "board/about.json"):
+        shutil.copy(whole / name, folder / name)
+    check_refusal(cli("verify", folder), 2, "is half changed", "--cost-only` ends that")
+    assert cli("estimate", folder, "--cost-only").status == 0
+    assert tree(folder) == tree(whole)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from qtrain.engines.lock import held_folders
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.estimate import Estimate, LayerEstimate
+from qtrain.records.lock import held_folders
 from qtrain.records.status import FailedCell, RunningCell, StatusFile
 from qtrain.report.runs import folder as reading
 from qtrain.report.runs.read import Found, Reader

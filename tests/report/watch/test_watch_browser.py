@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qtrain.engines.lock import held_folders
+from qtrain.records.lock import held_folders
 from qtrain.report.watch.server import serving
 from qtrain.report.watch.state import CURVES, Watched
 from tests.experiments.sweep.sweep_data import write_sweep

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from qtrain.engines.lock import held_folders
+from qtrain.records.lock import held_folders
 from qtrain.report.watch.server import policy_of, serving
 from qtrain.report.watch.state import POINTS, Watched
 from tests.checks import check_refusal, tree
@@ -347,7 +347,7 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, cli: Callable) -> None:
 def test_neither_command_loads_torch_or_matplotlib(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     code = "from qtrain.report.watch.server import serving; from qtrain.report.watch.state import Watched\n"
-    code += "from pathlib import Path; from qtrain.engines.lock import held_folders; import qtrain.commands.runs\n"
+    code += "from pathlib import Path; from qtrain.records.lock import held_folders; import qtrain.commands.runs\n"
     code += "watched = Watched(Path('.'), held_folders)\nwith serving(watched) as address:\n    watched.runs()\n"
     modules, said = loaded(code, tmp_path)
     assert not said

@@ -1,0 +1,337 @@
+"""Commands killed at drawn file-system events and repeated as a user would; the end must be the undisturbed one.
+
+``python -m benchmarks.torture_kills --kills 100`` prints what came of it as JSON. A trial is its seed.
+"""
+
+import argparse
+import csv
+import importlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from benchmarks.kills import Ended, run
+from qtrain.cli import main
+from qtrain.data import load_data
+from qtrain.experiments.paper.accuracies import BASELINE, PaperRow
+from qtrain.experiments.paper.cells import plan_cells
+from qtrain.experiments.paper.reproduce import reproduce
+from qtrain.experiments.sweep.row import SECONDS
+from qtrain.export.compiler.boards import get_board
+from qtrain.export.folder.change import end_change
+from qtrain.export.folder.folding import save_folding
+from qtrain.records.leftovers import is_left_over
+from qtrain.records.lock import only_here
+from qtrain.training import checkpoint
+from qtrain.training.context import RunContext
+
+SIZE = {"width": 0.125, "batch_size": 20, "train_size": 40, "validation_size": 20, "optimizer": "adam"}
+FLAGS = [*(f"--{name.replace('_', '-')}={value}" for name, value in SIZE.items()), "--data=digits", "--device=cpu"]
+TRAIN = ["TFC_1W1A", *FLAGS, "--epochs=2", "--lr=0.02"]
+PLAIN = ["--log=none", "--quiet"]  # TensorBoard takes longer to load than such a run
+ROW = PaperRow("table3", "Tiny", "TFC_1W1A", "digits", BASELINE, 80.0, 2, SIZE | {"lr": 0.02})
+FOLDING = {"Defaults": {}, "MVAU_hls_0": {"PE": 2, "SIMD": 7}, "LabelSelect_hls_0": {"PE": 1}}
+# What differs between two undisturbed runs, or says how often a run was begun.
+CLOCK = {"seconds", "images_per_second", "date", "resumed", "updated", "started", "seconds_left", "train_seconds"}
+CLOCK |= {"commit"}  # git describes a checkout that may change meanwhile
+SHOWN = (".png", ".html", ".md")  # of reports, with dates and times
+MOST_KILLS = 3  # of a trial
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command that is killed and repeated.
+
+    Attributes:
+        what: what a user does in a new folder: the command, or where that has begun the one that goes on.
+        prepare: what lies in the folder before, made once.
+    """
+
+    what: Callable[[], Any]
+    prepare: Callable[[Path], None] = lambda _: None
+
+
+def command(*words: str) -> Callable[[], Any]:
+    """Return a function that runs one qtrain command here."""
+    return lambda: main(list(words))
+
+
+def _train() -> None:
+    started = Path("run/recipe.yaml").is_file()
+    main(["train", "--resume", "run", *PLAIN] if started else ["train", *TRAIN, *PLAIN, "--out", "run"])
+
+
+def _sweep(*words: str) -> Callable[[], None]:
+    def sweep() -> None:
+        started = Path("out/sweep.json").is_file()
+        again = ["sweep", "--resume", "out", "--device=cpu", "--quiet"]
+        main(again if started else ["sweep", "TFC", *FLAGS, "--epochs=2", "--quiet", "--out", "out", *words])
+
+    return sweep
+
+
+def _reproduce() -> None:
+    cells = plan_cells([ROW], Path("runs"), seeds=1)
+    if reproduce(cells, Path("results.jsonl"), Path("runs"), RunContext(device="cpu")):
+        raise RuntimeError("runs are left")
+
+
+def _export() -> None:
+    finn = Path("run/finn")
+    if finn.is_dir():
+        with only_here(finn, beside=True):  # takes away the lock of a process that was killed with its last breath
+            main(["verify", str(finn), "--quiet"])
+    main(["export", "run", "--board=Pynq-Z1", "--quiet"])
+
+
+def _fold() -> None:
+    folder = Path("run/finn")
+    end_change(folder)  # as ``qtrain estimate`` does
+    save_folding(folder, FOLDING, get_board("ZCU104"), 2000, 5.0, made_by="finn-plus 1.6.1", estimated_fps=2345.0)
+    main(["verify", str(folder), "--quiet"])
+
+
+def _trained(folder: Path) -> None:
+    _done(run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder))
+
+
+def _half_trained(folder: Path) -> None:
+    events = run(command("train", *TRAIN, *PLAIN, "--out", "run"), _fresh(folder / "counted")).events
+    shutil.rmtree(folder / "counted")
+    run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder, events * 2 // 3)
+
+
+def _exported(folder: Path) -> None:
+    _trained(folder)
+    _done(run(_export, folder))
+
+
+def _fresh(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+COMPARE = (
+    "compare",
+    *TRAIN,
+    "--schedulers=aslr,multistep",
+    "--challenger=aslr",
+    "--seeds=1",
+    "--undecided=ok",
+    "--quiet",
+)
+QUICK = {
+    "train": Scenario(_train),
+    "resume": Scenario(_train, prepare=_half_trained),
+    "compare": Scenario(command(*COMPARE, "--out=out", "--tolerance=100")),
+    "sweep": Scenario(_sweep("--weight-bits=1,2", "--lr=0.02")),
+    "reproduce": Scenario(_reproduce),
+    "export": Scenario(_export, prepare=_trained),
+    "fold": Scenario(_fold, prepare=_exported),
+}
+SLOW = {
+    "auto": Scenario(command("compare", "TFC_1W1A", *FLAGS, "--epochs=2", "--lr=auto", "--seeds=1", "--out=out")),
+    "jobs": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2")),
+    "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
+    "estimate": Scenario(command("estimate", "run/finn", "--save-folding"), prepare=_exported),
+}
+SCENARIOS = QUICK | SLOW
+# What commands import where they need it; training alone needs less.
+WARM = ("sklearn.datasets", "sklearn.model_selection", "qtrain.training.terminal", "qtrain.experiments.run")
+MORE = ("torch.utils.tensorboard", "brevitas.export", "qtrain.experiments.export", "qtrain.export.proof.finn_base")
+MORE += (
+    "torch._dynamo.utils",
+    "torch._inductor.cpp_builder",
+    "qtrain.report.proof",
+    "qtrain.experiments.comparison.grid",
+)
+
+
+def warm(names: Sequence[str]) -> None:
+    """Load once what every forked process would load; nothing is trained here, which would forbid to fork.
+
+    Args:
+        names: of the scenarios that are tried.
+    """
+    torch.set_num_threads(1)
+    for name in WARM if set(names) <= {"train", "resume"} else (*WARM, *MORE):
+        importlib.import_module(name)
+    load_data("digits")
+
+
+class Trials:
+    """Trials of scenarios, each compared with its undisturbed run, which is made once.
+
+    Args:
+        place: an empty folder.
+    """
+
+    def __init__(self, place: Path):
+        self._place = place
+        self._whole: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def events_of(self, name: str) -> int:
+        """Return how many events a scenario has where nothing disturbs it."""
+        return self._undisturbed(name)[0]
+
+    def trial(self, name: str, *kills: int) -> tuple[int, list[str]]:
+        """Kill a scenario at events, one command after the other, and let it come to its end.
+
+        Args:
+            name: of the scenario.
+            kills: the event of each command that is killed; one that ends before is not.
+
+        Returns:
+            How many were killed, and what is wrong at the end.
+        """
+        _, expected = self._undisturbed(name)
+        folder = self._place / "trial"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self._place / f"{name}-before", folder)
+        killed = 0
+        try:
+            for at in (*kills, 0):
+                ended = run(SCENARIOS[name].what, folder, at)
+                if not ended.killed:
+                    break
+                killed += 1
+            if ended.status != 0:
+                return killed, [f"status {ended.status}: {' '.join(ended.said.split())[-400:]}"]
+            return killed, differences(expected, state(folder))
+        finally:
+            shutil.rmtree(folder)
+
+    def _undisturbed(self, name: str) -> tuple[int, dict[str, Any]]:
+        if name not in self._whole:
+            before = _fresh(self._place / f"{name}-before")
+            SCENARIOS[name].prepare(before)
+            folder = self._place / f"{name}-whole"
+            shutil.copytree(before, folder)
+            ended = run(SCENARIOS[name].what, folder)
+            _done(ended)
+            self._whole[name] = (ended.events, state(folder))
+        return self._whole[name]
+
+
+def _done(ended: Ended) -> None:
+    if ended.status != 0:
+        raise RuntimeError(f"an undisturbed command ended with {ended.status}: {ended.said}")
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Return all that lies below a folder, times aside: content by relative path."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and ".tfevents." not in name:
+            found[name] = _content(path)
+    return found
+
+
+def _content(path: Path) -> Any:
+    """Return a file as what can be compared."""
+    if is_left_over(path.name):
+        return "left over"
+    if path.name == SECONDS:
+        return "times"
+    if path.name == "status.json":
+        return json.loads(path.read_text())["state"]  # its cells are those that the last command had still to run
+    if path.suffix == ".pt":
+        return _plain(checkpoint.load(path))
+    if path.suffix == ".json":
+        return _plain(json.loads(path.read_text()))
+    if path.suffix == ".jsonl":
+        return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".csv":
+        return [_plain(row) for row in csv.DictReader(io.StringIO(path.read_text()))]
+    if path.suffix in SHOWN and path.name != "README.md":
+        return "a report"
+    return path.read_bytes()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items() if key not in CLOCK}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Say which files are missing, too many, or hold something else."""
+    lines = [f"{name} is missing" for name in expected if name not in found]
+    lines += [f"{name} is too many" for name in found if name not in expected]
+    lines += [f"{name} differs" for name in expected if name in found and found[name] != expected[name]]
+    return lines
+
+
+def drawn(trials: Trials, names: list[str], seed: int) -> tuple[str, list[int]]:
+    """Draw a scenario and the events of its kills."""
+    random = Random(seed)
+    name = random.choice(names)
+    kills = random.choice((1, 1, 2, MOST_KILLS))
+    return name, [random.randint(1, trials.events_of(name)) for _ in range(kills)]
+
+
+def torture(names: list[str], seeds: Iterator[int], kills: int, until: float, place: Path) -> dict[str, Any]:
+    """Try scenarios until there were so many kills, or the time is up; return what came of it.
+
+    Args:
+        names: of scenarios.
+        seeds: of the trials.
+        kills: to come to.
+        until: ``time.monotonic`` at the end.
+        place: an empty folder.
+    """
+    trials = Trials(place)
+    begun = time.monotonic()
+    by_name: Counter[str] = Counter()
+    faults = []
+    while sum(by_name.values()) < kills and time.monotonic() < until:
+        seed = next(seeds)
+        name, at = drawn(trials, names, seed)
+        killed, wrong = trials.trial(name, *at)
+        by_name[name] += killed
+        if wrong:
+            faults.append({"seed": seed, "scenario": name, "kills": at, "wrong": wrong[:5]})
+            print(f"{name} {at}: {wrong[:5]}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - begun
+    events = {name: trials.events_of(name) for name in by_name}
+    return {"kills": dict(by_name), "events": events, "seconds": round(seconds, 1), "faults": faults}
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first trial")
+    parser.add_argument("--max-minutes", type=float, default=60.0)
+    parser.add_argument("--scenarios", default=",".join(QUICK), help=f"some of {', '.join(SCENARIOS)}")
+    return parser.parse_args(argv)
+
+
+def _main(argv: list[str] | None = None) -> int:
+    options = _parse(argv)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    warm(options.scenarios.split(","))
+    until = time.monotonic() + 60 * options.max_minutes
+    with tempfile.TemporaryDirectory(prefix="qtrain-kills-") as place:
+        seeds = iter(range(options.first, options.first + 10**9))
+        found = torture(options.scenarios.split(","), seeds, options.kills, until, Path(place))
+    print(json.dumps(found, indent=2))
+    return 1 if found["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
