@@ -1,7 +1,8 @@
 """How long a checkpoint holds the training loop: serialised, written and synced in it, or copied and left to a thread.
 
-Both arms save the same state of a trained network, SGD with momentum, alternating. Behind the thread's arm the loop
-trains a step while the file is written; its time, beside that of a step alone, says what the thread takes from it.
+All arms save the same state of a trained network, SGD with momentum, alternating. Behind the thread's arm the loop
+trains a step while the file is written; its time, beside that of a step alone, says what the thread takes from it. A
+third arm writes without checksum, reads nothing back and keeps no previous file: what those cost is a ratio to it.
 
 Usage: python -W ignore benchmarks/checkpoint.py [--network CNV_2W2A] [--rounds 20] [--out results/benchmarks.jsonl]
 """
@@ -9,6 +10,7 @@ Usage: python -W ignore benchmarks/checkpoint.py [--network CNV_2W2A] [--rounds 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +21,18 @@ from common import RESULTS, append, show, spread
 
 from qtrain.models import build_model
 from qtrain.models.fast_forward import fast_forward
+from qtrain.records.files import write_whole
 from qtrain.training import checkpoint
 from qtrain.training.saver import Saver
 
 BATCH = 20
+
+
+def write_unchecked(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint as it was written before it had a checksum."""
+    buffer = io.BytesIO()
+    torch.save({"format": checkpoint.FORMAT, **state}, buffer)
+    write_whole(path, buffer.getbuffer())
 
 
 def main() -> None:
@@ -47,13 +57,22 @@ def main() -> None:
 
     step()
     state: dict[str, Any] = {"recipe": {}, "model": model.state_dict(), "method": optimizer.state_dict()}
-    found: dict[str, list[float]] = {"in the loop": [], "left to a thread": [], "step alone": [], "step beside it": []}
+    found: dict[str, list[float]] = {
+        "in the loop": [],
+        "unchecked": [],
+        "left to a thread": [],
+        "step alone": [],
+        "step beside it": [],
+    }
     with tempfile.TemporaryDirectory(dir=given.folder) as name, Saver(Path(name)) as saver:
         for _ in range(given.rounds):
             found["step alone"].append(1e3 * step())
             started = time.perf_counter()
             checkpoint.save(Path(name) / checkpoint.LAST, state)
             found["in the loop"].append(1e3 * (time.perf_counter() - started))
+            started = time.perf_counter()
+            write_unchecked(Path(name) / "unchecked.pt", state)
+            found["unchecked"].append(1e3 * (time.perf_counter() - started))
             started = time.perf_counter()
             saver.save(state)
             found["left to a thread"].append(1e3 * (time.perf_counter() - started))
@@ -62,9 +81,11 @@ def main() -> None:
         size = (Path(name) / checkpoint.LAST).stat().st_size / 1e6
     times = {name: spread(values, 2) for name, values in found.items()}
     ratios = [now / before for now, before in zip(found["left to a thread"], found["in the loop"], strict=True)]
+    checked = [now / before for now, before in zip(found["in the loop"], found["unchecked"], strict=True)]
     times["ratio"] = spread(ratios)
+    times["checked over unchecked"] = spread(checked)
     for name, values in times.items():
-        print(show(name, values, "" if name == "ratio" else "ms"))
+        print(show(name, values, "ms" if name in found else ""))
     append("checkpoint", {"network": given.network, "megabytes": round(size, 1), "times": times}, given.out)
 
 

@@ -30,6 +30,7 @@ from qtrain.cli import main
 from qtrain.data import load_data
 from qtrain.export import export_finn
 from qtrain.models import build_model
+from qtrain.records.files import write_json
 
 HERE = Path.cwd()
 FOLDERS = "finn"
@@ -108,7 +109,7 @@ def forge(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in manifest["files"]:
         manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_json(folder / "manifest.json", manifest)
 
 
 def run(words: list[str]) -> tuple[int | None, str]:

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from qtrain.records.checksum import without_checksum
+
 HUGE = (2**31, 2**40, 2**62, -1, 10**6)
 ODD_VALUES = (float("nan"), float("inf"), 1e30, -1.0, 0.0, 1e12)
 OPERATORS = ("Conv", "MatMul", "Reshape", "TopK", "Quant", "Loop", "Flatten", "Resize", "Softsign", "MaxPool", "")
@@ -229,7 +231,7 @@ def damage_manifest(path: Path, random: Random) -> str:
     if way in ("flip", "cut"):
         path.write_bytes((flip if way == "flip" else cut)(data, random))
     elif way == "value":
-        manifest = json.loads(data)
+        manifest = without_checksum(json.loads(data))
         name = random.choice(list(manifest))
         manifest[name] = random.choice([None, [], {}, "x", -1, 10**40, 1e400, True, {"a": None}, [1]])
         path.write_text(json.dumps(manifest))
@@ -238,7 +240,7 @@ def damage_manifest(path: Path, random: Random) -> str:
     elif way == "digits":
         path.write_text('{"format": ' + "9" * 10_000 + "}")
     elif way == "path":
-        manifest = json.loads(data)
+        manifest = without_checksum(json.loads(data))
         manifest["files"][random.choice(("../../etc/passwd", "/etc/passwd", "\0", "a" * 5000))] = "0"
         path.write_text(json.dumps(manifest))
     else:

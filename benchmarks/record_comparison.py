@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qtrain.records.checksum import without_checksum
 from qtrain.records.no_retuning import NoRetuningFile
 from qtrain.records.runs import read_records
 from qtrain.report.comparison.grid import is_grid, read_grid
@@ -23,7 +24,7 @@ NO_RETUNING = RESULTS.with_name("no_retuning")
 def line_of(folder: Path) -> dict[str, Any]:
     """One comparison as plain values, after its files were checked against each other."""
     read_comparison(folder)
-    line: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    line: dict[str, Any] = without_checksum(json.loads((folder / "comparison.json").read_text()))
     for cell in line["cells"]:
         records = read_records(folder / cell["folder"])
         epochs = [r for r in records if r["type"] == "epoch"]

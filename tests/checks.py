@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from qtrain.records.files import write_json
+
 
 def tree(folder: Path) -> dict[str, str | None]:
     """Every path below a folder with its content's hash."""
@@ -20,7 +22,7 @@ def forge(folder: Path) -> None:
     """Make the manifest agree with the files, as someone would who tampers with care."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"] = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in manifest["files"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_json(folder / "manifest.json", manifest)
 
 
 def check_refusal(outcome: object, status: int, *fragments: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import shutil
 import tempfile
@@ -17,7 +16,8 @@ from torch import Tensor, from_numpy
 from qtrain.errors import UserError
 from qtrain.export.errors import ProofError
 from qtrain.export.foreign.arrays import read_npy, read_npz
-from qtrain.records.files import open_plain, read_plain_text
+from qtrain.records.files import open_plain, read_plain_text, write_json
+from qtrain.records.format import Source
 from qtrain.records.manifest import FORMAT, MANIFEST
 
 SIGNATURES = (f"{MANIFEST}.sig", f"{MANIFEST}.minisig")  # over the manifest, so it cannot list them
@@ -106,7 +106,7 @@ def checksum(path: Path) -> str:
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write ``facts`` with versions and checksums; the last file written."""
     manifest = {"format": FORMAT, **facts, "versions": versions(), "files": checksums(folder)}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    write_json(folder / MANIFEST, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -115,13 +115,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: no such folder, not one of ours, or of another format.
     """
+    source = Source(folder / MANIFEST, "export the run again")
     try:
-        manifest = json.loads(read_plain_text(folder / MANIFEST))
+        text = read_plain_text(source.path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a FINN folder (no {MANIFEST}); name one that qtrain export wrote") from None
-    except (ValueError, RecursionError) as error:  # no JSON, no text, a number of thousands of digits, too deep
-        raise UserError(f"{folder / MANIFEST} is damaged ({error}); export the run again") from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
+    except UnicodeDecodeError as error:
+        raise source.damaged(str(error)) from None
+    manifest = source.parse(text)
+    found = manifest.get("format")
     if isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT:
         raise UserError(
             f"{folder} was written by an earlier version of qtrain (format {found}, now {FORMAT}), whose manifest does "

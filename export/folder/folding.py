@@ -20,7 +20,7 @@ from qtrain.export.folder.build_files import FINN_PLUS_CONFIG, MVAU_WWIDTH_MAX, 
 from qtrain.export.folder.contents import MANIFEST, check_files, checksums, read_manifest
 from qtrain.export.folder.readme import README, folder_readme
 from qtrain.export.foreign.arrays import read_npy
-from qtrain.records.files import read_plain_text, write_whole
+from qtrain.records.files import read_plain_text, write_json, write_whole
 from qtrain.records.plain_yaml import load_yaml
 
 FOLDING = "folding_config.json"
@@ -122,15 +122,15 @@ def save_folding(
     }
     known = {*manifest["files"], *texts}
 
-    def manifest_text() -> str:
+    def named() -> dict[str, Any]:
         files = {name: digest for name, digest in checksums(folder).items() if name in known}
-        return _json({**manifest, "files": files})
+        return {**manifest, "files": files}
 
     old = {name: _content(folder / name) for name in (*texts, MANIFEST)}
     try:
         for name, text in texts.items():
             write_whole(folder / name, text.encode())
-        write_whole(folder / MANIFEST, manifest_text().encode())
+        write_json(folder / MANIFEST, named())
     except BaseException as error:  # Ctrl-C too
         for name, content in old.items():
             if content is None:

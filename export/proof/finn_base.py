@@ -30,7 +30,7 @@ from qtrain.export.folder.checks import DIALECT_MODEL
 from qtrain.export.folder.contents import MANIFEST, check_files, read_manifest, read_proof_data
 from qtrain.export.proof.against_torch import TOLERANCE
 from qtrain.export.proof.dialect import to_finn_base
-from qtrain.records.files import write_whole
+from qtrain.records.files import write_json
 
 INSTALL = "make it with `make finn-base`, or name an interpreter that has finn-base in QTRAIN_FINN_BASE_PYTHON"
 ENVIRONMENT = Path(".venv-finn-base") / "bin" / "python"
@@ -241,5 +241,5 @@ def add_dialect(folder: Path) -> Path:
     path = folder / DIALECT_MODEL
     model.save(str(path))
     manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    write_json(folder / MANIFEST, manifest)
     return path

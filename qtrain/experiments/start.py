@@ -14,6 +14,7 @@ from qtrain.recipe import Recipe, recipe_from_dict
 from qtrain.records.files import read_plain
 from qtrain.training import checkpoint
 from qtrain.training.folder import folder_recipe, last_result
+from qtrain.training.seal import is_whole, records_match
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,14 @@ def read_start(path: Path, wanted: str = "a run folder or a file of weights with
         f"{file} is damaged, no file of torch.save, or holds more than tensors; take another copy, or save "
         "model.state_dict() alone"
     )
+    if not records_match(content):
+        raise UserError(damaged)
     found = checkpoint.read_state(io.BytesIO(content), damaged)
     facts: dict[str, Any] = {"path": str(path), "sha256": hashlib.sha256(content).hexdigest()}
     if not isinstance(found, dict) or not isinstance(found.get("recipe"), dict):
         return Start(plain_state(found, str(file)), None, facts)
+    if not is_whole(content):
+        raise UserError(damaged)
     recipe = recipe_from_dict(found["recipe"], str(file))
     result = last_result(path) if path.is_dir() else None
     epoch = found.get("epoch")

@@ -7,7 +7,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.model import model_of
 from qtrain.experiments.start import read_start
 from qtrain.recipe import Recipe
-from qtrain.training.checkpoint import BEST, load_weights
+from qtrain.training.checkpoint import BEST, check_recipe, load_weights
 from qtrain.training.folder import folder_recipe
 from qtrain.training.teacher import Teacher
 
@@ -29,6 +29,8 @@ def read_teacher(recipe: Recipe, data_root: str | Path | None = None) -> Teacher
         theirs = folder_recipe(folder)
         _check_same_task(theirs, recipe, data_root)
         start = read_start(folder, "a run folder with --teacher")
+        if start.recipe is not None:
+            check_recipe({"recipe": start.recipe.to_dict()}, theirs.to_dict(), folder / BEST)
         model = model_of(theirs, data_root)
         load_weights(model, start.weights, folder / BEST)
     except UserError as error:

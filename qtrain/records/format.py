@@ -3,7 +3,8 @@
 A class that is a whole file derives from ``JsonFile`` and then writes and reads itself. What is read is held against
 the annotations: ``int``, ``float`` (finite; ``AnyFloat`` where not), ``str``, ``bool``, ``Literal``, ``tuple[T, ...]``,
 ``Mapping[str, T]``, ``T | None``, ``Any`` and other dataclasses. A key that a file lacks takes the field's default,
-which is how older files stay readable; keys that no field has are passed over.
+which is how older files stay readable; keys that no field has are passed over. A checksum among the entries is checked
+before any of them is used.
 """
 
 import json
@@ -16,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from qtrain.errors import UserError
+from qtrain.records.checksum import without_checksum
 from qtrain.records.files import read_plain_text, write_json
 
 T = TypeVar("T")
@@ -44,18 +46,18 @@ class Source:
         return UserError(f"{self.path} is damaged ({where}{' '.join(why.split())}); {self.mend}")
 
     def parse(self, text: str) -> dict[str, Any]:
-        """Read a JSON object.
+        """Read a JSON object; its checksum, where it has one, is checked and left out.
 
         Raises:
-            UserError: ``text`` is none.
+            UserError: ``text`` is none, or is not what was written.
         """
         try:
             value = json.loads(text, object_pairs_hook=_once)
+            if isinstance(value, dict):
+                return without_checksum(value)
         except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, or too deep
             raise self.damaged(str(error)) from None
-        if not isinstance(value, dict):
-            raise self.damaged(f"a JSON object is expected, not {_short(value)}")
-        return value
+        raise self.damaged(f"a JSON object is expected, not {_short(value)}")
 
     def read_text(self, made_by: str) -> str:
         """Read the whole file.
@@ -79,8 +81,20 @@ class Source:
         Raises:
             UserError: as ``read_text``.
         """
-        for number, line in enumerate(self.read_text(made_by).splitlines(), 1):
+        text = self.read_text(made_by).removesuffix("\n")
+        for number, line in enumerate(text.split("\n") if text else (), 1):
             yield replace(self, line=number), line
+
+    def whole_lines(self, text: str) -> list[dict[str, Any]]:
+        """Read the lines of a file that grows; half a last one, which a kill leaves, is none.
+
+        Raises:
+            UserError: a line is no JSON object, or not what was written.
+        """
+        *lines, rest = text.split("\n")
+        if _is_more_than_a_value(rest):  # a line whose end is damaged; a kill leaves less than a line
+            lines.append(rest)
+        return [replace(self, line=number).parse(line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 class JsonFile:
@@ -130,6 +144,15 @@ class JsonFile:
     def write(self, folder: Path) -> None:
         """Write it into its folder, whole or not at all."""
         write_json(folder / self.FILE, self.to_json())
+
+
+def _is_more_than_a_value(text: str) -> bool:
+    """Whether something stands behind a whole JSON value."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return end < len(text)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The records of a run folder: one JSON line for the run, one an epoch, one for the result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         raise UserError(f"{folder} is not a run folder (no {RECORDS}); name one that qtrain train wrote") from None
     except UnicodeDecodeError as error:
         raise source.damaged(str(error)) from None
-    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]  # a kill can leave half a last one
-    records = [Source(source.path, _MEND, number).parse(line) for number, line in enumerate(lines, 1)]
+    records = source.whole_lines(text)
     if not all("type" in record for record in records):
         raise UserError(f"{source.path} holds no records of qtrain; name a folder that qtrain train wrote")
     return records
@@ -149,14 +148,28 @@ def read_finished(folder: Path) -> FinishedRun:
     start = of_type["run"][-1]
     result = _one_result(of_type["result"], source)
     by_number = _each_once([from_json(Epoch, record, source) for record in of_type["epoch"]], source)
-    if sorted(by_number) != list(range(1, result.epochs + 1)):
-        raise source.damaged(f"epochs 1 to {result.epochs} are expected, but it has {sorted(by_number)}")
+    _check_numbers(source, by_number, result.epochs)
     return FinishedRun(
         recipe=from_json(_Start, start, source).recipe,
         facts={key: value for key, value in start.items() if key not in ("type", "recipe")},
         epochs=tuple(by_number[number] for number in sorted(by_number)),
         result=result,
     )
+
+
+def check_epochs(folder: Path, records: Iterable[Mapping[str, Any]], epochs: int) -> None:
+    """See that records are of all the epochs that a checkpoint knows of.
+
+    Raises:
+        UserError: one is lost.
+    """
+    numbers = {record.get("epoch") for record in records if record["type"] == "epoch"}
+    _check_numbers(_source(folder), {number for number in numbers if type(number) is int}, epochs)
+
+
+def _check_numbers(source: Source, numbers: Iterable[int], epochs: int) -> None:
+    if sorted(numbers) != list(range(1, epochs + 1)):
+        raise source.damaged(f"epochs 1 to {epochs} are expected, but it has {sorted(numbers)}")
 
 
 def read_progress(folder: Path) -> Progress:

@@ -1,6 +1,11 @@
-"""Checkpoints of a run folder: written atomically, read without executing code."""
+"""Checkpoints of a run folder: written atomically with a checksum, read without executing code.
+
+While a run trains, the checkpoint before the last is kept, and taken where the last is damaged. The best weights are
+there once: a second copy of them would be written again with each that is better, and an older one helps nobody.
+"""
 
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +16,26 @@ import torch
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, difference
 from qtrain.records.files import read_plain, write_whole
-from qtrain.training.folder import BEST, LAST
+from qtrain.training.folder import BEST, LAST, PREVIOUS
+from qtrain.training.progress import warn
 from qtrain.training.saved_state import MEND, check_weights
+from qtrain.training.seal import is_whole, seal
 
-__all__ = ["BEST", "LAST", "check_recipe", "load", "load_best", "load_weights", "save"]
+__all__ = ["BEST", "LAST", "PREVIOUS", "check_recipe", "last_whole", "load", "load_best", "load_weights", "save"]
 FORMAT = 1
 MOST_STATE = 64 << 30  # bytes of a file; the widest networks with the largest optimizers have half of that
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``: a reader sees the old file or the new one, whole."""
+    """Write ``state``: a reader sees the old file or the new one, whole.
+
+    The run's last checkpoint becomes its previous one as soon as the disk holds the new.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    write_whole(path, buffer.getbuffer())
+    seal(buffer)
+    before = path.with_name(PREVIOUS) if path.name == LAST else None
+    write_whole(path, buffer.getbuffer(), read_back=True, before=before)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -34,10 +46,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """
     damaged = f"{path} is damaged or no checkpoint of qtrain; train again or take an older copy"
     try:
-        content = io.BytesIO(read_plain(path, MOST_STATE))
+        content = read_plain(path, MOST_STATE)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path.parent} holds no {path.name}; name a folder that qtrain train wrote") from None
-    state = read_state(content, damaged, device)
+    if not is_whole(content):
+        raise UserError(damaged)
+    state = read_state(io.BytesIO(content), damaged, device)
     found = state.get("format") if isinstance(state, dict) else None
     if type(found) is not int or found != FORMAT:
         raise UserError(
@@ -46,6 +60,56 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(state.get("recipe"), dict) or not isinstance(state.get("model"), dict):
         raise UserError(damaged)
     return state
+
+
+def last_whole(out: Path) -> Path:
+    """The checkpoint that a run goes on from: the last, or the one before where that alone is whole."""
+    if not _is_whole(out / LAST) and _is_whole(out / PREVIOUS):
+        return out / PREVIOUS
+    return out / LAST
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return is_whole(read_plain(path, MOST_STATE))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def go_back(out: Path) -> None:
+    """Let the previous checkpoint take the place of a last one that is damaged or lost, and say so."""
+    lost = "is damaged" if (out / LAST).exists() else "is lost"
+    os.replace(out / PREVIOUS, out / LAST)
+    warn(f"{out / LAST} {lost}; the run goes on from the checkpoint before it, and trains what came since again")
+
+
+def forget_previous(out: Path) -> None:
+    """Take away the previous checkpoint of a run that is at its end."""
+    (out / PREVIOUS).unlink(missing_ok=True)
+
+
+def check_best(out: Path, recipe: Recipe, best_epoch: int, epochs: int) -> None:
+    """See, before it trains for hours, that a run has the best weights that its end needs.
+
+    Args:
+        out: folder of the run.
+        recipe: of the run.
+        best_epoch: whose weights its checkpoint speaks of, from 1; 0 where there are none yet.
+        epochs: behind its checkpoint; a kill leaves better weights of a later one, which is trained again.
+
+    Raises:
+        UserError: they are lost, damaged, another run's or another epoch's.
+    """
+    if not best_epoch:
+        return
+    path = out / BEST
+    state = load(path)
+    check_recipe(state, recipe.to_dict(), path)
+    found = state.get("epoch", best_epoch)
+    if found != best_epoch and found <= epochs:
+        raise UserError(
+            f"{path} has weights of epoch {found}, the best were those of {best_epoch}; put them back there"
+        )
 
 
 def read_state(content: io.BytesIO, damaged: str, device: torch.device | str = "cpu") -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.yaml"
 LAST = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"  # the one before, for where the last is damaged; none in a finished run
 BEST = "best.pt"
 
 
@@ -23,11 +24,22 @@ def folder_recipe(folder: Path) -> Recipe:
     """The recipe of a run folder.
 
     Raises:
-        UserError: not a run folder, or its recipe is damaged.
+        UserError: not a run folder, or its recipe is damaged, or not that which the run was begun with.
     """
-    if not (folder / RECIPE).is_file():
+    path = folder / RECIPE
+    if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no {RECIPE}); name one that qtrain train wrote")
-    return load_recipe(folder / RECIPE)
+    recipe = load_recipe(path)
+    records = read_records(folder) if (folder / RECORDS).exists() else []
+    begun = [
+        record["recipe"] for record in records if record["type"] == "run" and isinstance(record.get("recipe"), dict)
+    ]
+    if begun and (other := difference(begun[-1], recipe.to_dict())):
+        raise UserError(
+            f"{path} differs from what the run was begun with, by {RECORDS} {other}; put that back, or train anew in "
+            "another folder"
+        )
+    return recipe
 
 
 def check_free(out: Path) -> None:
@@ -72,13 +84,18 @@ def check_data(out: Path, data: "DataSet") -> None:
         )
 
 
+def has_checkpoint(out: Path) -> bool:
+    """Whether a run has saved its state, the last or the one before."""
+    return (out / LAST).exists() or (out / PREVIOUS).exists()
+
+
 def has_begun(out: Path) -> bool:
     """Whether there is a checkpoint to continue from; a run that was killed in its first epoch starts again.
 
     True also where the records know of more than that epoch, so that a lost checkpoint is an error.
     """
-    if (out / LAST).exists() or not (out / RECORDS).exists():
-        return (out / LAST).exists()
+    if has_checkpoint(out) or not (out / RECORDS).exists():
+        return has_checkpoint(out)
     return sum(record["type"] == "epoch" for record in read_records(out)) > 1
 
 
@@ -121,7 +138,7 @@ def run_folder(out: Path, recipe: Recipe, resume: bool, files: Mapping[str, byte
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         yield
     except BaseException:
-        if not (out / LAST).exists():
+        if not has_checkpoint(out):
             _remove(out, made)
         raise
 

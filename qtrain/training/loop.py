@@ -54,8 +54,9 @@ def train(
     """Train ``model`` by ``recipe`` and write the run folder ``out``.
 
     The folder holds ``recipe.yaml``, ``records.jsonl``, ``checkpoint.pt`` (the last state), ``best.pt`` (the weights
-    with the best validation accuracy) and what the context's loggers write, by default TensorBoard's events. Afterwards
-    the model has the best weights; the test set is read once, with them.
+    with the best validation accuracy) and what the context's loggers write, by default TensorBoard's events; until the
+    result is there ``checkpoint.previous.pt`` too, for where the last state is damaged. Afterwards the model has the
+    best weights; the test set is read once, with them.
 
     Under torchrun the processes train one run: each has its share of every mini-batch, and the first one writes.
 
@@ -101,11 +102,17 @@ def train(
     if resume and (ended := last_result(out)):
         checkpoint.load_best(model, recipe, out, where)
         return ended
+    goes_back = False
     if resume and has_begun(out):
-        state = session.restore(out / checkpoint.LAST, recipe, where)
-        with restoring(out / checkpoint.LAST):
+        origin = checkpoint.last_whole(out)
+        state = session.restore(origin, recipe, where)
+        with restoring(origin):
             told.load_state_dict(state)
+        checkpoint.check_best(out, recipe, session.at.best_epoch, session.at.epoch)
+        goes_back = origin.name == checkpoint.PREVIOUS
     ranks.wait()  # all have looked at the folder
+    if goes_back and ranks.is_first:
+        checkpoint.go_back(out)
     folder = run_folder(out, recipe, resume or not ranks.is_first, files or {})
     if teacher is not None:
         extra = {"teacher": dict(teacher.facts), **(extra or {})}
@@ -152,6 +159,8 @@ def train(
             saver.wait()
             ranks.wait()  # the best weights are written
             result, last_record = _test(run)
+            if ranks.is_first:
+                checkpoint.forget_previous(out)
             records.write(last_record)
             return result
         finally:

@@ -60,6 +60,11 @@ def tell(line: str) -> None:
         print(f"cannot write to standard output: {error.strerror}; going on without", file=sys.stderr)
 
 
+def warn(line: str) -> None:
+    """Say on standard error what has gone wrong and was made up for; also where nothing else is said."""
+    print(f"qtrain: {line}", file=sys.stderr, flush=True)
+
+
 def _mute() -> None:
     """Let standard output, and what of it is not flushed yet, go nowhere from now on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
 """Writes a run's records while it trains: JSON lines, with loggers beside them."""
 
-import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,8 +12,8 @@ import torch
 
 from qtrain import __version__
 from qtrain.own_code import one_line
-from qtrain.records.files import write_json_lines
-from qtrain.records.runs import RECORDS, read_records
+from qtrain.records.files import json_line, write_json_lines
+from qtrain.records.runs import RECORDS, check_epochs, read_records
 from qtrain.training.loggers.logger import LoggedRun, Logger
 
 
@@ -56,7 +56,7 @@ class RecordWriter:
         empty: whether not even the run's own record is there yet.
 
     Raises:
-        UserError: a logger cannot begin.
+        UserError: a logger cannot begin, or a record that the checkpoint knows of is lost.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class RecordWriter:
         self.empty = True
         if self._path.exists():
             kept = [r for r in read_records(folder) if r["type"] == "run" or r.get("epoch", 1e9) <= epochs_done]
+            check_epochs(folder, kept, epochs_done)
             self._rewrite(kept)
             self.empty = not kept
             for start in [record for record in kept if record["type"] == "run"][:1]:
@@ -97,7 +98,9 @@ class RecordWriter:
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, on disk when this returns, and hand it to the loggers."""
         with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json_line(record))
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut can leave a checkpoint that knows of more
         if record["type"] == "run":
             self._begin(record, [])
         elif record["type"] == "epoch":

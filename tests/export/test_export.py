@@ -28,6 +28,7 @@ from qtrain.export.qonnx import to_qonnx
 from qtrain.export.stages import graph_stages
 from qtrain.models import build_model
 from qtrain.models.quantizers import Scales, fixed_point_input
+from qtrain.records.files import write_json
 
 SHAPE = (3, 32, 32)
 CASES = [(1, "constant"), (2, "constant"), (3, "constant"), (4, "learned"), (6, "constant"), (8, "learned")]
@@ -280,12 +281,12 @@ def test_a_golden_pair_of_other_images_than_the_first_is_executed_too(copy: Path
     ):
         np.save(copy / f"{name}.npy", value)
         manifest["files"][f"{name}.npy"] = hashlib.sha256((copy / f"{name}.npy").read_bytes()).hexdigest()
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_json(copy / "manifest.json", manifest)
     assert verify(copy).equal == 60
     wrong = (classes.float().numpy()[:, None] + 1) % 10
     np.save(copy / "expected_output.npy", wrong)
     manifest["files"]["expected_output.npy"] = hashlib.sha256((copy / "expected_output.npy").read_bytes()).hexdigest()
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_json(copy / "manifest.json", manifest)
     with pytest.raises(ProofError, match="golden pair"):
         verify(copy)
 
@@ -318,7 +319,7 @@ def test_verify_runs_the_graph_and_does_not_trust_the_manifest(copy: Path) -> No
     graph.save(str(copy / "model.onnx"))
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["files"] = checksums(copy)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_json(copy / "manifest.json", manifest)
     with pytest.raises(ProofError, match=r"differs"):
         verify(copy)
 
@@ -326,7 +327,7 @@ def test_verify_runs_the_graph_and_does_not_trust_the_manifest(copy: Path) -> No
 def test_verify_does_not_trust_the_recorded_accuracy(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["proof"]["accuracy_torch"] = 99.9
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_json(copy / "manifest.json", manifest)
     with pytest.raises(ProofError, match=r"says accuracy_torch 99\.9, but it is"):
         verify(copy)
 

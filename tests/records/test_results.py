@@ -9,6 +9,7 @@ import pytest
 from qtrain.experiments.paper.cells import read_results
 from qtrain.experiments.sweep.file import plan_file, read_plan
 from qtrain.recipe import recipe_from_dict
+from qtrain.records.checksum import without_checksum
 from qtrain.records.format import Source, from_json
 from qtrain.records.no_retuning import NoRetuningFile
 from qtrain.records.runs import Epoch, Result
@@ -40,18 +41,18 @@ def check_kept(recorded: Any, written: Any) -> None:
 def test_sweeps(folder: Path) -> None:
     data = read_sweep(folder)
     assert len(data.rows) + len(data.waiting) == len(data.plan["cells"])
-    recorded = json.loads((folder / "sweep.json").read_text())
+    recorded = without_checksum(json.loads((folder / "sweep.json").read_text()))
     written = plan_file(read_plan(folder)).to_json()
     for name in recorded.keys() - {"recipe"}:
         check_kept(recorded[name], written[name])
-    lines = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
+    lines = [without_checksum(json.loads(line)) for line in (folder / "sweep.jsonl").read_text().splitlines()]
     for row, line in zip(data.rows, lines, strict=True):
         assert {name: row[name] for name in line} == line
 
 
 @pytest.mark.parametrize("folder", sorted(RESULTS.glob("no_retuning/*")), ids=lambda folder: folder.name)
 def test_no_retuning(folder: Path) -> None:
-    recorded = json.loads((folder / "no_retuning.json").read_text())
+    recorded = without_checksum(json.loads((folder / "no_retuning.json").read_text()))
     written = NoRetuningFile.read(folder).to_json()
     assert {name: written[name] for name in recorded} == recorded
     assert len(read_no_retuning(folder).networks) == len(recorded["widths"])

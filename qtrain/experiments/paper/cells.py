@@ -1,6 +1,5 @@
 """The runs that the paper's tables are made of: their order, their folders, and which of them are done."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from qtrain.data import class_names
 from qtrain.errors import UserError, did_you_mean
 from qtrain.experiments.paper.accuracies import ROWS, TABLES, PaperRow
 from qtrain.recipe import Recipe, difference
-from qtrain.records.files import read_plain_text
+from qtrain.records.files import json_line
+from qtrain.records.format import Source
 
 DONE = "done"
 PARTIAL = "partial"
@@ -115,17 +115,10 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line that is no JSON object.
     """
-    try:
-        text = read_plain_text(path) if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}); mend or remove that byte") from None
-    whole_lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n") and line.strip()]
-    try:
-        found = [json.loads(line) for line in whole_lines]
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); mend or remove that line") from None
+    source = Source(path, "take an older copy, or remove that line to have the run read again")
+    found = source.whole_lines(source.read_text("qtrain reproduce")) if path.exists() else []
     for result in found:
-        if not isinstance(result, dict) or not isinstance(result.get("table"), str):
+        if not isinstance(result.get("table"), str):
             raise UserError(f"{path} holds other things than results of qtrain reproduce; name another with --results")
     return found
 
@@ -136,7 +129,7 @@ def append_result(path: Path, result: dict[str, Any]) -> None:
     with path.open("ab+") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(json.dumps(result).encode() + b"\n")
+        file.write(json_line(result).encode())
 
 
 def state_of(cell: PaperCell, results: Sequence[dict[str, Any]], data_root: str | Path | None) -> tuple[str, str]:

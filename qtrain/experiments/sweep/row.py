@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from qtrain.errors import UserError
 from qtrain.experiments.status import STAGES, EndedCell
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.records import sweep as records
-from qtrain.records.files import read_plain_text, write_whole
-from qtrain.records.format import to_json
+from qtrain.records.files import write_whole
+from qtrain.records.format import Source, to_json
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.sweep import SweepRow, read_cell
 
@@ -119,9 +118,10 @@ def read_row(folder: Path, *, again: bool = False) -> dict[str, Any] | None:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """Wall seconds of the stages that a cell has behind it."""
+    source = Source(folder / SECONDS, "delete it")
     try:
-        found = json.loads(read_plain_text(folder / SECONDS))
-    except (OSError, ValueError, RecursionError):  # not there, or damaged: no reason to do a stage again
+        found: dict[str, Any] = source.parse(source.read_text("qtrain sweep"))
+    except (OSError, UserError):  # not there, or damaged: no reason to do a stage again
         return {}
     numbers = isinstance(found, dict) and all(type(seconds) in (int, float) for seconds in found.values())
     return found if numbers else {}

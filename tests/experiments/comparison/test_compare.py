@@ -16,6 +16,7 @@ from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
 from qtrain.export import ProofError
 from qtrain.recipe import Recipe, dump_recipe
+from qtrain.records.files import write_json_lines
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.report.comparison.verdict import Answer
 from qtrain.training import Interrupted, train
@@ -37,7 +38,7 @@ def set_accuracy(run: Path, accuracy: float) -> None:
     """Give a finished run another result."""
     records = read_records(run)
     records[-1]["test_accuracy"] = accuracy
-    (run / RECORDS).write_text("".join(json.dumps(r) + "\n" for r in records))
+    write_json_lines(run / RECORDS, records)
 
 
 @pytest.fixture(scope="module")

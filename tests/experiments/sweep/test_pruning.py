@@ -21,6 +21,8 @@ from qtrain.experiments.sweep.search import make_study, next_trials
 from qtrain.experiments.sweep.search_plan import SearchPlan, plan_search
 from qtrain.experiments.sweep.search_space import SearchSpace
 from qtrain.recipe import Recipe
+from qtrain.records.checksum import without_checksum
+from qtrain.records.files import write_json
 from qtrain.records.runs import read_finished, read_records
 from qtrain.report.sweep.page import write_sweep_report
 from qtrain.report.sweep.rows import read_sweep
@@ -166,10 +168,10 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = json.loads(path.read_text())
         row["curve"]["validation_accuracy"] = [100.0] * EPOCHS
         row["cost"]["bops"] = 1
-        path.write_text(json.dumps(row))
+        write_json(path, row)
     written = json.loads((out / "sweep.json").read_text())
     written["search"]["trials"] = STARTUP + 1
-    (out / "sweep.json").write_text(json.dumps(written))
+    write_json(out / "sweep.json", written)
     resume_sweep(out, RunContext(device="cpu"))
     return out
 
@@ -182,7 +184,7 @@ def test_a_pruned_trial_is_a_row_that_says_so(pruned: Path) -> None:
     assert len(row["curve"]["validation_accuracy"]) == 1
     assert row["validation_accuracy"] == row["curve"]["validation_accuracy"][0]
     folder = pruned / "cells" / row["cell"]
-    assert json.loads((folder / "cell.json").read_text()) == row
+    assert without_checksum(json.loads((folder / "cell.json").read_text())) == row
     assert read_finished(folder).result.stopped_by == "Pruning"
     assert [record["type"] for record in read_records(folder)] == ["run", "epoch", "result"]
     assert read_plan(pruned).trials[-1].knows == STARTUP

@@ -23,6 +23,7 @@ from qtrain.experiments.sweep.search import cost_of, make_study, next_trials
 from qtrain.experiments.sweep.search_plan import SearchPlan, plan_search
 from qtrain.experiments.sweep.search_space import SearchSpace, _network_bits, distance, nearest
 from qtrain.export.compiler.start import INSTALL
+from qtrain.records.files import write_json
 from qtrain.report.sweep.page import write_sweep_report
 from qtrain.report.sweep.rows import read_sweep
 from qtrain.report.sweep.search import front_table, print_search, search_sentence
@@ -132,7 +133,7 @@ def test_a_sweep_without_a_search_prints_no_front(
 ) -> None:
     shutil.copytree(found, tmp_path / "out", ignore=shutil.ignore_patterns("cells"))
     written = json.loads((found / "sweep.json").read_text())
-    (tmp_path / "out" / "sweep.json").write_text(json.dumps(written | {"search": None}))
+    write_json(tmp_path / "out" / "sweep.json", written | {"search": None})
     print_search(tmp_path / "out")
     assert capsys.readouterr().out == ""
 

@@ -21,6 +21,7 @@ from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.experiments.view import LineView
 from qtrain.export import verify
 from qtrain.export.compiler.start import find_compiler
+from qtrain.records.checksum import without_checksum
 from qtrain.records.runs import read_records
 from qtrain.training import Interrupted
 from qtrain.training.context import RunContext
@@ -40,7 +41,7 @@ def status_of(out: Path) -> dict[str, Any]:
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "sweep.jsonl").read_text().splitlines()]
+    return [without_checksum(json.loads(line)) for line in (out / "sweep.jsonl").read_text().splitlines()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,8 @@ def test_rows_are_written_as_they_are_returned_in_the_plans_order(done: Done) ->
     assert [row["cell"] for row in done.rows] == ["TFC_2W2A-seed0", "TFC_1W1A-seed0"]
     assert rows_of(done.out) == done.rows
     for row in done.rows:
-        assert json.loads((done.out / "cells" / row["cell"] / "cell.json").read_text()) == row
+        written = json.loads((done.out / "cells" / row["cell"] / "cell.json").read_text())
+        assert without_checksum(written) == row
         assert (row["state"], row["stage"], row["error"]) == ("done", None, None)
 
 

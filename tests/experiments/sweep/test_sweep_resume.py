@@ -13,6 +13,7 @@ import pytest
 
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
+from qtrain.records.checksum import without_checksum
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.training.context import RunContext
 from tests.training.test_resume import everything
@@ -63,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "sweep.jsonl").read_text().splitlines()]
+    return [without_checksum(json.loads(line)) for line in (out / "sweep.jsonl").read_text().splitlines()]
 
 
 def test_stopped_killed_and_resumed_a_sweep_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Path) -> None:

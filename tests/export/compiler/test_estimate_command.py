@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from qtrain.records.estimate import Estimate, LayerEstimate
+from qtrain.records.files import write_json
 from tests.checks import check_refusal, tree
 from tests.export.folder.tampering import write_manifest
 from tests.exported_folders import export_cnv
@@ -125,7 +126,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     Path("short.onnx").write_bytes(content[: len(content) // 2])
     shutil.copytree(finn, "other-format")
     manifest = json.loads((finn / "manifest.json").read_text())
-    Path("other-format/manifest.json").write_text(json.dumps({**manifest, "format": 9}))
+    write_json(Path("other-format/manifest.json"), {**manifest, "format": 9})
     shutil.copytree(finn, "no-folding")
     config = yaml.safe_load((finn / "build_config.yaml").read_text())
     config["folding_config_file"] = "folding_config.json"

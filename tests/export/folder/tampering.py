@@ -20,19 +20,21 @@ from qtrain.export.folder.readme import folder_readme
 from qtrain.export.foreign.arrays import read_npy
 from qtrain.export.proof.digests import test_digest as digest_of
 from qtrain.export.proof.known import TEST_SPLITS
+from qtrain.records.checksum import without_checksum
+from qtrain.records.files import write_json
 
 LAST_STAGE = "stages/4_annotated.onnx"
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())
+    return without_checksum(json.loads((folder / "manifest.json").read_text()))
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any], also: tuple[str, ...] = ()) -> None:
     """Write a manifest whose checksums are right."""
     names = [name for name in (*manifest["files"], *also) if (folder / name).is_file()]
     manifest["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_json(folder / "manifest.json", manifest)
 
 
 def state(folder: Path, **facts: Any) -> None:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from qtrain.errors import UserError
 from qtrain.export import ProofError, get_board, verify
 from qtrain.export.folder.folding import official_folding, save_folding, saved_folding
+from qtrain.records.files import write_json
 from tests.checks import tree
 from tests.exported_folders import export_tfc
 
@@ -117,7 +118,7 @@ def test_the_folder_says_which_compiler_its_folding_is_for(folder: Path) -> None
 
 def test_a_folder_of_before_is_told_to_be_exported_again(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    write_json(folder / "manifest.json", {**manifest, "format": 1})
     before = tree(folder)
     for what in (verify, save):
         with pytest.raises(UserError, match=r"written by an earlier version of qtrain.*export the run again"):

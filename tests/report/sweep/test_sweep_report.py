@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtrain.errors import UserError
+from qtrain.records.files import write_json
 from qtrain.report.sweep.amounts import short
 from qtrain.report.sweep.figures import accuracy_by_cost, heat_map
 from qtrain.report.sweep.page import picture_texts, print_sweep, sweep_markdown, write_sweep_report
@@ -245,7 +246,7 @@ def _rows(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Path], Any
 def _plan(**values: Any) -> Callable[[Path], Any]:
     def change(folder: Path) -> None:
         path = folder / "sweep.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        write_json(path, json.loads(path.read_text()) | values)
 
     return change
 
