@@ -161,6 +161,11 @@ def _end(error: Exception) -> NoReturn:
         fail(str(error), WRONG_INPUT, f"; once there is room, go on with: {error.again}")
     if isinstance(error, UserError):
         fail(str(error), WRONG_INPUT)
+    if isinstance(error, MemoryError):
+        fail(
+            f"there is not enough memory ({error or 'no more is given'}); give smaller inputs, or more of it",
+            WRONG_INPUT,
+        )
     if isinstance(error, UnicodeDecodeError):  # the only file that is not ours to read is jsonargparse's
         fail(f"--config must name a text file in UTF-8: {error}", WRONG_INPUT)
     if isinstance(error, OSError):

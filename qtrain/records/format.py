@@ -239,12 +239,20 @@ def _value(hint: Any, value: Any, source: Source, name: str, said: Any = None) -
         return {key: _value(of, each, source, f"{name}.{key}") for key, each in value.items()}
     if kind is Literal and value in arguments:
         return value
-    if kind is float and type(value) in (int, float) and (hint is AnyFloat or math.isfinite(value)):
+    if kind is float and (is_finite(value) or (hint is AnyFloat and type(value) is float)):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
     what = "a finite number" if type(value) is float and kind is float else _words(said or hint)
     raise source.damaged(f"{name!r} must be {what}, but is {_short(value)}")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number that a float holds."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _words(hint: Any) -> str:

@@ -1,13 +1,12 @@
 """The records of a run folder: one JSON line for the run, one an epoch, one for the result."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.records.format import AnyFloat, Source, from_json
+from qtrain.records.format import AnyFloat, Source, from_json, is_finite
 from qtrain.records.plain_files import read_plain_text
 
 RECORDS = "records.jsonl"
@@ -192,7 +191,7 @@ def read_progress(folder: Path) -> Progress:
         elif record["type"] == "epoch":
             accuracy: Any = record.get("validation_accuracy")
             seconds: Any = record.get("seconds")
-            if not (type(record.get("epoch")) is int and _is_finite(accuracy) and _is_finite(seconds)):
+            if not (type(record.get("epoch")) is int and is_finite(accuracy) and is_finite(seconds)):
                 from_json(Epoch, record, Source(path, _MEND, number))  # says which entry is wrong
             epochs[record["epoch"]] = seconds
             best = accuracy if best is None else max(best, accuracy)
@@ -243,10 +242,6 @@ def _one_result(records: Sequence[Mapping[str, Any]], source: Source) -> Result:
     if any(other != first for other in others):
         raise source.damaged("it has two results that differ")
     return first
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_result(folder: Path) -> Result | None:

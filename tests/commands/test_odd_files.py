@@ -79,3 +79,11 @@ def test_a_name_steers_no_terminal(cli: Callable) -> None:
 def test_what_can_be_printed_stays_as_it_is() -> None:
     assert printable("é ü 中 a\\n") == "é ü 中 a\\n"
     assert printable("a\nb\tc\x00", keep="\n") == "a\nb\\tc\\x00"
+
+
+def test_too_little_memory_is_one_line(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError("Unable to allocate 640. MiB")
+
+    monkeypatch.setattr("qtrain.report.runs.scan.scan", too_large)
+    check_refusal(cli("runs", "."), 2, "there is not enough memory (Unable to allocate 640. MiB); give smaller inputs")

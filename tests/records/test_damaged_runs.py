@@ -45,3 +45,13 @@ def test_an_entry_twice_in_a_record_is_damaged(tmp_path: Path) -> None:
     (run / "records.jsonl").write_text(twice)
     with pytest.raises(UserError, match=r"is damaged \(line 2: 'validation_accuracy' is there twice\)"):
         read_progress(run)
+
+
+def test_a_number_that_no_float_holds_is_damage(tmp_path: Path) -> None:
+    for name in ("seconds", "loss"):
+        run = write_run(tmp_path / name, done=1)
+        add_epoch(run, 2, **{name: 10**400})
+        with pytest.raises(UserError, match=rf"is damaged \((line 3: )?'{name}' must be a number, but is 1000"):
+            read_epochs(run)
+    with pytest.raises(UserError, match="'seconds' must be a number"):
+        read_progress(tmp_path / "seconds")
