@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTHON_HERE = PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check docs docs-serve hooks finn triton finn-base finn-matrix lint-oracle fuzz gpu-check gpu-evidence campaign format pictures results help
+.PHONY: demo test test-slow check docs docs-serve hooks finn triton finn-base finn-matrix lint-oracle fuzz torture gpu-check gpu-evidence campaign format pictures results help
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -34,7 +34,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 
 test: .venv/.dev
 	$(PYTEST) -m "not slow"
 
-#: make test-slow  the tests of a minute and more: whole builds by FINN, a Ray cluster that loses a node, torchrun
+#: make test-slow  the tests that take long: whole builds by FINN, a Ray cluster that loses a node, torchrun
 test-slow: .venv/.dev
 	$(PYTEST) -m slow
 
@@ -94,6 +94,10 @@ lint-oracle: .venv/.dev finn
 #: make fuzz     damaged inputs of every reader through the commands; ARGS="--what recipe,run --cases 10000 --max-minutes 60"
 fuzz: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.fuzz $(ARGS)
+
+#: make torture  1,000 kills, 10,000 damaged inputs and a bit of every file, an hour in pieces; the same command goes on
+torture: .venv/.dev
+	$(BIN)/python -m benchmarks.torture $(ARGS)
 
 #: make gpu-check  whether training on this machine's GPU is right, some minutes; ARGS="--device cpu --tiny" tries the checks
 gpu-check:

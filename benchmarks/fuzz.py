@@ -165,7 +165,7 @@ def run_case(whole: Path, seed: int, every: bool = True) -> tuple[str, list[int 
     return how, statuses, faults
 
 
-def fuzz(what: str, cases: int, first: int, max_minutes: float) -> int:
+def fuzz(what: str, cases: int, first: int, max_minutes: float, out: Path = RESULTS) -> int:
     """Run cases of one kind, append their record, and return how many faults there were."""
     started = time.monotonic()
     counts: Counter[str] = Counter()
@@ -205,7 +205,7 @@ def fuzz(what: str, cases: int, first: int, max_minutes: float) -> int:
         "damaged": ways,
     }
     record |= {"faults": len(faults), "minutes": minutes}
-    with RESULTS.open("a") as file:
+    with out.open("a") as file:
         file.write(json.dumps(record) + "\n")
     print(json.dumps(record))
     return len(faults)
@@ -218,7 +218,9 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--max-minutes", type=float, default=600.0)
     parser.add_argument("--what", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the records are appended")
     options = parser.parse_args()
     asked = options.what.split(",")
-    faults = [fuzz(what, options.cases, options.first, options.max_minutes / len(asked)) for what in asked]
+    minutes = options.max_minutes / len(asked)
+    faults = [fuzz(what, options.cases, options.first, minutes, options.out.resolve()) for what in asked]
     sys.exit(sum(faults) > 0)

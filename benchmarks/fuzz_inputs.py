@@ -18,10 +18,11 @@ from PIL import Image
 
 from benchmarks import fuzz_child
 from benchmarks.fuzz_mutations import cut, flip
-from benchmarks.fuzz_odd import ODD, ODD_TEXTS, as_node, odd_state
+from benchmarks.fuzz_odd import ODD, ODD_TEXTS, as_node, odd_state, some_entry
 from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.recipe import load_recipe
+from qtrain.records.checksum import KEY as CHECKSUM
 
 SECONDS = 20.0
 # What commands import, so that no child has to.
@@ -259,24 +260,15 @@ def _damage_text(path: Path, random: Random) -> str:
 
 def _damage_value(values: Any, random: Random) -> str:
     """Change one entry somewhere in nested JSON."""
-    container = values
-    way = []
-    while True:
-        keys = list(container) if isinstance(container, dict) else list(range(len(container)))
-        if not keys:
-            return "nothing"
-        key = random.choice(keys)
-        way.append(str(key))
-        inside = container[key]
-        if not isinstance(inside, dict | list) or not inside or random.random() < 0.3:
-            break
-        container = inside
+    way, container, key = some_entry(values, random, deepest=0.3)
+    if not way:
+        return "nothing"
     if random.random() < 0.2:
         del container[key]
-        return f"without {'.'.join(way)}"
+        return f"without {way}"
     name = random.choice(tuple(ODD))
     container[key] = ODD[name]
-    return f"{'.'.join(way)} is {name}"
+    return f"{way} is {name}"
 
 
 def _damage_json(path: Path, random: Random) -> str:
@@ -289,6 +281,8 @@ def _damage_json(path: Path, random: Random) -> str:
     lines = path.read_text().splitlines() if is_lines else [path.read_text()]
     number = random.randrange(len(lines))
     values = json.loads(lines[number])
+    if random.random() < 0.8:
+        values.pop(CHECKSUM, None)  # as of an earlier qtrain, so that what stands behind it is tried too
     if way == "twice":
         name = random.choice(list(values))
         lines[number] = f"{{{json.dumps(name)}: 3, {lines[number].strip()[1:]}"

@@ -89,20 +89,35 @@ _NODES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def odd_state(state: Any, random: Random) -> str:
-    """Change one entry somewhere in what ``torch.save`` wrote; return how."""
-    container = state
-    way = []
+def some_entry(values: Any, random: Random, deepest: float) -> tuple[str, Any, Any]:
+    """Draw an entry somewhere in nested lists and mappings.
+
+    Args:
+        values: to be walked into.
+        random: draws the way.
+        deepest: chance to stop at each level.
+
+    Returns:
+        The way to it, empty where an empty container ends it; what holds the entry; and its key or number there.
+    """
+    way: list[str] = []
     while True:
-        keys = list(container) if isinstance(container, dict) else list(range(len(container)))
+        keys = list(values) if isinstance(values, dict) else list(range(len(values)))
         if not keys:
-            return "nothing"
+            return "", values, None
         key = random.choice(keys)
         way.append(str(key))
-        inside = container[key]
-        if not isinstance(inside, dict | list) or not inside or random.random() < 0.2:
-            break
-        container = inside
+        inside = values[key]
+        if not isinstance(inside, dict | list) or not inside or random.random() < deepest:
+            return ".".join(way), values, key
+        values = inside
+
+
+def odd_state(state: Any, random: Random) -> str:
+    """Change one entry somewhere in what ``torch.save`` wrote; return how."""
+    way, container, key = some_entry(state, random, deepest=0.2)
+    if not way:
+        return "nothing"
     name = random.choice((*_TENSORS, *ODD, "without", "renamed", "itself"))
     value = container[key]
     if name == "without":
@@ -115,7 +130,7 @@ def odd_state(state: Any, random: Random) -> str:
         container[key] = _TENSORS[name](value if isinstance(value, torch.Tensor) else torch.ones(3, 4))
     elif name in ODD:
         container[key] = ODD[name]
-    return f"{'.'.join(way)[:80]} is {name}"
+    return f"{way[:80]} is {name}"
 
 
 _TENSORS: dict[str, Callable[[torch.Tensor], Any]] = {

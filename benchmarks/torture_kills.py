@@ -45,6 +45,7 @@ ROW = PaperRow("table3", "Tiny", "TFC_1W1A", "digits", BASELINE, 80.0, 2, SIZE |
 FOLDING = {"Defaults": {}, "MVAU_hls_0": {"PE": 2, "SIMD": 7}, "LabelSelect_hls_0": {"PE": 1}}
 # What differs between two undisturbed runs, or says how often a run was begun.
 CLOCK = {"seconds", "images_per_second", "date", "resumed", "updated", "started", "seconds_left", "train_seconds"}
+CLOCK |= {"checksum"}  # of all the entries, the times among them
 CLOCK |= {"commit"}  # git describes a checkout that may change meanwhile
 SHOWN = (".png", ".html", ".md")  # of reports, with dates and times
 MOST_KILLS = 3  # of a trial
@@ -230,12 +231,12 @@ def _done(ended: Ended) -> None:
         raise RuntimeError(f"an undisturbed command ended with {ended.status}: {ended.said}")
 
 
-def state(folder: Path) -> dict[str, Any]:
-    """Return all that lies below a folder, times aside: content by relative path."""
+def state(folder: Path, but: str | None = None) -> dict[str, Any]:
+    """Return all that lies below a folder, times aside and perhaps without one file: content by relative path."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and ".tfevents." not in name:
+        if path.is_file() and ".tfevents." not in name and name != but:
             found[name] = _content(path)
     return found
 
@@ -299,17 +300,19 @@ def torture(names: list[str], seeds: Iterator[int], kills: int, until: float, pl
     begun = time.monotonic()
     by_name: Counter[str] = Counter()
     faults = []
+    tried = 0
     while sum(by_name.values()) < kills and time.monotonic() < until:
         seed = next(seeds)
         name, at = drawn(trials, names, seed)
         killed, wrong = trials.trial(name, *at)
+        tried += 1
         by_name[name] += killed
         if wrong:
             faults.append({"seed": seed, "scenario": name, "kills": at, "wrong": wrong[:5]})
             print(f"{name} {at}: {wrong[:5]}", file=sys.stderr, flush=True)
     seconds = time.monotonic() - begun
     events = {name: trials.events_of(name) for name in by_name}
-    return {"kills": dict(by_name), "events": events, "seconds": round(seconds, 1), "faults": faults}
+    return {"trials": tried, "kills": dict(by_name), "events": events, "seconds": round(seconds, 1), "faults": faults}
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -74,7 +74,7 @@ def test_training_that_is_killed_and_goes_on_ends_as_an_undisturbed_run() -> Non
 
 @pytest.mark.slow
 def test_every_command_may_be_killed_anywhere() -> None:
-    found = tortured("--kills", "100")
+    found = tortured("--kills", "40")
     assert set(found["kills"]) == {"train", "resume", "compare", "sweep", "reproduce", "export", "fold"}
 
 
