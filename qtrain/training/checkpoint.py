@@ -107,6 +107,8 @@ def check_best(out: Path, recipe: Recipe, best_epoch: int, epochs: int) -> None:
     state = load(path)
     check_recipe(state, recipe.to_dict(), path)
     found = state.get("epoch", best_epoch)
+    if type(found) is not int:
+        raise UserError(f"{path} is damaged (epoch is {str(found)[:40]!r}); {MEND}")
     if found != best_epoch and found <= epochs:
         raise UserError(
             f"{path} has weights of epoch {found}, the best were those of {best_epoch}; put them back there"

@@ -277,7 +277,7 @@ class Waiting:  # a class of the script: it is sent along
         watch.start("waiting", 1, 0)
         while not stop():
             time.sleep(0.05)
-        self.folder.mkdir()
+        (self.folder / "state").touch()  # the folder is there, since it is held
         raise KeyboardInterrupt("saved by the task")
 
 print([0], flush=True)
@@ -305,7 +305,7 @@ def test_ctrl_c_reaches_a_local_ray_that_listens_on_the_loopback_alone_and_ends_
     assert began.endswith("['127.0.0.1']\n")
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=60)
-    assert (tmp_path / "saved").is_dir()
+    assert (tmp_path / "saved" / "state").is_file()
     assert err.splitlines()[-1].endswith("Interrupted: saved by the task")
     assert not out
     with pytest.raises(ProcessLookupError):

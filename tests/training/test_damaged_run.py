@@ -147,7 +147,7 @@ def test_two_damaged_checkpoints_are_refused_and_left_alone(run: Path, recipe: R
     assert tree(run) == before
 
 
-@pytest.mark.parametrize("how", ["flipped", "lost", "older"])
+@pytest.mark.parametrize("how", ["flipped", "lost", "older", "no number"])
 def test_damaged_best_weights_are_heard_of_before_hours_of_training(
     run: Path, recipe: Recipe, few_digits: DataSet, how: str
 ) -> None:
@@ -158,6 +158,9 @@ def test_damaged_best_weights_are_heard_of_before_hours_of_training(
     elif how == "lost":
         best.unlink()
         says = "holds no best.pt"
+    elif how == "no number":
+        checkpoint.save(best, checkpoint.load(best) | {"epoch": "two"})
+        says = "best.pt is damaged (epoch is 'two')"
     else:
         checkpoint.save(best, checkpoint.load(best) | {"epoch": 0})
         says = "best.pt has weights of epoch 0, the best were those of 1; put them back there"
