@@ -21,6 +21,7 @@ from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted
 
 LOOK_EVERY = 0.1  # seconds
+MOST_TRIES = 100  # to open a lock whose folder others take away
 LOCK = ".lock"
 _ON_LINUX = sys.platform == "linux"  # elsewhere, on BSD and macOS, the kernel's struct has another order
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -147,13 +148,15 @@ def _opened(path: Path, folder: Path) -> int | None:
         UserError: the folder cannot be made.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    left = MOST_TRIES
     while True:
+        left -= 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, flags, 0o644)
-        except FileNotFoundError:  # its last holder has taken the folder away in between
-            continue
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and left:
+                continue  # its last holder has taken the folder away in between; /proc says so of all that is made there
             if error.errno in _NOT_OURS and path.parent.is_dir():
                 if _is_held(path):
                     raise BlockingIOError from None

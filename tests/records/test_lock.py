@@ -258,3 +258,13 @@ def test_a_file_that_its_last_holder_has_deleted_in_between_is_no_lock(tmp_path:
     file = os.open(path, os.O_RDWR)
     assert folder_lock._locked(file, path)
     os.close(file)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux' /proc")
+@pytest.mark.parametrize("beside", [False, True])
+def test_where_no_folder_can_be_made_it_is_refused_and_not_tried_for_ever(beside: bool) -> None:
+    with (
+        pytest.raises(UserError, match=r"cannot write to /proc/new/run \(No such file or directory\); name another"),
+        only_here(Path("/proc/new/run"), beside=beside),
+    ):
+        pass
