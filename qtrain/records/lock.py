@@ -156,7 +156,7 @@ def _opened(path: Path, folder: Path) -> int | None:
             file = os.open(path, flags, 0o644)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and left:
-                continue  # its last holder has taken the folder away in between; /proc says so of all that is made there
+                continue  # its last holder has taken the folder away in between; /proc says so of all that is made
             if error.errno in _NOT_OURS and path.parent.is_dir():
                 if _is_held(path):
                     raise BlockingIOError from None

@@ -188,7 +188,7 @@ def test_a_folder_in_a_files_place_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     path.unlink()
     path.mkdir()
-    assert f"{path} cannot be read" in refusal(SMALL10, tmp_path)
+    assert f"{path} is a folder, and a file is needed" in refusal(SMALL10, tmp_path)
 
 
 def test_cifar100_files_are_not_taken_for_cifar10(tmp_path: Path) -> None:

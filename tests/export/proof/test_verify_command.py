@@ -64,7 +64,7 @@ def test_a_golden_pair_tampered_with_care_fails_the_proof(finn: Path, cli: Calla
         (b'{"format": 2}', "manifest.json is damaged"),
         (b'{"format": 1}', "was written by an earlier version of qtrain (format 1, now 2)"),
         (b'{"format": 99}', "has format 99, this qtrain reads 2"),
-        (b"[]", "has format None"),
+        (b"[]", "manifest.json is damaged (a JSON object is expected, not [])"),
     ],
 )
 def test_a_damaged_manifest_is_wrong_input(finn: Path, cli: Callable, manifest: bytes, says: str) -> None:

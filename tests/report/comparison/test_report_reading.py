@@ -41,9 +41,12 @@ def test_a_graph_tells_its_weights_bits_and_size(tmp_path: Path) -> None:
 def test_an_epoch_recorded_again_after_a_resume_counts_once(folder: Path) -> None:
     path = folder / "aslr-seed0" / "records.jsonl"
     lines = path.read_text().splitlines()
-    again = {**json.loads(lines[1]), "loss": 0.125}
+    again = {**json.loads(lines[1]), "seconds": 0.125}
     path.write_text("\n".join([*lines[:2], json.dumps(again), *lines[2:]]) + "\n")
-    assert read_comparison(folder).runs[0].epochs[0].loss == 0.125
+    assert read_comparison(folder).runs[0].epochs[0].seconds == 0.125
+    path.write_text("\n".join([*lines[:2], json.dumps({**again, "loss": 0.125}), *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=r"records.jsonl is damaged \(epoch 1 is there twice, with different values\)"):
+        read_comparison(folder)
 
 
 def _drop(key: str) -> Callable[[Any], Any]:
