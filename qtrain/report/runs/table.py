@@ -18,8 +18,8 @@ from qtrain.report.runs.row import RunRow
 from qtrain.report.table import EMPTY
 
 QUIET = (
-    "running?: nobody holds the folder's lock, but its records grew within the last epoch and a half: started from "
-    "Python or by torchrun, or killed just now."
+    "running?: nobody holds the folder's lock, but its records grew within the last epoch and a half: killed just now, "
+    "or on storage that knows no locks."
 )
 _STYLES = {"running": "bold", "running?": "bold", "failed": "red", "damaged": "red"}
 _FAILED = 10  # runs whose reasons are printed
