@@ -30,10 +30,11 @@ from qtrain.experiments.paper.cells import plan_cells
 from qtrain.experiments.paper.reproduce import reproduce
 from qtrain.experiments.sweep.row import SECONDS
 from qtrain.export.compiler.boards import get_board
+from qtrain.export.compiler.start import UNFINISHED
 from qtrain.export.folder.change import end_change
 from qtrain.export.folder.folding import save_folding
 from qtrain.records.leftovers import is_left_over
-from qtrain.records.lock import only_here
+from qtrain.records.lock import LOCK, is_held, only_here
 from qtrain.training import checkpoint
 from qtrain.training.context import RunContext
 
@@ -104,6 +105,13 @@ def _fold() -> None:
     main(["verify", str(folder), "--quiet"])
 
 
+def _estimate() -> None:
+    made = Path("run/finn/estimate")
+    if made.is_dir() and any(made.iterdir()) and not (made / UNFINISHED).exists():
+        return  # it was done, and killed with its last breath: a second estimate there is refused
+    main(["estimate", "run/finn", "--save-folding"])
+
+
 def _trained(folder: Path) -> None:
     _done(run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder))
 
@@ -146,7 +154,7 @@ SLOW = {
     "auto": Scenario(command("compare", "TFC_1W1A", *FLAGS, "--epochs=2", "--lr=auto", "--seeds=1", "--out=out")),
     "jobs": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2")),
     "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
-    "estimate": Scenario(command("estimate", "run/finn", "--save-folding"), prepare=_exported),
+    "estimate": Scenario(_estimate, prepare=_exported),
 }
 SCENARIOS = QUICK | SLOW
 # What commands import where they need it; training alone needs less.
@@ -232,10 +240,15 @@ def _done(ended: Ended) -> None:
 
 
 def state(folder: Path, but: str | None = None) -> dict[str, Any]:
-    """Return all that lies below a folder, times aside and perhaps without one file: content by relative path."""
+    """Return all that lies below a folder, times aside and perhaps without one file: content by relative path.
+
+    The lock of a process that was killed with its last breath is free, and stays until somebody works there again.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.name.startswith(".") and path.name.endswith(LOCK) and not is_held(path):
+            continue
         if path.is_file() and ".tfevents." not in name and name != but:
             found[name] = _content(path)
     return found
@@ -259,6 +272,8 @@ def _content(path: Path) -> Any:
         return [_plain(row) for row in csv.DictReader(io.StringIO(path.read_text()))]
     if path.suffix in SHOWN and path.name != "README.md":
         return "a report"
+    if path.suffix == ".log" or path.parent.name == "intermediate_models":
+        return "the compiler's"  # with times, and names that it draws in a process of its own
     return path.read_bytes()
 
 

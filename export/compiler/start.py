@@ -194,7 +194,7 @@ def estimate_build(
                 request = _request(folder, out, work, target, options, count, search)
                 build = _run(interpreter, request, out, count, timeout_s)
         except BaseException:  # Ctrl-C too: leave nothing half-written behind
-            clear(out)
+            clear(out, last=UNFINISHED)
             raise
         try:
             then(build)
@@ -213,7 +213,7 @@ def _marked(out: Path) -> Path:
     """
     mark = out / UNFINISHED
     if mark.is_file():
-        clear(out)
+        clear(out, last=UNFINISHED)
     _check_free(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ class CellTask:
         if known is not None:
             return known
         if FailureFile.is_in(self.folder):
-            clear(self.folder)
+            clear(self.folder, last=FailureFile.FILE)
         started = _Started(watch)
         context = RunContext(self.data_root, self.device, watch=started, stop=stop, log=self.log)
         check_same_data(self.recipe, self.data_root, self.digest)

@@ -33,9 +33,15 @@ def remove_left_over(folder: Path) -> None:
             path.unlink()
 
 
-def clear(folder: Path) -> None:
-    """Take away all that is in a folder, if it is there, but its lock: who calls this holds it."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+def clear(folder: Path, last: str = "") -> None:
+    """Take away all that is in a folder, if it is there, but its lock: who calls this holds it.
+
+    Args:
+        folder: to be cleared.
+        last: the file that says what the rest is, and goes behind it: a kill in between leaves it there.
+    """
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    for path in sorted(entries, key=lambda path: path.name == last):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != LOCK:

@@ -86,7 +86,7 @@ def held_folders() -> Iterator[Callable[[Path], bool]]:
 
     It asks the kernel and takes nothing, so that nobody who comes meanwhile is refused; nothing is written.
     """
-    yield lambda folder: _is_held(_lock_of(folder, beside=False))
+    yield lambda folder: is_held(_lock_of(folder, beside=False))
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _opened(path: Path, folder: Path) -> int | None:
             if isinstance(error, FileNotFoundError) and left:
                 continue  # its last holder has taken the folder away in between; /proc says so of all that is made
             if error.errno in _NOT_OURS and path.parent.is_dir():
-                if _is_held(path):
+                if is_held(path):
                     raise BlockingIOError from None
                 return None
             raise UserError(f"cannot write to {folder} ({error.strerror}); name another folder") from None
@@ -201,7 +201,7 @@ def _set(file: int, kind: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN if kind == fcntl.F_UNLCK else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether somebody has locked a file, as far as the kernel or the file server tells."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -156,7 +156,7 @@ def new_run(
         yield
         write_whole(out / RECIPE, dump_recipe(recipe).encode())
     except BaseException as error:
-        clear(out)
+        clear(out, last=BEGUN)
         if isinstance(error, OSError):
             raise UserError(f"cannot write to {out} ({error.strerror}); name another folder") from None
         raise
@@ -184,7 +184,7 @@ def run_folder(
         yield
     except BaseException:
         if not has_checkpoint(out):
-            clear(out)
+            clear(out, last=RECIPE)
         raise
 
 
