@@ -47,6 +47,24 @@ _OVERFLOW = """() => {
   const found = all.filter(beyond).map((e) => `${e.tagName} ${e.id} ${e.className}`);
   return [document.documentElement.scrollWidth - innerWidth, found];
 }"""
+# Words of a plot that its edge cuts off, and words of it that lie on each other.
+_CUT = """() => {
+  const found = [];
+  for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+    const frame = plot.getBoundingClientRect();
+    const all = [...plot.querySelectorAll(".annotation-text, .xtitle, .ytitle, .gtitle, .ytick text")]
+      .filter((e) => e.getClientRects().length).map((e) => [e.textContent, e.getBoundingClientRect()]);
+    for (const [text, box] of all)
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1)
+        found.push(`${plot.id}: ${text} is cut`);
+    const notes = [...plot.querySelectorAll(".annotation-text")].map((e) => [e.textContent, e.getBoundingClientRect()]);
+    notes.forEach(([text, a], i) => notes.slice(i + 1).forEach(([other, b]) => {
+      if (a.left < b.right && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2)
+        found.push(`${plot.id}: ${text} lies on ${other}`);
+    }));
+  }
+  return found;
+}"""
 # Places, in the order of the page, of all that a user can act on.
 _CONTROLS = """() => {
   const all = [...document.querySelectorAll("*")];
@@ -131,10 +149,11 @@ def opened_page(browser: Any, path: Path, size: Any = SIZE, scheme: str = "light
 
 
 def check_readable(page: Any) -> None:
-    """See that every text can be read, and that nothing reaches beyond the window."""
+    """See that every text can be read, and that nothing reaches beyond the window or its plot."""
     count, faults = page.evaluate(_CONTRAST)
     assert count > 100
     assert faults == []
+    assert page.evaluate(_CUT) == []
     assert page.evaluate(_OVERFLOW) == [0, []]
 
 

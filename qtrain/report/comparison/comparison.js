@@ -124,15 +124,15 @@ function drawDifferences() {
   const before = (comparison) => (several ? `${escaped(comparison.short)}<br>` : "minus ");
   const names = rows.map(([comparison, found]) => before(comparison) + escaped(found.against));
   draw("differences", traces, {
-    height: 110 + 46 * rows.length, margin: { l: 20, r: 15, t: 24, b: 45 },
+    height: 110 + 14 * lines.length + 46 * rows.length, margin: { l: 20, r: 15, t: 10 + 14 * lines.length, b: 45 },
     xaxis: { title: { text: "points" }, range: [low - room, high + room] },
     yaxis: { tickvals: rows.map((_, y) => y), ticktext: names, range: [-0.6, rows.length - 0.4], showgrid: false },
     shapes: lines.map(({ x, dash }) => ({
       type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: css("--soft"), width: 1.5, dash },
     })),
-    annotations: lines.map(({ x, dash, text }) => ({
-      x, y: 1, yref: "paper", yanchor: "bottom", xanchor: dash === "dash" ? "right" : "left", text, showarrow: false,
-      font: { size: 11 },
+    annotations: lines.map(({ x, text }, row) => ({  // one above the other, each to the side where there is room
+      x, y: 1, yref: "paper", yanchor: "bottom", yshift: 14 * row, xanchor: 2 * x > low + high ? "right" : "left", text,
+      showarrow: false, font: { size: 11 },
     })),
   });
 }

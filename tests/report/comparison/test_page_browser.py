@@ -164,6 +164,16 @@ def test_all_can_be_read_on_any_screen(browser: Any, page_file: Path, size: Any,
         check_readable(found.page)
 
 
+@pytest.mark.parametrize("by", [-9.0, 9.0], ids=["behind", "ahead"])
+def test_the_lines_of_a_clear_difference_keep_their_words(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: float
+) -> None:
+    monkeypatch.setitem(ACCURACIES, "aslr", tuple(by + accuracy for accuracy in ACCURACIES["multistep"]))
+    with opened_page(browser, write_page(write_comparison(tmp_path / "clear")), NARROW) as found:
+        check_readable(found.page)
+        assert found.page.locator("#differences .annotation-text").all_text_contents() == ["equal", "tolerance 0.5"]
+
+
 def test_one_seed_is_a_page_without_intervals_and_runs_that_all_failed_are_one_too(
     browser: Any, tmp_path: Path
 ) -> None:
