@@ -41,7 +41,7 @@ class Ended:
         return self.status is None
 
 
-class _Killer:
+class Killer:
     """Counts this process's events below a folder, and ends the process before one of them, or in the middle of it.
 
     Args:
@@ -69,7 +69,11 @@ class _Killer:
             self.events += 1
             if self.events == self._at:
                 torn()
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.end()
+
+    def end(self) -> None:
+        """End this process."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _audited(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
@@ -106,7 +110,7 @@ class _Killer:
 class _Torn:
     """A file whose writes are events."""
 
-    def __init__(self, file: Any, killer: _Killer):
+    def __init__(self, file: Any, killer: Killer):
         self._file = file
         self._killer = killer
 
@@ -153,7 +157,7 @@ def run(what: Callable[[], Any], root: Path, at: int = 0) -> Ended:
             sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
             os.chdir(root)
             random.seed(0)  # qonnx draws the names of tensors, which stay in an export's early stages
-            killer = _Killer(root, at)
+            killer = Killer(root, at)
             killer.install()
             status = _status_of(what)
             sys.stdout.flush()

@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz import KINDS
+from benchmarks.torture_kills import SLOW
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "torture.jsonl"
 AT_ONCE = 2
 SIDES = 1 << 20  # seeds between one kind of input and the next
 EXPECTED = {"kills": 50, "mutations": 100, "flips": 60}  # of a piece
+LONGER = "longer"
+LONGER_ONCE_IN = 5  # pieces of kills
 REACH = {"kills": 50, "mutations": 100, "flips": 200}  # seeds of a piece, at most
 
 
@@ -52,6 +55,12 @@ class Piece:
 def kills(first: int) -> Piece:
     """Return a piece of some fifty kills."""
     return Piece("kills", "commands", ("benchmarks.torture_kills", "--kills=50", f"--first={first}"), first)
+
+
+def longer_kills(first: int) -> Piece:
+    """Return a piece of some ten kills of what takes long: jobs, Ray, the compiler."""
+    words = ("benchmarks.torture_kills", "--kills=10", f"--scenarios={','.join(SLOW)}", f"--first={first}")
+    return Piece("kills", LONGER, words, first)
 
 
 def mutations(what: str) -> Callable[[int], Piece]:
@@ -118,8 +127,10 @@ class Torture:
         self._next: Counter[tuple[str, str]] = Counter()
         for number, what in enumerate(KINDS):
             self._next["mutations", what] = number * SIDES
-        self._turn = 0
+        self._next["kills", LONGER] = SIDES
+        self._turns: Counter[str] = Counter()
         for record in records:
+            self._turns[record["part"]] += 1
             self._count(record)
 
     def note(self, record: dict[str, Any]) -> None:
@@ -146,12 +157,12 @@ class Torture:
         self._next[key] = max(self._next[key], record["first"] + record["trials"])
 
     def _maker(self, part: str) -> tuple[Callable[[int], Piece], str]:
+        self._turns[part] += 1
         if part == "kills":
-            return kills, "commands"
+            return (kills, "commands") if self._turns[part] % LONGER_ONCE_IN else (longer_kills, LONGER)
         if part == "flips":
             return flips, "files"
-        self._turn += 1
-        what = KINDS[self._turn % len(KINDS)]
+        what = KINDS[self._turns[part] % len(KINDS)]
         return mutations(what), what
 
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.kills import Ended, run
+from benchmarks.worker_kills import run_killing_workers
 from qtrain.cli import main
 from qtrain.data import load_data
 from qtrain.experiments.paper.accuracies import BASELINE, PaperRow
@@ -43,6 +45,13 @@ FLAGS = [*(f"--{name.replace('_', '-')}={value}" for name, value in SIZE.items()
 TRAIN = ["TFC_1W1A", *FLAGS, "--epochs=2", "--lr=0.02"]
 PLAIN = ["--log=none", "--quiet"]  # TensorBoard takes longer to load than such a run
 ROW = PaperRow("table3", "Tiny", "TFC_1W1A", "digits", BASELINE, 80.0, 2, SIZE | {"lr": 0.02})
+FLOAT_NETWORK = """from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+"""
 FOLDING = {"Defaults": {}, "MVAU_hls_0": {"PE": 2, "SIMD": 7}, "LabelSelect_hls_0": {"PE": 1}}
 # What differs between two undisturbed runs, or says how often a run was begun.
 CLOCK = {"seconds", "images_per_second", "date", "resumed", "updated", "started", "seconds_left", "train_seconds"}
@@ -59,10 +68,12 @@ class Scenario:
     Attributes:
         what: what a user does in a new folder: the command, or where that has begun the one that goes on.
         prepare: what lies in the folder before, made once.
+        run: does it in a process that is killed at an event, or whose workers are.
     """
 
     what: Callable[[], Any]
     prepare: Callable[[Path], None] = lambda _: None
+    run: Callable[[Callable[[], Any], Path, int], Ended] = run
 
 
 def command(*words: str) -> Callable[[], Any]:
@@ -112,6 +123,22 @@ def _estimate() -> None:
     main(["estimate", "run/finn", "--save-folding"])
 
 
+def _quantize(out: str) -> Callable[[], None]:
+    def quantize() -> None:
+        if (Path(out) if out.endswith(".py") else Path(out, "recipe.yaml")).is_file():
+            return  # it was done, and killed with its last breath: a second one there is refused
+        main(["quantize", "net.py:Net", "--init-from=float.pt", "--data=digits", "--bits=4", "--quiet", f"--out={out}"])
+
+    return quantize
+
+
+def _float_network(folder: Path) -> None:
+    (folder / "net.py").write_text(FLOAT_NETWORK)
+    random = torch.Generator().manual_seed(0)
+    shapes = {"0.weight": (4, 3, 3, 3), "0.bias": (4,), "3.weight": (10, 4 * 64), "3.bias": (10,)}
+    torch.save({name: torch.rand(shape, generator=random) - 0.5 for name, shape in shapes.items()}, folder / "float.pt")
+
+
 def _trained(folder: Path) -> None:
     _done(run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder))
 
@@ -149,10 +176,16 @@ QUICK = {
     "reproduce": Scenario(_reproduce),
     "export": Scenario(_export, prepare=_trained),
     "fold": Scenario(_fold, prepare=_exported),
+    "quantize": Scenario(_quantize("q.py"), prepare=_float_network),
+    "quantize-run": Scenario(_quantize("q"), prepare=_float_network),
 }
 SLOW = {
     "auto": Scenario(command("compare", "TFC_1W1A", *FLAGS, "--epochs=2", "--lr=auto", "--seeds=1", "--out=out")),
     "jobs": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2")),
+    "workers": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2"), run=run_killing_workers),
+    "ray": Scenario(
+        command(*COMPARE, "--out=out", "--tolerance=100", "--engine=ray"), run=partial(run_killing_workers, on_ray=True)
+    ),
     "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
     "estimate": Scenario(_estimate, prepare=_exported),
 }
@@ -212,15 +245,20 @@ class Trials:
         killed = 0
         try:
             for at in (*kills, 0):
-                ended = run(SCENARIOS[name].what, folder, at)
+                ended = self._run(name, folder, at)
                 if not ended.killed:
                     break
                 killed += 1
+                if "Traceback" in ended.said:
+                    return killed, [f"a traceback: {' '.join(ended.said.split())[-400:]}"]
             if ended.status != 0:
                 return killed, [f"status {ended.status}: {' '.join(ended.said.split())[-400:]}"]
             return killed, differences(expected, state(folder))
         finally:
             shutil.rmtree(folder)
+
+    def _run(self, name: str, folder: Path, at: int = 0) -> Ended:
+        return SCENARIOS[name].run(SCENARIOS[name].what, folder, at)
 
     def _undisturbed(self, name: str) -> tuple[int, dict[str, Any]]:
         if name not in self._whole:
@@ -228,7 +266,7 @@ class Trials:
             SCENARIOS[name].prepare(before)
             folder = self._place / f"{name}-whole"
             shutil.copytree(before, folder)
-            ended = run(SCENARIOS[name].what, folder)
+            ended = self._run(name, folder)
             _done(ended)
             self._whole[name] = (ended.events, state(folder))
         return self._whole[name]
@@ -263,7 +301,8 @@ def _content(path: Path) -> Any:
     if path.name == "status.json":
         return json.loads(path.read_text())["state"]  # its cells are those that the last command had still to run
     if path.suffix == ".pt":
-        return _plain(checkpoint.load(path))
+        ours = path.name.startswith(("checkpoint.", "best."))
+        return _plain(checkpoint.load(path) if ours else torch.load(path, weights_only=True))
     if path.suffix == ".json":
         return _plain(json.loads(path.read_text()))
     if path.suffix == ".jsonl":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import torture_flips
-from benchmarks.torture import Piece, Torture, summary
+from benchmarks.torture import LONGER, Piece, Torture, summary
 from benchmarks.torture_kills import Scenario
 from qtrain.errors import UserError
 from qtrain.records.files import write_json
@@ -48,6 +48,15 @@ def test_it_goes_on_behind_the_seeds_that_were_tried() -> None:
     seeds = [(r["part"], r["what"], r["first"]) for r in (*records[:3], *onward)]
     assert len(set(seeds)) == len(seeds)
     assert sum(r["trials"] for r in (*records[:3], *onward) if r["part"] == "kills") == 100
+
+
+def test_what_takes_long_is_killed_too_and_again_where_the_run_goes_on() -> None:
+    asked = {"kills": 900}
+    records = all_of(Torture([], asked))
+    longer = [place for place, found in enumerate(records) if found["what"] == LONGER]
+    assert longer == [4, 9, 14]
+    onward = all_of(Torture(records[:4], asked))
+    assert onward[0]["what"] == LONGER
 
 
 def test_a_fault_on_record_is_a_failure(capsys: pytest.CaptureFixture) -> None:

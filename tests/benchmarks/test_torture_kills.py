@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.kills import run
+from benchmarks.torture_kills import QUICK
 from qtrain.records.files import write_whole
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +75,14 @@ def test_training_that_is_killed_and_goes_on_ends_as_an_undisturbed_run() -> Non
 
 @pytest.mark.slow
 def test_every_command_may_be_killed_anywhere() -> None:
-    found = tortured("--kills", "40")
-    assert set(found["kills"]) == {"train", "resume", "compare", "sweep", "reproduce", "export", "fold"}
+    found = tortured("--kills", "60")
+    assert set(found["kills"]) == set(QUICK)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_nothing_and_one_on_ray_is_begun_again() -> None:
+    found = tortured("--scenarios", "workers,ray", "--kills", "6")
+    assert set(found["kills"]) == {"workers", "ray"}
 
 
 @pytest.mark.slow
