@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import fuzz_inputs
+from benchmarks import fuzz_inputs, fuzz_wholes
 from benchmarks.fuzz_mutations import damage_array, damage_graph, damage_manifest
 from qtrain.cli import main
 from qtrain.data import load_data
@@ -34,7 +34,7 @@ from qtrain.records.files import write_json
 
 HERE = Path.cwd()
 FOLDERS = "finn"
-KINDS = (*fuzz_inputs.TARGETS, FOLDERS)  # folders last: what runs there is threads, which no fork takes along
+KINDS = (*fuzz_wholes.TARGETS, FOLDERS)  # folders last: what runs there is threads, which no fork takes along
 RESULTS = Path(__file__).parents[1] / "results" / "fuzz.jsonl"
 ARRAYS = ("input.npy", "expected_output.npy", "proof/images.npy", "proof/expected.npz", "proof/beyond.npz")
 STATUSES = (0, 1, 2, 3)
@@ -180,7 +180,7 @@ def fuzz(what: str, cases: int, first: int, max_minutes: float, out: Path = RESU
             small_folder(whole)
         else:
             whole.mkdir()
-            fuzz_inputs.make_whole(what, whole)
+            fuzz_wholes.make_whole(what, whole)
         for seed in range(first, first + cases):
             if time.monotonic() - started > 60 * max_minutes:
                 break

@@ -1,47 +1,28 @@
 """Seeded damage to what qtrain reads beside FINN folders: recipes, runs, sweeps, comparisons, weights, data, code."""
 
-import importlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from PIL import Image
 
 from benchmarks import fuzz_child
+from benchmarks.fuzz_data import damage_arrays, damage_images
 from benchmarks.fuzz_mutations import cut, flip
 from benchmarks.fuzz_odd import ODD, ODD_TEXTS, as_node, odd_state, some_entry
-from qtrain.data import load_data
+from benchmarks.fuzz_wholes import CODE, Case
 from qtrain.errors import UserError
 from qtrain.recipe import load_recipe
 from qtrain.records.checksum import KEY as CHECKSUM
 
 SECONDS = 20.0
-# What commands import, so that no child has to.
-_LOADED = ("qtrain.experiments.run", "qtrain.experiments.sweep.run", "qtrain.report.sweep.page", "qtrain.export")
-_LOADED += ("qtrain.report.comparison.page", "qtrain.report.comparison.grid", "qtrain.report.comparison.tables")
 MIB = 2000
-NETWORK = "TFC_1W1A"
-TINY: dict[str, Any] = {"seed": 0, "data": "digits", "epochs": 2, "batch_size": 20, "width": 0.125}
-TINY |= {"train_size": 60, "validation_size": 40}
-FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
-CODE = """
-from brevitas.nn import QuantLinear
-from torch import nn
-
-
-class Net(nn.Sequential):
-    def __init__(self, bits=2, depth: int = 1):
-        super().__init__(nn.Flatten(), QuantLinear(3072, 10, bias=False, weight_bit_width=bits))
-"""
 # A scalar of a recipe as text, and whether it must be refused; else its value is YAML 1.1's, or the number given.
 SCALARS: tuple[tuple[str, str, Any], ...] = (
     *(("seed", text, None) for text in ("010", "0o10", "1:30", "1_000", "0b11", "yes", "08", "2020-01-01", "9" * 5000)),
@@ -56,108 +37,9 @@ SCALARS: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Case:
-    """A damaged input and the commands that shall meet it.
-
-    Attributes:
-        how: it was damaged.
-        commands: each in a process of its own, in the folder of the case.
-        refused: whether each must end with status 2.
-        check: looks, after a command that ended with 0, for values that are read otherwise than they are written.
-    """
-
-    how: str
-    commands: Sequence[list[str]]
-    refused: bool = False
-    check: Callable[[Path], str | None] | None = None
-
-
-def make_whole(target: str, place: Path) -> None:
-    """Make the whole of a target, in a child: a process that has trained cannot fork one that trains."""
-    for name in _LOADED:
-        importlib.import_module(name)
-    load_data("digits")
-    os.chdir(place)
-    ended = fuzz_child.in_child(lambda: _MAKERS[target](place), 600, 16_000)
-    if ended.status != 0:
-        raise RuntimeError(f"{target} cannot be made: {ended.limit or ended.err}")
-
-
 def damage(target: str, place: Path, random: Random) -> Case:
-    """Damage what ``make_whole`` made, or a copy of it."""
+    """Damage what ``fuzz_wholes.make_whole`` made, or a copy of it."""
     return _DAMAGES[target](place, random)
-
-
-# --- What there is before it is damaged -------------------------------------------------------------------------------
-
-
-def _main(*words: str) -> None:
-    try:
-        fuzz_child.main([*words, "--quiet"])
-    except SystemExit as ended:
-        if ended.code:
-            raise
-
-
-def _make_recipe(place: Path) -> None:
-    (place / "mine.yaml").write_text(yaml.safe_dump({"network": NETWORK, **TINY, "lr": 0.1, "augment": True}))
-
-
-def _make_run(place: Path) -> None:
-    _make_recipe(place)
-    _main("train", "--config=mine.yaml", "--out=run", "--log=none")
-    records = (place / "run" / "records.jsonl").read_text().splitlines(keepends=True)
-    (place / "run" / "records.jsonl").write_text("".join(records[:-1]))  # as killed before its result
-
-
-def _make_sweep(place: Path) -> None:
-    _main("sweep", "TFC", "--weight-bits=1,2", *FLAGS, "--optimizer=adam", "--lr=0.02", "--out=swp")
-
-
-def _make_comparison(place: Path) -> None:
-    words = ("--seeds=1", "--schedulers=aslr,cosine", "--tolerance=100", "--undecided=ok", "--out=cmp")
-    _main("compare", NETWORK, *FLAGS, "--lr=0.02", *words)
-
-
-def _make_arrays(place: Path) -> None:
-    rng = np.random.default_rng(0)
-    arrays = {f"x_{part}": rng.integers(0, 256, (40, 8), np.uint8) for part in ("train", "test")}
-    arrays |= {f"y_{part}": np.arange(40) % 4 for part in ("train", "test")}
-    np.savez(place / "mine.npz", **arrays)
-    (place / "mine").mkdir()
-    for name, array in arrays.items():
-        np.save(place / "mine" / f"{name}.npy", array)
-
-
-def _make_images(place: Path) -> None:
-    rng = np.random.default_rng(0)
-    for kind in ("a", "b"):
-        folder = place / "pictures" / kind
-        folder.mkdir(parents=True)
-        for number in range(10):
-            picture = Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8))
-            picture.save(folder / f"{number}.{('png', 'bmp', 'jpg', 'tif', 'webp')[number % 5]}")
-
-
-def _make_code(place: Path) -> None:
-    (place / "mine.py").write_text(CODE)
-
-
-_MAKERS: dict[str, Callable[[Path], None]] = {
-    "recipe": _make_recipe,
-    "run": _make_run,
-    "weights": _make_run,
-    "sweep": _make_sweep,
-    "comparison": _make_comparison,
-    "arrays": _make_arrays,
-    "images": _make_images,
-    "code": _make_code,
-}
-TARGETS = tuple(_MAKERS)
-
-
-# --- Damage -----------------------------------------------------------------------------------------------------------
 
 
 def _damage_recipe(place: Path, random: Random) -> Case:
@@ -370,105 +252,6 @@ def _damage_comparison(place: Path, random: Random) -> Case:
     return Case(how, [["runs", "."], ["report", "cmp"]])
 
 
-def _damage_arrays(place: Path, random: Random) -> Case:
-    words = ["train", NETWORK, "--epochs=1", "--width=0.125", "--batch-size=8", "--out=other", "--log=none"]
-    if random.random() < 0.5:
-        path = place / "mine" / f"{random.choice('xy')}_{random.choice(('train', 'test'))}.npy"
-        return Case(f"{path.name}: {_damage_array(path, random)}", [[*words, "--data=mine"]])
-    path = place / "mine.npz"
-    way = random.choice(("flip", "cut", "node", "array", "array", "bomb", "packed", "more"))
-    if way == "node":
-        return Case(as_node(path, random), [[*words, "--data=mine.npz"]])
-    if way in ("flip", "cut"):
-        path.write_bytes((flip if way == "flip" else cut)(path.read_bytes(), random))
-        return Case(way, [[*words, "--data=mine.npz"]])
-    with np.load(path) as file:
-        arrays = dict(file)
-    if way == "bomb":
-        arrays["x_train"] = np.zeros((40, 1 << 24), np.uint8)
-        arrays["x_test"] = np.zeros((40, 1 << 24), np.uint8)
-    if way == "more":
-        arrays["other"] = np.zeros((40, 1 << 24), np.uint8)
-    if way == "array":
-        name = random.choice(list(arrays))
-        arrays[name] = _odd_array(arrays[name], random)
-    write: Callable[..., None] = np.savez if way == "array" else np.savez_compressed
-    write(path, **arrays)
-    return Case(way, [[*words, "--data=mine.npz"]])
-
-
-def _odd_array(values: np.ndarray, random: Random) -> np.ndarray:
-    return random.choice(
-        (
-            values[:0],
-            values[:3],
-            values.astype(np.float64),
-            np.full(values.shape, np.nan),
-            values.astype(object),
-            values.astype("U4"),
-            np.full(values.shape, 2**62),
-            values.astype(np.complex64),
-            values[..., None, None, None, None],
-            np.zeros((), np.uint8),
-            np.zeros(values.shape, [("a", "i4")]),
-            np.zeros((*values.shape, 0), np.uint8),
-            -values.astype(np.int64),
-            values.astype(np.uint64) + np.uint64(2**63),
-            values.astype(bool),
-            np.zeros(values.shape, "datetime64[s]"),
-        )
-    )
-
-
-def _damage_array(path: Path, random: Random) -> str:
-    way = random.choice(("flip", "cut", "node", "array", "array", "declared", "deep", "archive"))
-    data = path.read_bytes()
-    if way == "node":
-        return as_node(path, random)
-    if way == "array":
-        np.save(path, _odd_array(np.load(path), random))
-    elif way == "declared":
-        path.write_bytes(data.replace(b"(40,", b"(%d," % random.choice((41, 10**12, 2**62, 0)), 1))
-    elif way == "deep":
-        path.write_bytes(data[:10] + b"(" * (len(data) - 10))
-    elif way == "archive":
-        np.savez(path.with_suffix(".npz"), a=1)
-        os.replace(path.with_suffix(".npz"), path)
-    else:
-        path.write_bytes((flip if way == "flip" else cut)(data, random))
-    return way
-
-
-def _damage_images(place: Path, random: Random) -> Case:
-    files = sorted((place / "pictures").rglob("*.*"))
-    path = random.choice(files)
-    way = random.choice(("flip", "flip", "cut", "node", "bomb", "loop", "mode", "other", "frames", "name"))
-    if way in ("flip", "cut"):
-        path.write_bytes((flip if way == "flip" else cut)(path.read_bytes(), random))
-    elif way == "node":
-        way = as_node(path, random)
-    elif way == "bomb":
-        Image.new("1", (random.choice((9_500, 13_000, 20_000)),) * 2).save(path.with_suffix(".png"))
-    elif way == "loop":
-        for name in ("one", "two"):
-            (path.parent / name).symlink_to(random.choice((".", "..", "../../pictures")))
-    elif way == "mode":
-        mode = random.choice(("1", "P", "RGBA", "I;16", "LA", "F", "CMYK"))
-        path.unlink()
-        Image.new(mode, (32, 32)).save(path.with_suffix(".tif"))
-    elif way == "other":
-        path.write_bytes(
-            random.choice((b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF89a" + b"\0" * 99, b""))
-        )
-    elif way == "frames":
-        frames = [Image.new("L", (32, 32), number) for number in range(3)]
-        frames[0].save(path.with_suffix(".tif"), save_all=True, append_images=frames[1:])
-    else:
-        path.rename(path.with_name(os.fsdecode(b"\xff\x1b[31m\n") + path.suffix))
-    words = ["train", NETWORK, "--epochs=1", "--width=0.125", "--batch-size=4", "--data=pictures", "--log=none"]
-    return Case(f"{path.name}: {way}", [[*words, "--out=other"]])
-
-
 def _damage_code(place: Path, random: Random) -> Case:
     path = place / "mine.py"
     way = random.choice(("text", "node", "deep", "nul", "exit", "long"))
@@ -488,8 +271,8 @@ _DAMAGES: dict[str, Callable[[Path, Random], Case]] = {
     "weights": _damage_start,
     "sweep": _damage_sweep,
     "comparison": _damage_comparison,
-    "arrays": _damage_arrays,
-    "images": _damage_images,
+    "arrays": damage_arrays,
+    "images": damage_images,
     "code": _damage_code,
 }
 
@@ -499,7 +282,7 @@ def run_case(target: str, whole: Path, place: Path, seed: int, every: bool = Tru
 
     Args:
         target: one of ``TARGETS``.
-        whole: what ``make_whole`` made.
+        whole: what ``fuzz_wholes.make_whole`` made.
         place: a folder for the copy, which is taken away again.
         seed: of the case.
         every: run every command that reads what is damaged, else one of them.

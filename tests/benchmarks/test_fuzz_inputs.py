@@ -26,12 +26,12 @@ QUICK = ("recipe", "code", "arrays")
 def test_damaged_inputs_end_in_one_line(what: str) -> None:
     """In a process of its own: one that has trained forks no children that train."""
     script = (
-        "import sys, tempfile; from pathlib import Path; from benchmarks import fuzz_inputs as f\n"
+        "import sys, tempfile; from pathlib import Path; from benchmarks import fuzz_inputs, fuzz_wholes\n"
         "what, cases = sys.argv[1], int(sys.argv[2])\n"
         "with tempfile.TemporaryDirectory() as place:\n"
         "    whole, work = Path(place, 'whole'), Path(place, 'work'); whole.mkdir(); work.mkdir()\n"
-        "    f.make_whole(what, whole)\n"
-        "    found = [f.run_case(what, whole, work, seed, every=False) for seed in range(cases)]\n"
+        "    fuzz_wholes.make_whole(what, whole)\n"
+        "    found = [fuzz_inputs.run_case(what, whole, work, seed, every=False) for seed in range(cases)]\n"
         "    print(*(line for _, _, faults in found for line in faults), sep='\\n', end='')\n"
         "    assert any(2 in statuses for _, statuses, _ in found)\n"
     )
