@@ -1,11 +1,11 @@
 """Kills, damaged inputs and flipped bits until so many of each are on record: an hour, in pieces (make torture).
 
 Each piece is a process of its own, two at a time, and appends a line to the record when it is done: a run that is ended
-goes on with the next seeds by the same command, and loses its pieces at most. What was tried with another commit counts
-for that one alone.
+goes on with the next seeds by the same command, and loses its pieces at most. What was tried with other code counts for
+that code alone.
 
-The record's lines name the part (kills, mutations or flips), the commit, the first seed and the trials behind it, how
-many of what there were, and every fault with its seed.
+The record's lines name the part (kills, mutations or flips), the commit and the digest of its code, the first seed and
+the trials behind it, how many of what there were, and every fault with its seed.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.fuzz import KINDS
 from benchmarks.torture_kills import SLOW
+from qtrain.engines.code import code_digest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "torture.jsonl"
@@ -116,7 +117,7 @@ class Torture:
     """Pieces that are still to be tried, by what is on record.
 
     Args:
-        records: of this commit.
+        records: of this code.
         asked: how much of each part.
     """
 
@@ -176,23 +177,23 @@ def commit() -> str:
     return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
-def read(path: Path, version: str) -> list[dict[str, Any]]:
-    """Return the records of a commit."""
+def read(path: Path, code: str) -> list[dict[str, Any]]:
+    """Return the records of the code with this digest."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return [record for record in map(json.loads, lines) if record["commit"] == version]
+    return [record for record in map(json.loads, lines) if record["code"] == code]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Try pieces, append their records, and return 1 where this commit has a fault on record."""
+    """Try pieces, append their records, and return 1 where this code has a fault on record."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for part, count in (("kills", 1000), ("mutations", 10_000), ("flips", 1000)):
         parser.add_argument(f"--{part}", type=int, default=count)
     parser.add_argument("--max-minutes", type=float, default=600.0, help="after which no piece begins")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
-    version = commit()
+    version = {"commit": commit(), "code": code_digest()}
     asked = {part: getattr(options, part) for part in ("kills", "mutations", "flips")}
-    torture = Torture(read(options.out, version), asked)
+    torture = Torture(read(options.out, code_digest()), asked)
     until = time.monotonic() + 60 * options.max_minutes
     running: set[Future[dict[str, Any]]] = set()
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -203,14 +204,14 @@ def main(argv: list[str] | None = None) -> int:
                 break
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
-                record = {"commit": version, **future.result()}
+                record = {**version, **future.result()}
                 torture.note(record)
                 with options.out.open("a") as file:
                     file.write(json.dumps(record) + "\n")
                 print(
                     f"{record['part']}, {record['what']}: {amount(record)}, {len(record['faults'])} faults", flush=True
                 )
-    return summary(read(options.out, version))
+    return summary(read(options.out, code_digest()))
 
 
 def summary(records: list[dict[str, Any]]) -> int:
