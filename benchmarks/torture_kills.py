@@ -39,6 +39,7 @@ from qtrain.records.leftovers import is_left_over
 from qtrain.records.lock import LOCK, is_held, only_here
 from qtrain.training import checkpoint
 from qtrain.training.context import RunContext
+from qtrain.training.folder import recorded
 
 SIZE = {"width": 0.125, "batch_size": 20, "train_size": 40, "validation_size": 20, "optimizer": "adam"}
 FLAGS = [*(f"--{name.replace('_', '-')}={value}" for name, value in SIZE.items()), "--data=digits", "--device=cpu"]
@@ -125,7 +126,9 @@ def _estimate() -> None:
 
 def _quantize(out: str) -> Callable[[], None]:
     def quantize() -> None:
-        if (Path(out) if out.endswith(".py") else Path(out, "recipe.yaml")).is_file():
+        if (Path(out, "recipe.yaml") if Path(out).is_dir() else Path(out)).is_file():
+            if Path(out).is_dir():
+                recorded(Path(out))
             return  # it was done, and killed with its last breath: a second one there is refused
         main(["quantize", "net.py:Net", "--init-from=float.pt", "--data=digits", "--bits=4", "--quiet", f"--out={out}"])
 
@@ -296,7 +299,7 @@ def _content(path: Path) -> Any:
     """Return a file as what can be compared."""
     if is_left_over(path.name):
         return "left over"
-    if path.name == SECONDS:
+    if path.name in (SECONDS, "time_per_step.json"):
         return "times"
     if path.name == "status.json":
         return json.loads(path.read_text())["state"]  # its cells are those that the last command had still to run

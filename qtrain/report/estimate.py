@@ -21,7 +21,8 @@ def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None
     """
     console = report_console()
     if verified:
-        _print_line(f"Graphs that FINN executed and that answered as torch did: {', '.join(verified)}", console)
+        graphs = f"{len(verified)} graphs, {verified[0]} to {verified[-1]}" if len(verified) > 1 else verified[0]
+        _print_line(f"FINN executed {graphs}: all answers are torch's", console)
     print_table(layer_table(estimate), console, left=2)
     console.print()
     print_facts(estimate_rows(estimate), console)

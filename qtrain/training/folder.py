@@ -205,8 +205,11 @@ def unrecorded(out: Path) -> dict[str, Any]:
 
 
 def _begun(out: Path) -> tuple[str, ...]:
-    """Return the files that a run began with, its recipe aside, where it was killed before its own record."""
-    return (BEGUN, *_Beginning.read(out).files) if _Beginning.is_in(out) else ()
+    """Return the files that a run began with, its recipe aside, where it was killed before its own record.
+
+    The one that names the others comes last: whoever takes them away may be killed in between.
+    """
+    return (*_Beginning.read(out).files, BEGUN) if _Beginning.is_in(out) else ()
 
 
 def recorded(out: Path) -> None:

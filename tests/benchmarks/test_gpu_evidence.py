@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.gpu.runner import OK, SKIPPED
 from benchmarks.gpu_evidence import main
+from tests.conftest import absent
 
 ROOT = Path(__file__).parents[2]
 RECORDS = {  # of each stage
@@ -41,7 +42,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("stage", RECORDS)
 def test_a_stage_leaves_its_records(stage: str, tmp_path: Path) -> None:
     if stage == "compiled" and not _compiles():
-        pytest.skip("there is no C++ compiler")
+        absent("c++", "apt-get install g++")
     run = evidence(tmp_path / "out", 12, f"--stages '{stage}'")
     assert run.returncode == 0, run.stdout + run.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())

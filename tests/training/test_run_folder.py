@@ -61,6 +61,23 @@ def test_killed_anywhere_a_folder_is_a_runs_or_free(tmp_path: Path, tiny: Callab
     assert unrecorded(folder) == {}
 
 
+def test_killed_anywhere_while_it_is_begun_again_a_folder_is_still_free(
+    tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    folder = tmp_path / "run"
+    assert run(lambda: begin(tiny()), tmp_path).status == 0
+    (folder / RECIPE).unlink()
+    shutil.copytree(folder, tmp_path / "left")
+    for at in range(1, run(lambda: begin(tiny(), {}), tmp_path).events + 1):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "left", folder)
+        assert run(lambda: begin(tiny(), {}), tmp_path, at).killed
+        if not (folder / RECIPE).exists():
+            assert run(lambda: begin(tiny(), {}), tmp_path).status == 0
+        with only_here(folder):
+            assert {*tree(folder)} - {LOCK} == {RECIPE, BEGUN}
+
+
 def test_what_another_start_has_left_goes_and_what_is_a_users_stays(
     tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

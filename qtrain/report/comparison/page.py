@@ -265,7 +265,7 @@ def machine_facts(runs: Iterable[Run]) -> dict[str, str]:
         recorded = {name: value for name, value in run.machine.items() if name != "versions"}
         recorded |= run.machine.get("versions") or {}
         for name, value in recorded.items():
-            text = "not recorded" if value is None else _plain(value)
+            text = _data_text(value) if name == "data" and isinstance(value, dict) else _entries_text(value)
             known = facts.setdefault(str(name), [])
             if text not in known:
                 known.append(text)
@@ -274,6 +274,26 @@ def machine_facts(runs: Iterable[Run]) -> dict[str, str]:
     for name, values in facts.items():
         shown[name] = ", ".join(values)
     return shown
+
+
+def _data_text(facts: Mapping[str, Any]) -> str:
+    """Return what a run's record says of its data, without the means, which the drawn split moves."""
+    shape = "x".join(map(str, facts.get("shape") or ()))
+    parts = [str(facts.get("name")), f"{len(facts.get('class_names') or ())} classes", f"{shape} {facts.get('layout')}"]
+    if facts.get("value_range"):
+        parts.append("values {:g} to {:g}".format(*facts["value_range"]))
+    if facts.get("digest"):
+        parts.append(f"digest {facts['digest']}")
+    return ", ".join(parts)
+
+
+def _entries_text(value: Any) -> str:
+    """Return a recorded value without braces, and without entries that hold nothing."""
+    if value is None:
+        return "not recorded"
+    if not isinstance(value, dict):
+        return _plain(value)
+    return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items() if entry not in (None, [], {}, ""))
 
 
 def _period(dates: Iterable[str]) -> str:

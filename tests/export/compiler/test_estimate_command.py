@@ -141,9 +141,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_an_estimate_is_printed_by_layer_and_against_the_board(capsys: pytest.CaptureFixture[str]) -> None:
     from qtrain.report.estimate import print_estimate
 
-    print_estimate(ESTIMATE, ("initial_python",))
+    print_estimate(ESTIMATE, ("initial_python", "lowered", "hardware_python"))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0].endswith("as torch did: initial_python")
+    assert lines[0] == "FINN executed 3 graphs, initial_python to hardware_python: all answers are torch's"
     assert "before conv1 ConvInpGen_rtl_0 24,501 64 0 0 0" in lines
     assert "slowest layer MVAU_hls_0 (conv1): 82,944 cycles" in lines
     for row in ("frames a second 1,206 of 1,000", "LUT 6,064 of 53,200 (11%)", "URAM 0 of 0", "Fits Pynq-Z1: 11% LUT."):

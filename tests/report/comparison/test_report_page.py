@@ -20,7 +20,7 @@ from qtrain.recipe import Recipe
 from qtrain.records.format import Source, from_json
 from qtrain.records.manifest import Proof
 from qtrain.report.comparison import figures, text
-from qtrain.report.comparison.page import rebuild_command, render, write_report
+from qtrain.report.comparison.page import machine_facts, rebuild_command, render, write_report
 from qtrain.report.comparison.read import ComparisonData, read_comparison
 from qtrain.report.proof import proof_rows
 from qtrain.schedulers.catalogue import SCHEDULERS, row_of
@@ -110,6 +110,19 @@ def test_the_page_stands_alone_and_holds_the_recorded_numbers(folder: Path) -> N
     assert ["model.onnx", f"{(folder / 'aslr-seed0/finn/model.onnx').stat().st_size:,} bytes"] in page.rows
     assert ["commit", "not recorded"] in page.rows
     assert text.verdict(read_comparison(folder))[1] in page.text
+
+
+def test_what_a_run_worked_with_is_said_without_braces_and_once_for_all_splits(data: ComparisonData) -> None:
+    facts = {"name": "digits", "class_names": ["0", "1"], "shape": [3, 32, 32], "layout": "NCHW"}
+    facts |= {"value_range": [0.0, 255.0], "digest": ""}
+    forward = {"precision": "exact", "brevitas": []}
+    machines = [{"data": {**facts, "mean": [mean]}, "forward": forward, "commit": None} for mean in (0.3, 0.4)]
+    runs = [dataclasses.replace(run, machine=machine) for run, machine in zip(data.runs, machines, strict=False)]
+    assert machine_facts(runs) == {
+        "data": "digits, 2 classes, 3x32x32 NCHW, values 0 to 255",
+        "forward": "precision exact",
+        "commit": "not recorded",
+    }
 
 
 def test_the_report_is_the_same_each_time_and_leaves_nothing_partial(folder: Path) -> None:
