@@ -18,6 +18,7 @@ from docs_tools.speed_tables import (
     sweeps,
 )
 from docs_tools.target_tables import targets
+from docs_tools.torture_tables import torture
 from docs_tools.waiting_tables import waiting
 from qtrain.report.comparison.no_retuning import PLOT, no_retuning_seen, read_no_retuning, write_no_retuning
 from qtrain.report.statistics import paired_difference
@@ -221,6 +222,7 @@ def main() -> None:
         "Sweeps": sweeps(),
         "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",
         "finn-base, a second executor": second_opinions(),
+        "Killed, damaged, flipped": torture(),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     intro = "Rendered by `make results` from the JSON lines beside this file; spreads are median [least..largest]."

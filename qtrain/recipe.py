@@ -1,7 +1,6 @@
 """A recipe: everything that decides a run's weights, checked when it is made, written as YAML."""
 
 import dataclasses
-import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,20 @@ from typing import Any, Literal, get_args
 
 from qtrain.data.catalogue import DATASETS
 from qtrain.data.options import DataOptions, Layout, parse_kinds, parse_range, parse_size
-from qtrain.errors import UserError, closest, did_you_mean
-from qtrain.records.plain_yaml import DEEPEST, YamlError, dump_yaml, load_yaml
+from qtrain.errors import UserError, closest
+from qtrain.recipe_checks import (
+    LONGEST,
+    are_named,
+    check,
+    check_choice,
+    check_whole,
+    cut,
+    is_factor,
+    is_number,
+    is_plain,
+    short,
+)
+from qtrain.records.plain_yaml import YamlError, dump_yaml, load_yaml
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 Optimizer = Literal["sgd", "nag", "adam", "adamw"]
@@ -33,10 +44,8 @@ _AIDS: dict[str, tuple[Callable[[float], bool], str]] = {
     "teacher_temperature": (lambda divisor: 0.01 <= divisor <= 1000, "from 0.01 to 1000"),
     "teacher_weight": (lambda share: 0 < share <= 1, "above 0, at most 1"),
 }
-_MOST = 10**9  # of what is counted: beyond it 64 bits are too few for products of it
 MAX_WIDTH = 32  # CNV's widest layer then holds 2.4 GB of weights
 _SHOWN = 20  # fields that an error lists
-_VALUE = 450  # characters of a wrong value
 _LARGEST = sys.float_info.max
 _CHOICES = {"optimizer": Optimizer, "baseline": Baseline, "loss": Loss, "protocol": Protocol, "scaling": Scaling}
 _CHOICES |= {"precision": Precision}
@@ -140,31 +149,31 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("network", "data"):
-            _check(name, getattr(self, name), isinstance(getattr(self, name), str), "a name")
-        _whole("epochs", self.epochs, 1)
-        _whole("batch_size", self.batch_size, 2)
-        _whole("seed", self.seed, 0, 2**32 - 1)
+            check(name, getattr(self, name), isinstance(getattr(self, name), str), "a name")
+        check_whole("epochs", self.epochs, 1)
+        check_whole("batch_size", self.batch_size, 2)
+        check_whole("seed", self.seed, 0, 2**32 - 1)
         if self.split_seed is not None:
-            _whole("split_seed", self.split_seed, 0, 2**32 - 1)
-        _whole("input_bits", self.input_bits, 1, 8)
+            check_whole("split_seed", self.split_seed, 0, 2**32 - 1)
+        check_whole("input_bits", self.input_bits, 1, 8)
         for name in ("validation_size", "train_size", "early_stop"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1)
+                check_whole(name, getattr(self, name), 1)
         for name in ("lr", "momentum", "weight_decay", "jitter", "noise", "width", *_AIDS):
             value = getattr(self, name)
             if isinstance(value, Real) and not isinstance(value, int | float):  # a scalar of NumPy's
                 object.__setattr__(self, name, float(value))
         if self.lr != AUTO:
-            good = _is_number(self.lr) and 0 < self.lr <= _LARGEST  # type: ignore[operator]  # no text is a number
+            good = is_number(self.lr) and 0 < self.lr <= _LARGEST  # type: ignore[operator]  # no text is a number
             self._set("lr", good, "a number above 0, or auto")
-        self._set("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1")
-        self._set("weight_decay", _is_number(self.weight_decay) and 0 <= self.weight_decay <= _LARGEST, "0 or more")
-        self._set("jitter", _is_number(self.jitter) and 0 <= self.jitter <= 1, "from 0 to 1")
-        self._set("noise", _is_number(self.noise) and 0 <= self.noise <= 1, "from 0 to 1")
-        self._set("width", _is_number(self.width) and 0 < self.width <= MAX_WIDTH, f"above 0, at most {MAX_WIDTH}")
+        self._set("momentum", is_number(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1")
+        self._set("weight_decay", is_number(self.weight_decay) and 0 <= self.weight_decay <= _LARGEST, "0 or more")
+        self._set("jitter", is_number(self.jitter) and 0 <= self.jitter <= 1, "from 0 to 1")
+        self._set("noise", is_number(self.noise) and 0 <= self.noise <= 1, "from 0 to 1")
+        self._set("width", is_number(self.width) and 0 < self.width <= MAX_WIDTH, f"above 0, at most {MAX_WIDTH}")
         steps = self.milestones
-        good = isinstance(steps, list | tuple) and all(_is_number(m) and 0 < m < 1 for m in steps)
-        _check(
+        good = isinstance(steps, list | tuple) and all(is_number(m) and 0 < m < 1 for m in steps)
+        check(
             "milestones",
             list(steps) if isinstance(steps, tuple) else steps,
             good,
@@ -173,17 +182,17 @@ class Recipe:
         object.__setattr__(self, "milestones", tuple(float(m) for m in steps))
         self._set_gamma()
         options = self.scheduler_options
-        _check("scheduler_options", options, _are_named(options), "names with values such as {patience: 5}")
+        check("scheduler_options", options, are_named(options), "names with values such as {patience: 5}")
         for name in ("augment", "power_of_two", "per_channel", "compile"):
-            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
-        _check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
+            check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
+        check("bits", self.bits, isinstance(self.bits, str), "text such as first=8,last=8")
         named = self.init_from is None or (isinstance(self.init_from, str) and bool(self.init_from.strip()))
-        _check("init_from", self.init_from, named, "a run folder or a file of weights")
+        check("init_from", self.init_from, named, "a run folder or a file of weights")
         SCHEDULERS.check(self.scheduler)
         for name, kind in _CHOICES.items():
             value = getattr(self, name)
             allowed = get_args(kind)
-            _check_choice(name, value, allowed)
+            check_choice(name, value, allowed)
         self._check_aids()
         self._check_own()
 
@@ -191,9 +200,9 @@ class Recipe:
         """Check what helps training beside optimizer, schedule and augmentation."""
         for name, (good, allowed) in _AIDS.items():
             value = getattr(self, name)
-            self._set(name, _is_number(value) and good(value), allowed)
+            self._set(name, is_number(value) and good(value), allowed)
         named = self.teacher is None or (isinstance(self.teacher, str) and bool(self.teacher.strip()))
-        _check("teacher", self.teacher, named, "a run folder")
+        check("teacher", self.teacher, named, "a run folder")
         if self.ema and SCHEDULERS.get(self.scheduler).averages:
             raise UserError(
                 f"ema is {self.ema:g}, but scheduler {self.scheduler} judges an average of its own; leave ema out, or "
@@ -203,29 +212,29 @@ class Recipe:
     def _check_own(self) -> None:
         """Check what is said of data and networks of one's own."""
         arguments = self.net_args
-        _check("net_args", arguments, _are_named(arguments), "names with values such as {depth: 3}")
-        _check("augmentation", self.augmentation, isinstance(self.augmentation, str | None), "text such as crop,flip")
+        check("net_args", arguments, are_named(arguments), "names with values such as {depth: 3}")
+        check("augmentation", self.augmentation, isinstance(self.augmentation, str | None), "text such as crop,flip")
         if self.augmentation is not None:
             parse_kinds(self.augmentation)
         parse_size(self.image_size)
         if self.channels is not None:
-            _whole("channels", self.channels, 1)
+            check_whole("channels", self.channels, 1)
         if self.layout is not None:
-            _check_choice("layout", self.layout, get_args(Layout))
+            check_choice("layout", self.layout, get_args(Layout))
         object.__setattr__(self, "value_range", parse_range(self.value_range))
 
     def _set_gamma(self) -> None:
         if not isinstance(self.gamma, list | tuple):
-            self._set("gamma", _is_factor(self.gamma), "above 0, at most 1")
+            self._set("gamma", is_factor(self.gamma), "above 0, at most 1")
             return
-        good = all(map(_is_factor, self.gamma)) and len(self.gamma) == len(self.milestones)
+        good = all(map(is_factor, self.gamma)) and len(self.gamma) == len(self.milestones)
         allowed = f"one factor above 0, at most 1, for each of the {len(self.milestones)} milestones"
-        _check("gamma", list(self.gamma), good, allowed)
+        check("gamma", list(self.gamma), good, allowed)
         object.__setattr__(self, "gamma", tuple(float(factor) for factor in self.gamma))
 
     def _set(self, name: str, good: bool, allowed: str) -> None:
         """Check a number and keep it as a float, so that 1 and 1.0 make the same run."""
-        _check(name, getattr(self, name), good, allowed)
+        check(name, getattr(self, name), good, allowed)
         object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
@@ -273,63 +282,6 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_factor(value: object) -> bool:
-    return _is_number(value) and 0 < value <= 1  # type: ignore[operator]
-
-
-def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    most = _MOST if high is None else high
-    is_larger = is_whole and value > most  # type: ignore[operator]
-    range_ = f"{low} or more" if high is None and not is_larger else f"{low} to {most}"
-    good = is_whole and low <= value <= most  # type: ignore[operator]
-    _check(name, value, good, f"a whole number, {range_}")
-
-
-def _check(name: str, value: object, good: bool, allowed: str) -> None:
-    if not good:
-        raise UserError(f"{name} must be {allowed}, but got {_short(value)}")
-
-
-def _short(value: object) -> str:
-    """Show a value that may be anything and of any length."""
-    return _cut(value, repr)
-
-
-def _cut(value: object, show: Callable[[object], str] = str) -> str:
-    try:
-        text = show(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list inside itself
-        return f"a {type(value).__name__}"
-    return text if len(text) <= _VALUE else f"{text[: _VALUE - 3]}..."
-
-
-def _is_plain(value: object, deepest: int = DEEPEST) -> bool:
-    """Whether YAML and JSON hold a value as it is."""
-    if isinstance(value, float):
-        return not math.isnan(value)  # which is not even equal to itself
-    if isinstance(value, list | tuple):
-        return deepest > 0 and all(_is_plain(entry, deepest - 1) for entry in value)
-    return value is None or isinstance(value, str | int) or (isinstance(value, dict) and _are_named(value, deepest))
-
-
-def _are_named(values: object, deepest: int = DEEPEST) -> bool:
-    """Whether these are plain values by names."""
-    if not isinstance(values, dict) or deepest <= 0:
-        return False
-    return all(isinstance(name, str) and _is_plain(value, deepest - 1) for name, value in values.items())
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if not (isinstance(value, str) and value in allowed):
-        hint = did_you_mean(value, allowed)
-        raise UserError(f"{name} must be one of {', '.join(allowed)}, but got {_short(value)}{hint}")
-
-
 _DEFAULTS = Recipe("").to_dict()
 
 
@@ -339,8 +291,8 @@ def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     A field that ``found`` lacks is newer than its run and has its default.
     """
     found = {**_DEFAULTS, **found}
-    differ = [name for name in wanted if not _is_plain(found.get(name)) or found.get(name) != wanted[name]]
-    return ", ".join(f"{name} {_cut(found.get(name))} instead of {_cut(wanted[name])}" for name in differ)
+    differ = [name for name in wanted if not is_plain(found.get(name)) or found.get(name) != wanted[name]]
+    return ", ".join(f"{name} {cut(found.get(name))} instead of {cut(wanted[name])}" for name in differ)
 
 
 def recipe_from_dict(values: Any, origin: str) -> Recipe:
@@ -356,7 +308,7 @@ def recipe_from_dict(values: Any, origin: str) -> Recipe:
     if not isinstance(values, dict):
         raise UserError(f"{origin} holds no recipe; it must map field names to values")
     known = [f.name for f in dataclasses.fields(Recipe)]
-    unknown = [_short(name) if not isinstance(name, str) else name[:_VALUE] for name in values if name not in known]
+    unknown = [short(name) if not isinstance(name, str) else name[:LONGEST] for name in values if name not in known]
     if unknown:
         close = closest(unknown[0], known)
         hint = f"did you mean {close}? " if close else ""

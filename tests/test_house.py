@@ -57,7 +57,13 @@ ALLOWED: dict[str, set[str]] = {
         *("qtrain.report", "qtrain.report.statistics", "qtrain.report.comparison.verdict", "qtrain.schedulers"),
         "qtrain.schedulers.catalogue",
     },
-    "qtrain.recipe": {"qtrain.schedulers.catalogue", "qtrain.data.catalogue", "qtrain.data.options"},
+    "qtrain.recipe": {
+        "qtrain.recipe_checks",
+        "qtrain.schedulers.catalogue",
+        "qtrain.data.catalogue",
+        "qtrain.data.options",
+    },
+    "qtrain.recipe_checks": set(),
     "qtrain.recipes": set(),
     "qtrain.training": {
         "qtrain",
