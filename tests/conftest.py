@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import settings
 
 from qtrain.errors import UserError
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tests.installed_packages import Site
 
 pytest.register_assert_rewrite("tests.checks")
+settings.register_profile("untimed", deadline=None)  # a machine with other work is no fault
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,7 +28,7 @@ anything = st.recursive(
 RECORD = {"type": "epoch", "epoch": 12, "lr": 1e-05, "loss": 0.30000000000000004, "draws": {"fc1": 0.1}, "name": "é"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=5), anything, max_size=5))
 def test_what_is_written_is_read_without_its_checksum(entries: dict[str, Any]) -> None:
     text = json.dumps(with_checksum(entries))

@@ -159,7 +159,7 @@ def test_a_run_with_training_aids_may_be_stopped_behind_every_step(
     assert everything(tmp_path / "plain")["best.pt"]["model"] != expected["best.pt"]["model"]  # it does something
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example({2, 4})
 @given(st.sets(st.integers(1, STEPS * EPOCHS), max_size=3))
 def test_any_set_of_stops_leaves_the_run_what_it_is(
