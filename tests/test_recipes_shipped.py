@@ -14,8 +14,11 @@ from qtrain.schedulers.schedules import cosine, multistep
 from qtrain.training import train
 from qtrain.training.methods.make import make_method
 from tests.fitting import fitting, shape_for
+from tests.sampled import sampled
 
 NARROW = 0.0625
+QUICK = ("any-digits", "any-own", "cnv-cifar10", "resnet20-cifar10", "wrn20-cifar10", "vgg10_radioml-radioml")
+TRAINED = [path for path in shipped_recipes().values() if path.stem in QUICK]
 RECIPES = pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda path: path.stem)
 SGD = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "baseline": "multistep", "jitter": 0.0}
 IMGCLSMOB = {"optimizer": "nag", "momentum": 0.9, "lr": 0.1, "baseline": "cosine", "epochs": 120, "batch_size": 512}
@@ -60,7 +63,7 @@ def narrow(recipe: Recipe) -> Network:
     return build_model(recipe.network, num_classes=10, in_channels=channels, image_size=size, width=NARROW)
 
 
-@RECIPES
+@pytest.mark.parametrize("path", sampled(shipped_recipes().values(), TRAINED, id=lambda path: path.stem))
 @pytest.mark.parametrize("which", [pytest.param("its own baseline", marks=pytest.mark.slow), "aslr"])
 def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: Path, few_digits: DataSet) -> None:
     recipe = shipped_recipe(path).replace(width=NARROW, epochs=1 if which == "aslr" else 2)

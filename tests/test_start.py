@@ -242,6 +242,7 @@ def test_where_there_is_no_terminal_nothing_is_said_of_loading(tmp_path: Path) -
     assert "loading" not in said
 
 
+@pytest.mark.slow
 def test_what_stands_in_for_brevitas_needs_loads_the_real_one(tmp_path: Path) -> None:
     code = """
 import sys
@@ -264,6 +265,7 @@ print("well")
     assert "Error" not in said
 
 
+@pytest.mark.slow
 def test_brevitas_that_is_loaded_already_stays_as_it_is(tmp_path: Path) -> None:
     code = "import brevitas, torch; before = torch._dynamo; import qtrain.models.build; assert torch._dynamo is before"
     modules, said = loaded(code, tmp_path)

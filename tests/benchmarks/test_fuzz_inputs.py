@@ -13,7 +13,7 @@ from benchmarks import fuzz_child
 from qtrain.commands.status import fail
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("recipe", "code", "arrays")
+QUICK = ("recipe",)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def tortured(*words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_training_that_is_killed_and_goes_on_ends_as_an_undisturbed_run() -> None:
     found = tortured("--scenarios", "train", "--kills", "4")
     assert found["kills"]["train"] >= 4

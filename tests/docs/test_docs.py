@@ -73,6 +73,7 @@ def test_the_site_builds_strictly_and_has_every_page(site: Path) -> None:
     assert {*wanted, "results.html"} <= {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
 
 
+@pytest.mark.slow
 def test_no_page_loads_anything_from_the_network(site: Path) -> None:
     for page in (path for path in site.rglob("*.html") if "sweeps" not in path.parts):
         loads = Loads()

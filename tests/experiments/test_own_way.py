@@ -90,6 +90,7 @@ def test_a_killed_run_goes_on_is_exported_and_proven(here: Path, cli: Callable, 
     assert again.status == 0, again.err
 
 
+@pytest.mark.slow
 def test_reading_verifying_and_estimating_a_folder_executes_nothing_of_it(
     here: Path, cli: Callable, killed: Path, tmp_path: Path
 ) -> None:

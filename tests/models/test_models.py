@@ -16,6 +16,7 @@ from qtrain.models.layers import ScalarNorm
 from qtrain.recipe import default_recipe
 from qtrain.training import train
 from tests.fitting import fitting, shape_for, takes_digits
+from tests.sampled import sampled
 
 
 @pytest.mark.parametrize("text", ["CNV_1W2A", "cnv-w1a2", "cnv_1w2a", "CNV-W1A2"])
@@ -236,14 +237,12 @@ def test_a_family_without_quantizers_and_one_without_a_float_twin_say_so() -> No
         build_model("RESNET18_PYNQ_FLOAT")
 
 
-DEEP = {"RESNET34", "RESNET50", "RESNET56", "RESNET18_PYNQ", "WRN20_PAPER", "VGG11_IMAGENET"}
+QUICK = ("TFC", "CNV", "VGG11", "WRN20", "RESNET20", "MLP")
 QUANTIZED = [name for name, family in FAMILIES.built_in.items() if not family.float_only]
 
 
 @pytest.mark.parametrize("bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (1, 2, 8))])
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in QUANTIZED]
-)
+@pytest.mark.parametrize("family", sampled(QUANTIZED, QUICK))
 def test_every_network_trains_at_every_bit_width_from_the_same_recipe(
     family: str, bits: int, few_digits: DataSet, tmp_path: Path
 ) -> None:
@@ -289,7 +288,7 @@ def test_width_scales_channels_in_steps_of_eight(width: float) -> None:
 
 
 @pytest.mark.parametrize("scaling", ["constant", "learned"])
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("bits", sampled([1, 2, 3, 4, 8], [1, 4]))
 def test_every_bit_width_trains_with_the_same_arguments(bits: int, scaling: str) -> None:
     torch.manual_seed(0)
     model = build_model(f"CNV_{bits}W{bits}A", width=0.125, scaling=scaling)

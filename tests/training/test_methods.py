@@ -20,8 +20,10 @@ from qtrain.schedulers.catalogue import SCHEDULERS
 from qtrain.training import checkpoint, evaluate, train
 from qtrain.training.methods.make import make_method
 from qtrain.training.setup import make_session
+from tests.sampled import sampled
 
 NAMES = tuple(SCHEDULERS.built_in)
+QUICK = ("aslr", "aslr_decay", "aslr_average", "multistep", "plateau", "armijo", "schedulefree", "prodigy")
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
@@ -35,7 +37,7 @@ def net() -> nn.Module:
 
 
 @pytest.mark.parametrize("network", [pytest.param("CNV_1W1A", marks=pytest.mark.slow), "CNV_4W4A"])
-@pytest.mark.parametrize("scheduler", NAMES)
+@pytest.mark.parametrize("scheduler", sampled(NAMES, QUICK))
 def test_every_scheduler_trains_at_one_bit_and_at_four(
     tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, scheduler: str, network: str
 ) -> None:

@@ -98,7 +98,7 @@ def slowly(*values: object) -> object:
     ("scheduler", "optimizer", "stops"),
     [
         *[(s, o, {1, 3, 4, 6}) for s in ("aslr", "multistep") for o in ("sgd", "adam")],
-        *[(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
+        *[slowly(s, o, {at}) for s, o in (("aslr", "adam"), ("multistep", "sgd")) for at in (1, STEPS, STEPS * EPOCHS)],
         *[(s, "adam", {2, 5}) for s in QUICK],
         *[slowly(s, "adam", {2, 5}) for s in SCHEDULERS.built_in if s not in ("aslr", "multistep", *QUICK)],
         *[slowly(s, "adam", {STEPS * EPOCHS}) for s in ("aslr_decay", "aslr_average", "wsd", "plateau")],

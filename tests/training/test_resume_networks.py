@@ -18,6 +18,7 @@ from qtrain.recipe import Recipe
 from qtrain.training import Interrupted, train
 from qtrain.training.context import RunContext
 from tests.fitting import takes_digits
+from tests.sampled import sampled
 from tests.training.test_resume import everything
 
 STEPS = 6  # of two epochs
@@ -61,7 +62,7 @@ def check(recipe: Recipe, place: Path, stops: list[int]) -> None:
     assert resumed(recipe, place / "pieces", stops) == everything(place / "whole")
 
 
-@pytest.mark.parametrize("family", ["TFC", "VGG11", "RESNET20"])
+@pytest.mark.parametrize("family", sampled(["TFC", "VGG11", "RESNET20"], ["TFC"]))
 def test_a_resumed_network_has_the_uninterrupted_ones_weights(
     family: str, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:
@@ -69,7 +70,7 @@ def test_a_resumed_network_has_the_uninterrupted_ones_weights(
 
 
 @pytest.mark.parametrize("precision", ["exact", pytest.param("fast", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("scales", SCALES)
+@pytest.mark.parametrize("scales", sampled(SCALES, ["learned", "per channel"]))
 def test_a_resumed_network_has_its_scales(
     scales: str, precision: str, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:
@@ -125,8 +126,8 @@ class Annealed(nn.Module):
         return self.fc(x.flatten(1)) * (1 + self.softness)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("stops", [[1], [3], [4], [2, 5]])
+@pytest.mark.parametrize("ema", sampled([0.0, 0.9], [0.0]))
+@pytest.mark.parametrize("stops", sampled([[1], [3], [4], [2, 5]], [[4], [2, 5]]))
 @pytest.mark.parametrize(
     "make", [lambda: Collecting(3), lambda: Collecting(300), Annealed], ids=["until 3", "until 300", "annealed"]
 )

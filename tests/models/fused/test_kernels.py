@@ -135,7 +135,8 @@ def trained(model: nn.Module, steps: int = 3) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("per_channel", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("per_channel", [False, True])
 def test_the_statistics_of_all_layers_are_one_computation(
     interpreted: None, per_channel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from qtrain.models.quantize import Quantized, quantize
 from qtrain.models.warm_start import initialise_from
 from tests.export.lint.probe_builds import write_folder
 from tests.models.quantize.float_networks import NETWORKS, ResNet, warmed
+from tests.sampled import sampled
 
 
 @cache
@@ -43,7 +44,7 @@ def test_in_float_the_new_network_computes_what_the_float_module_computes(key: s
     assert (given - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("bits", [1, 4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])
+@pytest.mark.parametrize("bits", sampled([1, 2, 4, 8], [4]))
 @pytest.mark.parametrize("key", NETWORKS)
 def test_lint_finds_nothing_at_any_bits(key: str, bits: int) -> None:
     _, found = made(key)
@@ -53,9 +54,7 @@ def test_lint_finds_nothing_at_any_bits(key: str, bits: int) -> None:
     assert {int(b) for b in weights} == {bits}
 
 
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=pytest.mark.slow) if key == "resnet" else key for key in NETWORKS]
-)
+@pytest.mark.parametrize("key", sampled(NETWORKS, ["functional"]))
 def test_the_export_is_proven(key: str, tmp_path: Path) -> None:
     _, found = made(key)
     pixels = noise(found.shape, 30)
@@ -187,7 +186,8 @@ def test_the_float_module_is_left_as_it_is() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("mean", [0.0, pytest.param((0.3, 0.3, 0.3), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mean", [0.0, (0.3, 0.3, 0.3)])
 def test_eight_bits_lose_less_than_a_point_before_training(mean: float | tuple[float, ...]) -> None:
     data = load_data("digits")
     shift = torch.as_tensor(mean).reshape(-1, 1, 1)
