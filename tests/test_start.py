@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qtrain.recipe import Recipe, dump_recipe
+from tests.sampled import sampled
 
 HEAVY = {
     "brevitas",
@@ -164,6 +165,7 @@ def test_names_are_checked_without_torch(tmp_path: Path) -> None:
     assert not modules & HEAVY
 
 
+@pytest.mark.slow
 def test_networks_are_built_with_nothing_but_torch_and_brevitas(tmp_path: Path) -> None:
     """Of what is imported beside torch's own, all is qtrain's, Brevitas', or small."""
     torch_alone, _ = loaded("import torch", tmp_path)
@@ -175,6 +177,7 @@ def test_networks_are_built_with_nothing_but_torch_and_brevitas(tmp_path: Path) 
         assert dragged not in modules
 
 
+@pytest.mark.slow
 def test_a_folder_is_proven_without_the_exporter(tmp_path: Path) -> None:
     modules, _ = loaded("from qtrain.export import verify", tmp_path)
     assert "torch._dynamo" not in modules
@@ -222,7 +225,10 @@ LOADING = [
 ]
 
 
-@pytest.mark.parametrize("words", LOADING, ids=" ".join)
+CASES = [(words,) for words in LOADING]
+
+
+@pytest.mark.parametrize("words", sampled(CASES, CASES[::4], id=lambda case: " ".join(case[0])))
 def test_a_terminal_is_told_that_torch_is_loading_before_it_is(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     (tmp_path / "run").mkdir()
@@ -236,6 +242,7 @@ def test_a_terminal_is_told_that_torch_is_loading_before_it_is(words: tuple[str,
     assert events == "['loading torch', 'torch is imported']"
 
 
+@pytest.mark.slow
 def test_where_there_is_no_terminal_nothing_is_said_of_loading(tmp_path: Path) -> None:
     modules, said = loaded(command("train", "CNV_1W1A", "--data", "digits", "--device", "gpu"), tmp_path)
     assert "torch" in modules

@@ -37,6 +37,7 @@ from qtrain.training.captured.state import PythonState
 from qtrain.training.captured.step import StaticStep
 from qtrain.training.tf32 import tf32
 from qtrain.training.validation import Validation
+from tests.sampled import sampled
 
 Patch = pytest.MonkeyPatch
 NETWORK = "TFC_2W2A"
@@ -82,10 +83,9 @@ def failed_checks(check: Callable[[Place, Say], None], folder: Path) -> list[str
 CHECKS = [captured, other_device, check_own_networks, of(check_exact_training), of(check_range_test)]
 CHECKS += [of(check_fast_training), of(check_arms, "CNV_1W1A"), of(check_validation)]
 LONG_CHECKS = [resume, check_failed_captures, of(check_training)]
-EACH_CHECK = [*CHECKS, *(pytest.param(check, marks=pytest.mark.slow) for check in LONG_CHECKS)]
 
 
-@pytest.mark.parametrize("check", EACH_CHECK, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", sampled([*CHECKS, *LONG_CHECKS], CHECKS[::3], id=lambda check: check.__name__))
 def test_without_a_fault_every_check_passes(check: Callable[[Place, Say], None], tmp_path: Path) -> None:
     assert failed_checks(check, tmp_path) == []
 

@@ -126,6 +126,7 @@ def test_a_cell_that_cannot_write_ends_a_comparison_and_is_not_counted_as_failed
     assert cli(*words).status == 0
 
 
+@pytest.mark.slow
 def test_a_cell_that_cannot_write_ends_a_sweep_which_goes_on_without_again(
     cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

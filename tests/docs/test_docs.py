@@ -81,6 +81,7 @@ def test_no_page_loads_anything_from_the_network(site: Path) -> None:
         assert not loads.found, page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name"),
     [
@@ -104,6 +105,7 @@ def test_the_api_has(site: Path, page: str, name: str) -> None:
     assert f'id="{name}"' in (site / "api" / f"{page}.html").read_text()
 
 
+@pytest.mark.slow
 def test_recorded_results_are_on_the_site_with_their_figures(site: Path) -> None:
     images = re.findall(r"!\[[^\]]*\]\((\S+\.png)\)", (ROOT / "results/README.md").read_text())
     assert images
@@ -186,6 +188,7 @@ def smaller(code: str, changes: dict[str, str]) -> str:
     return code
 
 
+@pytest.mark.slow
 def test_the_readmes_training_runs_and_its_export_is_of_what_it_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

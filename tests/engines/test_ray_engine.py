@@ -170,6 +170,7 @@ def test_stop_saves_what_runs_and_the_same_call_goes_on_to_equal_results(
     assert results(OnRay(cluster.address)(trainings(tmp_path))) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_comparison_in_a_relative_folder_runs_on_the_cluster(
     cluster: Any, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,7 +316,9 @@ def test_ctrl_c_reaches_a_local_ray_that_listens_on_the_loopback_alone_and_ends_
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:9", r"no Ray cluster answers at 127\.0\.0\.1:9; give the address"),
+        pytest.param(
+            "127.0.0.1:9", r"no Ray cluster answers at 127\.0\.0\.1:9; give the address", marks=pytest.mark.slow
+        ),
         ("ray://127.0.0.1:10001", r"runs on a machine of the cluster: give ip:port or auto"),
     ],
 )

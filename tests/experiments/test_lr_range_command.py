@@ -69,6 +69,7 @@ def test_resolve_lr_refuses_a_number(tiny: Callable[..., Recipe]) -> None:
         resolve_lr(tiny())
 
 
+@pytest.mark.slow
 def test_command_prints_window_suggestion_and_cost_and_draws_the_curve(cli: Any, tmp_path: Path) -> None:
     figure = tmp_path / "new" / "curve.png"
     easy = ["--data=digits", "--width=0.125", "--train-size=200", "--validation-size=100", "--batch-size=20"]

@@ -165,6 +165,7 @@ def test_a_run_at_other_bits_starts_from_its_weights(here: Path, cli: Callable) 
     assert read_records(here / "two")[0]["start"]["network"] == "own_net:Net_8W8A"
 
 
+@pytest.mark.slow
 def test_the_range_test_takes_it(here: Path, cli: Callable) -> None:
     outcome = cli("lr-range", "own_net:Net", "--bits", "4", "--data", "shapes", "--out", "range.png")
     assert outcome.status == 0, outcome.err

@@ -105,6 +105,7 @@ def test_a_run_becomes_code_with_weights_that_train_at_any_bits(here: Path, cli:
     assert exported.status == 0, exported.err
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_exported_at_once_and_trained_from(here: Path, cli: Callable) -> None:
     made = cli("quantize", "float", "--out", "eight")
     assert made.status == 0, made.err

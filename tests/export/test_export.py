@@ -86,7 +86,7 @@ def test_every_stage_equals_torch_at_every_bit_width(bits: int, scaling: str, tm
     assert len(classes.unique()) > 1
 
 
-@pytest.mark.parametrize("name", ["RESNET20_2W2A", "WRN20_1W1A"])
+@pytest.mark.parametrize("name", sampled(["RESNET20_2W2A", "WRN20_1W1A"], ["WRN20_1W1A"]))
 def test_both_uses_of_a_shared_quantizer_are_compared(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model(name, width=0.5)
@@ -272,6 +272,7 @@ def test_qonnx_own_executor_begins_no_image_beyond_its_time_but_two(folder: Path
     assert len(run_qonnx(graph, pixels, seconds=0)) == 2
 
 
+@pytest.mark.slow
 def test_a_golden_pair_of_other_images_than_the_first_is_executed_too(copy: Path) -> None:
     graph, (pixels, _) = ModelWrapper(str(copy / "model.onnx")), digits(60)
     classes = run_qonnx(graph, pixels[40:42])

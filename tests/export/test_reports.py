@@ -238,7 +238,7 @@ WRAPPED = {
 }
 
 
-DAILY = {"pruned", "weight_norm", "keeps_an_activation", "compiled_parallel", "averaged"}
+DAILY = {"pruned", "keeps_an_activation", "averaged"}
 
 
 @pytest.mark.parametrize(

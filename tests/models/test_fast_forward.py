@@ -18,6 +18,7 @@ from qtrain.models.fast_forward import FastConv2d, fast_forward, plain_forward
 from qtrain.models.quantizers import Scales, fixed_point_input
 from qtrain.models.straight_through import edges_of
 from tests.fitting import shape_for
+from tests.sampled import sampled
 
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 NETWORKS = [
@@ -66,7 +67,7 @@ def far(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> float:
     return max(float((theirs[n] - ours[n]).abs().max()) for n in theirs) / largest
 
 
-@pytest.mark.parametrize(("name", "options"), NETWORKS)
+@pytest.mark.parametrize(("name", "options"), sampled(NETWORKS, NETWORKS[::3]))
 def test_a_network_gives_brevitas_loss_to_the_bit_and_its_gradients(name: str, options: dict[str, object]) -> None:
     plain, fast, images = pair(name, **options)
     for _ in range(2):  # the second step sees moved statistics

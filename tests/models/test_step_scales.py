@@ -22,6 +22,7 @@ from qtrain.models.fused.functions import multiplied
 from qtrain.models.quantizers import Scales
 from qtrain.models.step_scales import StepScales
 from qtrain.models.straight_through import ALL, Scaled, edges_of
+from tests.sampled import sampled
 
 EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 STEPS = 3
@@ -85,7 +86,7 @@ def images_loss(size: int = 32, channels: int = 3) -> Callable[[nn.Module, int],
 
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["rows", "channels last"])
-@pytest.mark.parametrize(("name", "options"), NETWORKS)
+@pytest.mark.parametrize(("name", "options"), sampled(NETWORKS, NETWORKS[::3]))
 def test_training_is_bit_equal_to_scales_layer_by_layer(
     name: str, options: dict[str, Any], channels_last: bool
 ) -> None:

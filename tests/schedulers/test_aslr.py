@@ -353,6 +353,7 @@ def test_something_else_than_an_optimizer_is_refused():
 # --- imports ---
 
 
+@pytest.mark.slow
 def test_importing_the_scheduler_needs_torch_alone():
     heavy = ("brevitas", "onnx", "onnxruntime", "qonnx", "matplotlib", "sklearn", "scipy", "jsonargparse", "rich")
     script = (

@@ -24,6 +24,7 @@ from qtrain.schedulers import layer_groups, lr_range
 from qtrain.schedulers.lr_range import find_window, lr_range_test, smooth, suggest
 from qtrain.training.losses import squared_hinge
 from tests.checks import same
+from tests.sampled import sampled
 
 RATES = [i / 100 for i in range(41)]
 
@@ -280,7 +281,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(("warm", "fails"), [(0, False), (2, True)], ids=["new", "trained, with an error"])
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", sampled(NETWORKS, ["CNV"]))
 def test_every_state_is_restored_bit_for_bit(
     kind: str, warm: int, fails: bool, tiny: Callable[..., Recipe], few_digits: DataSet
 ) -> None:

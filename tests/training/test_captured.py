@@ -562,6 +562,7 @@ def _trained(folder: Path) -> tuple[list[float], dict[str, Tensor]]:
     return [line["loss"] for line in lines if line["type"] == "epoch"], weights
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_goes_on_captured_to_the_same_bits(
     tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

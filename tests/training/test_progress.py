@@ -42,6 +42,7 @@ def python(code: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_to_its_end(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ["train", "CNV_1W1A", *SMALL, "--out", str(out)]

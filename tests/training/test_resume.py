@@ -144,7 +144,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe], 
     return folder
 
 
-@pytest.mark.parametrize("aid", ["all", *(pytest.param(aid, marks=pytest.mark.slow) for aid in AIDS if aid != "all")])
+@pytest.mark.slow
+@pytest.mark.parametrize("aid", AIDS)
 def test_a_run_with_training_aids_may_be_stopped_behind_every_step(
     aid: str, tmp_path: Path, tiny: Callable[..., Recipe], few_digits: DataSet, wide: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_killed_anywhere_a_folder_is_a_runs_or_free(tmp_path: Path, tiny: Callab
     assert unrecorded(folder) == {}
 
 
+@pytest.mark.slow
 def test_killed_anywhere_while_it_is_begun_again_a_folder_is_still_free(
     tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

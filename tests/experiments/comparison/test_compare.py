@@ -304,6 +304,7 @@ def test_two_schedulers_that_win_are_told_in_one_line(
     assert "With it aslr_decay's test accuracy is 10.00 points below constant's" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_schedulers_first_run_is_exported_once_and_then_proven_again(cmp: Path, recipe: Recipe) -> None:
     cells = tuple(Cell("aslr_decay", seed, cmp / f"aslr_decay-seed{seed}", 0.0) for seed in (3, 4))
     comparison = Comparison(recipe, cells, tolerance=0.5)

@@ -100,6 +100,7 @@ def test_optuna_is_told_of_a_pruned_trial_and_no_trial_begins_from_it() -> None:
     assert {cell.parent for cell in next_trials(whole, space, rows, 8)} == {first.name}
 
 
+@pytest.mark.slow
 def test_a_sampler_takes_many_pruned_trials() -> None:
     whole = plan(weight_bits=[1, 2, 4, 8], act_bits=[1, 2, 4, 8], search=SearchPlan(99, "bops", 1, "median"))
     rows = [trained_row(cell, 40.0 + i, 1e6 * (i + 1)) for i, cell in enumerate(whole.cells())]
@@ -148,6 +149,7 @@ def test_a_trial_in_pieces_is_pruned_where_the_whole_one_is(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_what_a_trial_costs_is_known_before_it_trains(pruned: Path) -> None:
     plan_there = read_plan(pruned)
     for cell, row in zip(plan_there.cells(), rows_of(pruned), strict=True):
@@ -176,6 +178,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_is_a_row_that_says_so(pruned: Path) -> None:
     *others, row = trials_of(rows_of(pruned))
     assert [other["state"] for other in others] == ["done"] * STARTUP
@@ -191,6 +194,7 @@ def test_a_pruned_trial_is_a_row_that_says_so(pruned: Path) -> None:
     assert status_of(pruned)["cells"] == {"done": 8, "failed": 0, "running": 0, "waiting": 0}
 
 
+@pytest.mark.slow
 def test_reports_count_it_apart(pruned: Path, tmp_path: Path) -> None:
     data = read_sweep(pruned)
     assert search_sentence(data).startswith("Search: 5 of 6 trials are done, 1 was pruned. ")
@@ -202,6 +206,7 @@ def test_reports_count_it_apart(pruned: Path, tmp_path: Path) -> None:
     assert sentence in write_sweep_report(out).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["row", "result", "run"])
 def test_a_search_that_was_killed_prunes_the_same_trial(pruned: Path, tmp_path: Path, lost: str) -> None:
     out = Path(shutil.copytree(pruned, tmp_path / "out"))

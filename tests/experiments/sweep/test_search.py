@@ -79,6 +79,7 @@ def test_trials_begin_from_a_trained_cells_best_weights_and_count_its_epochs(fou
         assert f"--init-from=runs/rebuilt/{row['parent']}" in row["command"]
 
 
+@pytest.mark.slow
 def test_a_trial_begins_from_the_nearest_cell_that_had_ended(found: Path) -> None:
     known, rows = read_plan(found), rows_of(found)
     space, cells = SearchSpace(known), known.cells()
@@ -89,6 +90,7 @@ def test_a_trial_begins_from_the_nearest_cell_that_had_ended(found: Path) -> Non
         assert rows[i]["parent"] == cell.parent
 
 
+@pytest.mark.slow
 def test_a_trial_has_the_bits_that_its_expression_says_and_no_other_cell_has(found: Path) -> None:
     space, chosen = SearchSpace(read_plan(found)), set()
     for cell, row in zip(read_plan(found).cells(), rows_of(found), strict=True):
@@ -100,11 +102,13 @@ def test_a_trial_has_the_bits_that_its_expression_says_and_no_other_cell_has(fou
     assert len(chosen) == 5
 
 
+@pytest.mark.slow
 def test_trials_cost_between_the_narrowest_and_the_widest(found: Path) -> None:
     narrow, wide, *mixed = (row["cost"]["bops"] for row in rows_of(found))
     assert all(narrow < cost < wide for cost in mixed)
 
 
+@pytest.mark.slow
 def test_the_plan_and_the_status_count_the_trials(found: Path) -> None:
     rows = rows_of(found)
     written = json.loads((found / "sweep.json").read_text())
@@ -115,6 +119,7 @@ def test_the_plan_and_the_status_count_the_trials(found: Path) -> None:
     assert status_of(found)["seconds_left"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_printed_front_is_of_validation_accuracy_and_cost(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = read_sweep(found)
     rows = {(row["cost"]["bops"], row["validation_accuracy"]) for row in data.rows}
@@ -128,6 +133,7 @@ def test_the_printed_front_is_of_validation_accuracy_and_cost(found: Path, capsy
         assert part in text
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_search_prints_no_front(
     found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +144,7 @@ def test_a_sweep_without_a_search_prints_no_front(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_the_page_names_each_trials_bits(found: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(found, tmp_path / "out", ignore=shutil.ignore_patterns("cells")))
     page = write_sweep_report(out).read_text()

@@ -150,6 +150,7 @@ def test_a_finished_sweep_that_is_resumed_changes_no_cell(done: Done) -> None:
     assert tree(done.out / "cells") == before
 
 
+@pytest.mark.slow
 def test_the_command_of_a_warm_row_rebuilds_its_accuracy(
     warm: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_run_that_diverges_is_a_row_and_the_command_ends_with_1(tmp_path: Path
     assert (tmp_path / "out" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_network_that_finn_would_refuse_keeps_its_accuracy(tmp_path: Path) -> None:
     small = {"width": 0.0625, "train_size": 20, "validation_size": 20, "batch_size": 10}
     (row,) = sweep(

@@ -46,6 +46,7 @@ from tests.export.folder.tampering import (
 )
 from tests.exported_folders import export_tfc, moved_tfc
 from tests.keys import needs_ssh, ssh_key
+from tests.sampled import sampled
 
 IMAGES = 20
 
@@ -132,6 +133,7 @@ def test_no_entry_of_the_files_may_be_left_out(smallest: Path, tmp_path: Path) -
     refused(folder, "which every export writes")
 
 
+@pytest.mark.slow
 def test_no_file_may_be_emptied(smallest: Path, tmp_path: Path) -> None:
     names = manifest_of(smallest)["files"]
     for number, name in enumerate(names):
@@ -159,30 +161,29 @@ def test_weights_outside_the_graphs_file_are_refused(finn: Path) -> None:
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("facts", "says"),
-    [
-        ({"board": "ZCU104"}, "board"),
-        ({"target_fps": 5}, "target_fps"),
-        ({"clock_ns": 5.0}, "synth_clk_period_ns"),
-        ({"proof_images": 397}, "says images 397, but it is 20"),
-        ({"proof_equal": 19}, "says equal 19, but it is 20"),
-        ({"proof_ties": 7}, "says ties 7"),
-        ({"proof_accuracy_torch": 99.5}, "says accuracy_torch 99.5"),
-        ({"proof_accuracy_graph": 99.5}, "says accuracy_graph 99.5"),
-        ({"proof_largest_logit_difference": 0.5}, "largest_logit_difference"),
-        ({"proof_qonnx_images": 21}, "no such proof"),
-        ({"proof_qonnx_equal": 0}, "no such proof"),
-        ({"proof_float32_torch_differs": -1}, "float32 differs"),
-        ({"proof_caveats": ["all is well"]}, "says caveats"),
-        ({"proof_more": 1}, "other figures"),
-        ({"stages": []}, "does not have the stages"),
-        ({"layers": []}, "tensors"),
-        ({"weights": "0" * 64}, "another seed"),
-        ({"data": {"test_split": "0" * 64, "known_as": "cifar10"}}, "another test split"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
+FIGURES: list[tuple[dict[str, Any], str]] = [
+    ({"board": "ZCU104"}, "board"),
+    ({"target_fps": 5}, "target_fps"),
+    ({"clock_ns": 5.0}, "synth_clk_period_ns"),
+    ({"proof_images": 397}, "says images 397, but it is 20"),
+    ({"proof_equal": 19}, "says equal 19, but it is 20"),
+    ({"proof_ties": 7}, "says ties 7"),
+    ({"proof_accuracy_torch": 99.5}, "says accuracy_torch 99.5"),
+    ({"proof_accuracy_graph": 99.5}, "says accuracy_graph 99.5"),
+    ({"proof_largest_logit_difference": 0.5}, "largest_logit_difference"),
+    ({"proof_qonnx_images": 21}, "no such proof"),
+    ({"proof_qonnx_equal": 0}, "no such proof"),
+    ({"proof_float32_torch_differs": -1}, "float32 differs"),
+    ({"proof_caveats": ["all is well"]}, "says caveats"),
+    ({"proof_more": 1}, "other figures"),
+    ({"stages": []}, "does not have the stages"),
+    ({"layers": []}, "tensors"),
+    ({"weights": "0" * 64}, "another seed"),
+    ({"data": {"test_split": "0" * 64, "known_as": "cifar10"}}, "another test split"),
+]
+
+
+@pytest.mark.parametrize(("facts", "says"), sampled(FIGURES, FIGURES[::3], id=lambda case: next(iter(case[0]))))
 def test_a_figure_that_is_not_what_comes_out_is_named(finn: Path, facts: dict, says: str) -> None:
     state(finn, **facts)
     refused(finn, says)
@@ -412,6 +413,7 @@ def test_a_folder_is_proven_to_be_of_its_run_and_its_signer(run: Path, cli: Call
     assert "the test images and labels are those of digits, 397 of them" in outcome.out
 
 
+@pytest.mark.slow
 @needs_ssh
 def test_labels_that_are_set_to_the_answers_are_not_those_of_the_data_set(run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run / "finn", tmp_path / "finn"))
@@ -419,6 +421,7 @@ def test_labels_that_are_set_to_the_answers_are_not_those_of_the_data_set(run: P
     refused(folder, "by its recipe the network is tested on digits")
 
 
+@pytest.mark.slow
 def test_another_network_whose_proof_is_made_anew_is_not_this_one(
     smallest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from qtrain.export.proof import reference as proof
 from qtrain.export.proof.reference import float64_reference, predict
 from qtrain.export.proof.settled import settle
 from qtrain.models import build_model
+from tests.sampled import sampled
 
 NAMES = ["CNV_1W1A", "CNV_4W4A", "TFC_2W2A", "VGG_SMALL_4W4A", "RESNET20_4W4A", "WRN20_2W2A"]
 
@@ -25,7 +26,7 @@ def trained(name: str) -> tuple[nn.Module, torch.Tensor]:
     return model.eval(), torch.randint(0, 256, (9, *shape), dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, NAMES[:2]))
 def test_a_settled_network_gives_the_same_numbers_to_the_bit(name: str) -> None:
     model, pixels = trained(name)
     for dtype in (torch.float32, torch.float64):
@@ -35,7 +36,7 @@ def test_a_settled_network_gives_the_same_numbers_to_the_bit(name: str) -> None:
         assert torch.equal(predict(plain, pixels, 4), predict(quick, pixels, 4))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, NAMES[:2]))
 def test_the_float64_reference_is_what_it_was_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, pixels = trained(name)
     quick = predict(float64_reference(model, pixels[:1].float() / 255), pixels, 3)

@@ -32,6 +32,7 @@ def test_interpreted_kernels_agree_with_their_plain_forms(interpreted: None) -> 
     assert why_not(CPU, comparisons) is None
 
 
+@pytest.mark.slow
 def test_programs_that_take_several_tiles_agree(interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of large batches do, where no more programs than can run share the rows."""
     from qtrain.models.fused import norm_kernels
