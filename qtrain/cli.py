@@ -14,6 +14,7 @@ from qtrain.commands.again import GoesOn, OutOfStorage, same_command
 from qtrain.commands.comparing import compare_command, compare_parser, report_command, report_parser
 from qtrain.commands.estimating import estimate_command, estimate_parser
 from qtrain.commands.exporting import export_command, export_parser, verify_command, verify_parser
+from qtrain.commands.fit import fit_command, fit_parser
 from qtrain.commands.help import HELP_WORDS
 from qtrain.commands.paper import reproduce_command, reproduce_parser
 from qtrain.commands.parser import Parser
@@ -47,6 +48,7 @@ _COMMANDS = {
     "models": ("list networks and layers", models_parser, models_command),
     "compare": ("compare schedulers", compare_parser, compare_command),
     "sweep": ("accuracy against hardware cost over bit widths", sweep_parser, sweep_command),
+    "fit": ("the most accurate network that fits a board", fit_parser, fit_command),
     "reproduce": ("run the paper's tables", reproduce_parser, reproduce_command),
     "report": ("render a comparison again", report_parser, report_command),
     "runs": ("list many runs", runs_parser, runs_command),

@@ -338,8 +338,8 @@ def test_no_command_shows_the_help_and_asks_for_one(cli: Callable) -> None:
     check_refusal(
         outcome,
         2,
-        "name a command: train, lr-range, quantize, export, verify, estimate, lint, models, compare, sweep, reproduce, "
-        "report",
+        "name a command: train, lr-range, quantize, export, verify, estimate, lint, models, compare, sweep, fit, "
+        "reproduce, report",
     )
     assert outcome.out == cli("--help").out
     for name in ("train", "export", "verify", "lint", "models", "compare", "qtrain train CNV_1W1A"):

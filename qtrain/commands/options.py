@@ -13,6 +13,7 @@ from qtrain.recipe import Recipe, Scaling
 from qtrain.training.loggers.make import DEFAULT, LOGGERS, check_loggers, parse_loggers
 
 EXAMPLE_RESOURCES = "LUT=134600,BRAM_18K=730,URAM=0,DSP=740"
+LIMITED = (("lut", "LUTs"), ("bram", "block RAMs of 18 Kb"), ("uram", "UltraRAMs"), ("dsp", "DSP slices"))
 RECIPES = (
     "The network's shipped recipe for the data set, where there is one, takes the place of qtrain's plain "
     "defaults; --print_config prints what would be trained."
@@ -83,6 +84,19 @@ def add_board(parser: Parser, default: str | None) -> None:
     add_part(parser)
     parser.add("--target_fps", type=int, default=1000, help="frames a second to fold for")
     parser.add("--clock_ns", type=float, default=10.0, help="clock period in ns")
+
+
+def add_limits(parser: Parser, rare: bool = False) -> None:
+    """Add the most of each resource that a network may take, and the least accuracy.
+
+    Args:
+        parser: of the command.
+        rare: whether ``--help`` leaves them to ``--help-all``.
+    """
+    for name, what in LIMITED:
+        about = f"the most {what}: 70% of the board, or a number"
+        parser.add(f"--max_{name}", type=str | None, help=about, rare=rare or name in ("uram", "dsp"))
+    parser.add("--min_accuracy", type=float | None, help="in percent of the validation images", rare=rare)
 
 
 def add_data(parser: Parser, text: str) -> None:

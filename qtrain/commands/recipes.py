@@ -21,7 +21,7 @@ from qtrain.recipe import Recipe, default_recipe, shipped_recipe
 from qtrain.records.plain_yaml import load_yaml
 from qtrain.schedulers.catalogue import SCHEDULERS
 
-PRINTING = ("train", "compare", "lr-range", "sweep")  # commands that know --print_config
+PRINTING = ("train", "compare", "lr-range", "sweep", "fit")  # commands that know --print_config
 
 
 def given_recipe(parser: Parser, words: list[str]) -> tuple[Namespace, Recipe]:

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from qtrain.commands.engine import ENGINE, add_engine
-from qtrain.commands.options import RECIPES, add_board, add_log, add_machine, add_recipe
+from qtrain.commands.options import LIMITED, RECIPES, add_board, add_limits, add_log, add_machine, add_recipe
 from qtrain.commands.parser import Parser
 from qtrain.commands.voice import add_voice
 
@@ -11,8 +11,9 @@ Cost = Literal["bops", "lut"]
 Pruner = Literal["none", "median"]
 # Where the cells run, not what they are: --resume may bring others.
 MACHINE = (*ENGINE, "data_root", "device", "log")
-RESUMABLE = ("resume", "again", "quiet", "verbose", *MACHINE)
-WHERE = ("out", *MACHINE)  # not in the recorded command: another machine repeats it
+LIMITS = (*(f"max_{name}" for name, _ in LIMITED), "min_fps", "min_accuracy")  # that the winner keeps within
+RESUMABLE = ("resume", "again", "quiet", "verbose", *LIMITS, *MACHINE)
+WHERE = ("out", *LIMITS, *MACHINE)  # not in the recorded command: another machine repeats it
 
 
 def sweep_parser() -> Parser:
@@ -25,11 +26,14 @@ def sweep_parser() -> Parser:
             "qtrain sweep CNV --weight-bits 1,2,4,8 --act-bits 1,2,4,8 --data digits",
             "qtrain sweep CNV --weight-bits 1,2,4,8 --data digits --seeds 3 --board ZCU104 --jobs 4",
             "qtrain sweep --resume runs/sweep-CNV-digits",
+            "qtrain sweep --resume runs/sweep-CNV-digits --max-lut 50% --min-fps 1000",
         ),
     )
     add_recipe(parser, "family")
     _add_own(parser)
     add_board(parser, None)
+    add_limits(parser, rare=True)
+    parser.add("--min_fps", type=int | None, help="frames a second that the winner must reach", rare=True)
     add_engine(parser, "cell")
     add_machine(parser)
     add_log(parser)

@@ -12,7 +12,7 @@ from qtrain.commands.options import asked_target, loggers_of
 from qtrain.commands.parser import Parser
 from qtrain.commands.recipes import given_family_recipe
 from qtrain.commands.status import SWEEP_FAILED, fail
-from qtrain.commands.sweep_options import MACHINE, RESUMABLE, WHERE
+from qtrain.commands.sweep_options import LIMITS, MACHINE, RESUMABLE, WHERE
 from qtrain.commands.voice import context_of, voice_of
 from qtrain.commands.words import dashed, without
 from qtrain.errors import UserError
@@ -22,6 +22,7 @@ from qtrain.recipe import Recipe
 from qtrain.training.progress import tell, whoever_listens
 
 if TYPE_CHECKING:
+    from qtrain.experiments.sweep.limits import Limits
     from qtrain.experiments.sweep.plan import SweepPlan
     from qtrain.experiments.sweep.search_plan import SearchPlan
 
@@ -37,6 +38,7 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
         voice_of(options).loading()
     else:
         plan, out = _planned(parser, words, options)
+    limits = _limits(plan or out, options)
     from qtrain.experiments.sweep.run import resume_sweep, sweep
     from qtrain.records.sweep import SweepFile
     from qtrain.report.sweep.page import print_sweep, write_sweep_report
@@ -44,7 +46,7 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
 
     voice = voice_of(options)
     engine, connected = engine_of(options)
-    again = command_line("sweep", "--resume", out, *given_of(words, MACHINE))
+    again = command_line("sweep", "--resume", out, *given_of(words, (*LIMITS, *MACHINE)))
 
     def onward() -> str:
         return again if SweepFile.is_in(out) else same_command("sweep", words)
@@ -66,6 +68,9 @@ def sweep_command(parser: Parser, words: list[str], options: Namespace) -> int:
     with going_on(f"all cells are in {out}", again):
         page = write_sweep_report(out)
     tell(f"{page}: the report; sweep.csv and sweep.jsonl beside it hold every cell")
+    if limits is not None:
+        with going_on(f"all cells are in {out}", again):
+            _tell_winner(out, limits)
     if failed := [row["cell"] for row in rows if row["state"] == "failed"]:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         again = f"{command_line('sweep', '--resume', out, '--again')} tries them anew"
@@ -113,6 +118,44 @@ def _search(options: Namespace, recipe: Recipe) -> "SearchPlan | None":
         if options[name] is not None:
             raise UserError(f"{dashed(f'--{name}')} goes with --search and a number of trials")
     return None
+
+
+def _limits(sweep: "SweepPlan | Path", options: Namespace) -> "Limits | None":
+    """Return what the winner must keep within; None where nothing was asked.
+
+    Args:
+        sweep: its plan, or the folder of one that goes on.
+        options: of the command.
+
+    Raises:
+        UserError: a limit that makes no sense, or a sweep that nothing is estimated of.
+    """
+    if all(options[name] is None for name in LIMITS):
+        return None
+    from qtrain.experiments.sweep.file import read_plan
+    from qtrain.experiments.sweep.limits import RESOURCES, Limits, limits_of
+    from qtrain.export import get_board
+
+    plan = read_plan(sweep) if isinstance(sweep, Path) else sweep
+    if plan.target is None:
+        given = [dashed(f"--{name}") for name in LIMITS if options[name] is not None]
+        raise UserError(f"{', '.join(given)} need FINN's estimates; name a board with --board")
+    most = limits_of(get_board(plan.target.board), {name: options[name] for name in RESOURCES})
+    return Limits(most, options.min_fps, options.min_accuracy)
+
+
+def _tell_winner(out: Path, limits: "Limits") -> None:
+    """Choose the most accurate cell within limits, and put its FINN folder into the sweep's."""
+    from qtrain.experiments.sweep.winner import deliver_winner, sweep_winner
+
+    row = sweep_winner(out, limits)
+    place = deliver_winner(out, row)
+    found = row["estimate"]
+    tell(
+        f"{place}: the FINN folder of {row['cell']}, the most accurate within the limits: validation "
+        f"{row['validation_accuracy']:.2f} %, test {row['test_accuracy']:.2f} %, {found['fps']:,.0f} frames/s in "
+        f"{found['used']['LUT']:,} LUT"
+    )
 
 
 def _check_resumed(words: list[str], options: Namespace) -> None:

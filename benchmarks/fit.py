@@ -1,0 +1,168 @@
+"""``qtrain fit`` against the whole sweep of bit widths: accuracy at equal LUTs, and the training that each took.
+
+A case is a network on data with some seeds. Its sweep trains every cell of {1,2,4,8} x {1,2,4,8} from scratch; its fit
+may train a quarter as long: one run at 8 bits and as many candidates as that leaves. For each cell of the sweep that
+FINN takes, the record has the best validation accuracy that the fit reached with as few LUTs, and with which test
+accuracy; a cell of the sweep has its LUTs with FINN's own folding at the same frame rate. The cost model's error is
+that on networks it was not fitted to.
+
+Each part is kept in ``--work``, and what is done is not done again: a killed benchmark goes on by the same command.
+
+Usage: python -W ignore -m benchmarks.fit [--case cnv-digits] [--seeds 3] [--work runs/bench-fit]
+       [--out results/fit.jsonl]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import append
+from benchmarks.records import RESULTS
+from qtrain.experiments.fit.plan import FitPlan, plan_fit
+from qtrain.experiments.fit.rounds import fit
+from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
+from qtrain.experiments.sweep.run import resume_sweep, sweep
+from qtrain.recipe import default_recipe
+from qtrain.records.fit import CandidatesFile, SensitivityFile
+from qtrain.records.sweep import SweepFile
+from qtrain.training.context import RunContext
+
+BITS = (1, 2, 4, 8)
+BOARD = "Pynq-Z2"
+QUARTER = 0.25  # of the sweep's training time that the fit may take
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared.
+
+    Attributes:
+        name: of the case.
+        family: of its networks.
+        fields: of its recipe.
+        fps: frames a second to fold for.
+    """
+
+    name: str
+    family: str
+    fields: dict[str, Any]
+    fps: int
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("tfc-digits", "TFC", {"data": "digits", "epochs": 8}, 10_000),
+        Case("cnv-digits", "CNV", {"data": "digits", "width": 0.25, "epochs": 8}, 1000),
+        Case("cnv-cifar10", "CNV", {"data": "cifar10", "width": 0.25, "epochs": 12, "train_size": 10_000}, 1000),
+        Case("resnet20-digits", "RESNET20", {"data": "digits", "width": 0.25, "epochs": 8}, 300),
+    )
+}
+
+
+def swept(case: Case, seeds: int, out: Path) -> list[dict[str, Any]]:
+    """Return the rows of the whole sweep."""
+    plan: SweepPlan = plan_sweep(
+        case.family, **case.fields, weight_bits=BITS, act_bits=BITS, seeds=seeds, board=BOARD, target_fps=case.fps
+    )
+    context = RunContext(device="cpu", say=print)
+    return resume_sweep(out, context) if SweepFile.is_in(out) else sweep(plan, out, context)
+
+
+def fitted(case: Case, seed: int, out: Path) -> CandidatesFile:
+    """Return what a fit tried that trained a quarter as many networks as one seed of the sweep."""
+    recipe = default_recipe(f"{case.family}_8W8A", case.fields["data"]).replace(**case.fields, seed=seed)
+    networks = int(len(BITS) ** 2 * QUARTER)
+    plan: FitPlan = plan_fit(
+        recipe, BOARD, case.fps, widths=(*BITS[:2], 3, 4, 6, 8), hours=100, rounds=1, at_once=networks - 1
+    )
+    fit(plan, out, RunContext(device="cpu", say=print))
+    return CandidatesFile.read(out)
+
+
+def compared(rows: list[dict[str, Any]], found: CandidatesFile) -> list[dict[str, Any]]:
+    """Return for each cell of a sweep the best network of the fit with as few LUTs.
+
+    Args:
+        rows: of one seed.
+        found: by the fit with that seed.
+    """
+    pairs = []
+    for row in rows:
+        if not row["estimate"]:
+            continue
+        lut = row["estimate"]["used"]["LUT"]
+        able = [one for one in found.candidates if one.used is not None and one.used["LUT"] <= lut]
+        best = max(able, key=lambda one: one.validation_accuracy or 0.0, default=None)
+        pairs.append(
+            {
+                "cell": f"{row['weight_bits']}W{row['act_bits']}A",
+                "lut": lut,
+                "sweep_test": row["test_accuracy"],
+                "sweep_validation": row["validation_accuracy"],
+                "fit": None if best is None else best.name,
+                "fit_lut": None if best is None or best.used is None else best.used["LUT"],
+                "fit_test": None if best is None else best.test_accuracy,
+                "fit_validation": None if best is None else best.validation_accuracy,
+            }
+        )
+    return pairs
+
+
+def record_of(case: Case, seed: int, rows: list[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Return the record of a case and seed."""
+    found = fitted(case, seed, out)
+    trained = [one.seconds for one in found.candidates if one.seconds]
+    base = json.loads((out / "base" / "records.jsonl").read_text().splitlines()[-1])
+    sensitivity = SensitivityFile.read(out)
+    return {
+        "case": asdict(case),
+        "seed": seed,
+        "board": BOARD,
+        "sweep_train_seconds": round(sum(row["seconds"]["train"] or 0.0 for row in rows), 1),
+        "fit_train_seconds": round(sum(trained) + base["seconds"], 1),
+        "sweep_networks": len(rows),
+        "fit_networks": len(trained) + 1,
+        "fit_seconds": found.spent,
+        "sensitivity_seconds": sensitivity.seconds,
+        "rank_correlation": sensitivity.rank_correlation,
+        "errors": list(found.errors),
+        "predicted": [
+            {"name": one.name, "predicted": one.predicted.get("LUT"), "lut": one.used["LUT"]}
+            for one in found.candidates
+            if one.used is not None
+        ],
+        "pairs": compared(rows, found),
+    }
+
+
+def main() -> None:
+    """Bring every seed of a case to its record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=CASES, default="cnv-digits")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-fit"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "fit.jsonl")
+    options = parser.parse_args()
+    case = CASES[options.case]
+    work = options.work / case.name
+    known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    done = {(one["case"]["name"], one["seed"]) for one in known}
+    rows = swept(case, options.seeds, work / "sweep")
+    for seed in range(options.seeds):
+        if (case.name, seed) in done:
+            continue
+        own = [row for row in rows if row["seed"] == seed]
+        record = record_of(case, seed, own, work / f"fit-{seed}")
+        append("fit", record, options.out)
+        gains = [pair["fit_test"] - pair["sweep_test"] for pair in record["pairs"] if pair["fit"] is not None]
+        print(f"{case.name} seed {seed}: median gain {statistics.median(gains):+.2f} points over {len(gains)} cells")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Sensitivity: one quantizer narrowed at a time, the same to the bit each time, gone on with after any stop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qtrain.errors import UserError
+from qtrain.experiments.fit import sensitivity
+from qtrain.experiments.fit.sensitivity import Bench, measured, wanted
+from qtrain.experiments.fit.structure import Layer, Structure, structure_of
+from qtrain.experiments.fit.traces import traces
+from qtrain.experiments.run import train_recipe
+from qtrain.interrupt import Interrupted
+from qtrain.recipe import Recipe
+from qtrain.records.fit import SensitivityFile
+from qtrain.training.context import RunContext
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> tuple[Recipe, Path, Structure]:
+    recipe = tiny(network="TFC_8W8A", epochs=1)
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    train_recipe(recipe, folder)
+    return recipe, folder, structure_of(recipe, "TFC", None)
+
+
+def test_a_network_without_branches_is_a_chain(run: tuple[Recipe, Path, Structure]) -> None:
+    _, _, structure = run
+    assert structure.weights == ("fc1", "fc2", "fc3", "fc4")
+    assert structure.activations == ("act1", "act2", "act3")
+    assert structure.fixed == {"input": 8}
+    assert structure.layers["fc2"] == Layer("fc2", "act1", ("act2",), ())
+    assert structure.layers["fc4"].sinks == ()
+    assert structure.expression({**structure.widest(), "fc2": 1, "act3": 4}) == "fc2=1,act3=4"
+
+
+@pytest.mark.slow
+def test_a_residual_sum_is_behind_both_branches() -> None:
+    recipe = Recipe("RESNET20_8W8A", data="digits", width=0.125)
+    structure = structure_of(recipe, "RESNET20", None)
+    layer = structure.layers["stage2.block1.shortcut.conv"]
+    assert layer.source == structure.layers["stage2.block1.conv1"].source == "stage1.block3.act2"
+    assert layer.sinks == structure.layers["stage2.block1.conv2"].sinks == ("stage2.block1.sum",)
+    assert "stage2.block1.act2" in layer.beyond
+    assert "input" not in structure.activations
+
+
+def test_every_quantizer_is_narrowed_alone_and_again_to_the_bit(
+    run: tuple[Recipe, Path, Structure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder, structure = run
+    monkeypatch.setattr(sensitivity, "NORM_IMAGES", 40)
+    asked: list[str] = []
+
+    def stop() -> bool:  # in the middle, before the fourth
+        asked.append("")
+        return len(asked) == 4
+
+    with pytest.raises(Interrupted):
+        measured(recipe, folder, structure, (2, 8), tmp_path, RunContext(stop=stop))
+    left = SensitivityFile.read(tmp_path)
+    assert len(left.entries) == 3
+    assert not left.complete
+    found = measured(recipe, folder, structure, (2, 8), tmp_path, RunContext())
+    assert found.entries[0].change == left.entries[0].change
+    assert [(one.path, one.kind, one.bits) for one in found.entries] == list(wanted(structure, (2, 8)))
+    (tmp_path / "again").mkdir()
+    whole = measured(recipe, folder, structure, (2, 8), tmp_path / "again", RunContext())
+    assert whole.entries == found.entries
+    assert all(one.moved > 0 for one in found.entries)
+    assert all(one.estimate is not None for one in found.entries)
+    assert found.rank_correlation is not None
+    assert -1 <= found.rank_correlation <= 1
+
+
+def test_a_change_is_that_of_the_network_a_candidate_begins_with(run: tuple[Recipe, Path, Structure]) -> None:
+    recipe, folder, _ = run
+    bench = Bench(recipe, folder, RunContext())
+    narrow = bench.network("fc2=1")
+    assert int(narrow.get_submodule("fc2").weight_quant.bit_width()) == 1  # type: ignore[operator, union-attr]
+    assert int(narrow.get_submodule("fc3").weight_quant.bit_width()) == 8  # type: ignore[operator, union-attr]
+    images, labels = bench.first_images()
+    logits = [bench.loss(narrow(images), labels), bench.loss(bench.network("")(images), labels)]
+    assert logits[0] != logits[1]
+
+
+class _Square(nn.Module):
+    """A layer whose loss has the Hessian 2 * diag(1, 4, 9)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.fc.weight * torch.tensor([1.0, 2.0, 3.0])).square().sum() + 0 * x.sum()
+
+
+def test_hutchinsons_trace_is_exact_for_a_diagonal_hessian() -> None:
+    structure = Structure(("fc",), (), {}, {})
+    found = traces(_Square(), torch.zeros(1), torch.zeros(1), lambda y, _: y, structure)
+    assert found["fc"] == pytest.approx(28.0)
+
+
+def test_the_file_says_what_was_damaged(run: tuple[Recipe, Path, Structure], tmp_path: Path) -> None:
+    SensitivityFile(weights="0", images=1, norm_images=1, loss=0.5, accuracy=50.0).write(tmp_path)
+    path = tmp_path / SensitivityFile.FILE
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "loss": 0.25}))
+    with pytest.raises(UserError, match="is damaged"):
+        SensitivityFile.read(tmp_path)
