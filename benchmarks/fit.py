@@ -10,6 +10,7 @@ Each part is kept in ``--work``, and what is done is not done again: a killed be
 
 Usage: python -W ignore -m benchmarks.fit [--case cnv-digits] [--seeds 3] [--work runs/bench-fit]
        [--out results/fit.jsonl]
+       python -W ignore -m benchmarks.fit --judge RUN FOLDER   # the cost model's error alone
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ from typing import Any
 
 from benchmarks.common import append
 from benchmarks.records import RESULTS
+from qtrain.experiments.fit.cost import KINDS, CostModel
 from qtrain.experiments.fit.plan import FitPlan, plan_fit
 from qtrain.experiments.fit.rounds import fit
+from qtrain.experiments.fit.structure import structure_of
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
+from qtrain.models import parse_name
 from qtrain.recipe import default_recipe
-from qtrain.records.fit import CandidatesFile, SensitivityFile
+from qtrain.records.fit import CandidatesFile, CompiledFile, SensitivityFile
 from qtrain.records.sweep import SweepFile
 from qtrain.training.context import RunContext
+from qtrain.training.folder import folder_recipe
 
 BITS = (1, 2, 4, 8)
 BOARD = "Pynq-Z2"
@@ -141,18 +146,53 @@ def record_of(case: Case, seed: int, rows: list[dict[str, Any]], out: Path) -> d
     }
 
 
+def judged(run: Path, compiled: Path) -> dict[str, Any]:
+    """Return how far a cost model is off that is fitted to a folder's answers of the compiler.
+
+    Args:
+        run: folder of the run at 8 bits.
+        compiled: folder with ``compiled.json``.
+    """
+    recipe = folder_recipe(run)
+    answers = CompiledFile.read(compiled)
+    structure = structure_of(recipe, parse_name(recipe.network).family, None)
+    model = CostModel(structure, answers.networks)
+    held_out = [network for network in answers.networks if network.held_out]
+    networks = []
+    for network in answers.networks:
+        predicted = model.predict(network.bits, model.folding_of(network))
+        used = {kind: [round(predicted[kind], 1), network.used[kind]] for kind in KINDS}
+        networks.append({"name": network.name, "held_out": network.held_out, "predicted_used": used})
+    return {
+        "network": recipe.network,
+        "width": recipe.width,
+        "data": recipe.data,
+        "versions": dict(answers.versions),
+        "fitted": len(answers.networks) - len(held_out),
+        "error": asdict(model.error(held_out)),
+        "networks": networks,
+    }
+
+
 def main() -> None:
     """Bring every seed of a case to its record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=CASES, default="cnv-digits")
     parser.add_argument("--seeds", type=int, default=3)
+    about = "record a cost model's error alone: a run at 8 bits, and a folder with compiled.json"
+    parser.add_argument("--judge", type=Path, nargs=2, metavar=("RUN", "FOLDER"), help=about)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-fit"))
     parser.add_argument("--out", type=Path, default=RESULTS / "fit.jsonl")
     options = parser.parse_args()
+    if options.judge is not None:
+        record = judged(*options.judge)
+        append("fit_cost_model", record, options.out)
+        print(f"{record['network']}: {record['error']}")
+        return
     case = CASES[options.case]
     work = options.work / case.name
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    done = {(one["case"]["name"], one["seed"]) for one in known}
+    done = {(one["case"]["name"], one["seed"]) for one in known if one["benchmark"] == "fit"}
     rows = swept(case, options.seeds, work / "sweep")
     for seed in range(options.seeds):
         if (case.name, seed) in done:

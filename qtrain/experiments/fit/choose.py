@@ -21,7 +21,7 @@ from qtrain.records.fit import SensitivityFile
 
 SECONDS = 60.0  # of the solver, for one bound
 WIDEST_STREAM = 8191  # bits of weights that FINN's code takes a cycle for each processing element
-_TIE = 1e-3  # share of the largest growth that all LUTs together weigh: of equals the smaller network wins
+_TIE = 3e-4  # share of the largest growth that the LUTs of the smallest network weigh: of equals the smaller wins
 _SAME = 0.01  # relative difference of costs that is none
 Growth = dict[str, dict[int, float]]  # of the loss, by quantizer and bits
 
@@ -125,7 +125,7 @@ class Solver:
             amounts = self.model.amounts(path, weight, given, out, pe, simd)
             costs.append(np.stack([np.broadcast_to(amounts[kind], pe.shape) for kind in KINDS], axis=1))
         if np.allclose(costs[0], costs[-1], rtol=_SAME, atol=1.0):
-            outputs, costs = [0], [costs[len(costs) // 2]]
+            outputs, costs = [0], [np.max(costs, axis=0)]
         found = []
         for out, cost in zip(outputs, costs, strict=True):
             for i in _undominated(cost):
@@ -164,6 +164,7 @@ class Solver:
             self._costs[:, i] = [amounts[kind] for kind in KINDS]
         for i, option in enumerate(self._options, first):
             self._costs[:, i] = option.amounts
+        self._smallest = sum(min(self._costs[0, i] for i in row) for row in each.values()) + 1.0
         self._constant = self.model.constant()
         self._loss = np.zeros(count)
         for (path, bits), i in at.items():
@@ -189,7 +190,7 @@ class Solver:
         Returns:
             None where there is none.
         """
-        weight = _TIE * max(float(self._loss.max()), 1e-12) / max(float(self._costs[0].sum()), 1.0)
+        weight = _TIE * max(float(self._loss.max()), 1e-12) / self._smallest
         within = {**(self._limits if limits is None else limits), "LUT": lut}
         return self._solve(self._loss + weight * self._costs[0], within, others, apart)
 

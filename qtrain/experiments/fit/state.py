@@ -13,6 +13,7 @@ from qtrain.experiments.fit.cost import ModelError
 from qtrain.experiments.fit.plan import FitPlan, read_plan
 from qtrain.records.fit import Candidate, CandidatesFile, FitFile
 from qtrain.records.leftovers import is_free
+from qtrain.records.plain_files import is_name
 
 
 class State:
@@ -28,6 +29,9 @@ class State:
     def __init__(self, out: Path):
         self.out = out
         self.file = CandidatesFile.read(out) if CandidatesFile.is_in(out) else CandidatesFile()
+        if odd := [one.name for one in self.file.candidates if not is_name(one.name)]:
+            why = f"'candidates' must have names of folders, but one is {odd[0][:80]!r}"
+            raise CandidatesFile.source(out).damaged(why)
         self._before = self.file.spent
         self._began = time.monotonic()
 

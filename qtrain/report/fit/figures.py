@@ -36,7 +36,7 @@ def _set_range(axes: Axes, data: FitData) -> None:
     if luts:
         low, high = min(luts), max(luts)
         room = 0.08 * (high - low) + 1
-        axes.set_xlim(low - room, high + room)
+        axes.set_xlim(low - room, high + 2 * room)  # names stand on the right
 
 
 def _draw_candidates(axes: Axes, data: FitData) -> None:

@@ -1,5 +1,6 @@
 """The winner of a sweep's finished cells within limits, and what the nearest cell misses where there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from qtrain.experiments.sweep.limits import Limits
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.row import new_row, write_rows
 from qtrain.experiments.sweep.winner import sweep_winner
+from tests.checks import check_refusal
 from tests.experiments.sweep.test_sweep import TINY
 
 FEW = Limits({"LUT": 2000.0, "BRAM_18K": 100.0}, fps=1000)
@@ -55,3 +57,19 @@ def test_cells_that_were_not_estimated_say_nothing(tmp_path: Path) -> None:
     write_rows(tmp_path / "out", [new_row(cell) | {"test_accuracy": 50.0} for cell in plan.cells()])
     with pytest.raises(UserError, match=r"no cell of .* was estimated"):
         sweep_winner(tmp_path / "out", FEW)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--max-lut", "50%"), "--max-lut need FINN's estimates; name a board with --board"),
+        (("--board", "Pynq-Z2", "--max-lut", "half"), "--max-lut must be a share as 70%, or a number as 30000"),
+        (("--board", "Pynq-Z2", "--max-uram", "1"), "Pynq-Z2 has no URAM; leave --max-uram away"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_before_anything_is_trained(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_refusal(cli("sweep", "TFC", "--weight-bits", "1,2", "--data", "digits", *words), 2, says)
+    assert list(tmp_path.iterdir()) == []

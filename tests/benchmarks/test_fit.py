@@ -1,0 +1,29 @@
+"""The benchmark of fits: each cell of a sweep meets the best network of the fit that is no larger."""
+
+from typing import Any
+
+from benchmarks.fit import compared
+from qtrain.records.fit import Candidate, CandidatesFile
+
+
+def candidate(name: str, lut: int, accuracy: float) -> Candidate:
+    used = {"LUT": lut, "BRAM_18K": 1, "URAM": 0, "DSP": 0}
+    known: dict[str, Any] = {"round": 1, "bits": {}, "folding": {}, "predicted": {}, "bound": 1.0, "state": "done"}
+    return Candidate(name=name, used=used, validation_accuracy=accuracy, test_accuracy=accuracy - 2, **known)
+
+
+def row(bits: int, lut: int | None, accuracy: float) -> dict[str, Any]:
+    estimate = None if lut is None else {"used": {"LUT": lut}}
+    known = {"weight_bits": bits, "act_bits": bits, "validation_accuracy": accuracy, "test_accuracy": accuracy - 1}
+    return known | {"estimate": estimate}
+
+
+def test_a_cell_meets_the_most_accurate_network_that_is_no_larger() -> None:
+    found = CandidatesFile(candidates=(candidate("small", 100, 80.0), candidate("large", 200, 90.0)))
+    pairs = compared([row(1, 90, 70.0), row(2, 150, 75.0), row(4, 200, 85.0), row(8, None, 95.0)], found)
+    assert [(pair["cell"], pair["fit"], pair["fit_test"]) for pair in pairs] == [
+        ("1W1A", None, None),
+        ("2W2A", "small", 78.0),
+        ("4W4A", "large", 88.0),
+    ]
+    assert pairs[2]["sweep_test"] == 84.0
