@@ -70,10 +70,10 @@ CASES = {
 }
 
 
-def swept(case: Case, seeds: int, out: Path) -> list[dict[str, Any]]:
-    """Return the rows of the whole sweep."""
+def swept(case: Case, seed: int, out: Path) -> list[dict[str, Any]]:
+    """Return the rows of the whole sweep with one seed."""
     plan: SweepPlan = plan_sweep(
-        case.family, **case.fields, weight_bits=BITS, act_bits=BITS, seeds=seeds, board=BOARD, target_fps=case.fps
+        case.family, **case.fields, seed=seed, weight_bits=BITS, act_bits=BITS, board=BOARD, target_fps=case.fps
     )
     context = RunContext(device="cpu", say=print)
     return resume_sweep(out, context) if SweepFile.is_in(out) else sweep(plan, out, context)
@@ -193,12 +193,11 @@ def main() -> None:
     work = options.work / case.name
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(one["case"]["name"], one["seed"]) for one in known if one["benchmark"] == "fit"}
-    rows = swept(case, options.seeds, work / "sweep")
     for seed in range(options.seeds):
         if (case.name, seed) in done:
             continue
-        own = [row for row in rows if row["seed"] == seed]
-        record = record_of(case, seed, own, work / f"fit-{seed}")
+        rows = swept(case, seed, work / f"sweep-{seed}")
+        record = record_of(case, seed, rows, work / f"fit-{seed}")
         append("fit", record, options.out)
         gains = [pair["fit_test"] - pair["sweep_test"] for pair in record["pairs"] if pair["fit"] is not None]
         print(f"{case.name} seed {seed}: median gain {statistics.median(gains):+.2f} points over {len(gains)} cells")

@@ -49,6 +49,7 @@ def test_a_residual_sum_is_behind_both_branches() -> None:
     assert "input" not in structure.activations
 
 
+@pytest.mark.slow
 def test_every_quantizer_is_narrowed_alone_and_again_to_the_bit(
     run: tuple[Recipe, Path, Structure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
