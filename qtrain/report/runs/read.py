@@ -9,6 +9,7 @@ from typing import Any
 
 from qtrain.errors import UserError
 from qtrain.records.comparison import ComparisonFile, GridFile
+from qtrain.records.fit import FitFile
 from qtrain.records.format import Source
 from qtrain.records.status import StatusFile
 from qtrain.records.sweep import ROWS, SweepFile
@@ -24,11 +25,11 @@ _LATE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Several:
-    """A comparison or sweep.
+    """A comparison, sweep or fit.
 
     Attributes:
         folder: as a person reaches it.
-        kind: comparison, grid or sweep.
+        kind: comparison, grid, sweep or fit.
         state: of the whole, as ``status.json`` has it; stopped where its process was killed, no text without one.
         cells: how many are done, failed, running and waiting.
         seconds_left: about, while it runs.
@@ -161,6 +162,8 @@ class Reader:
 
 
 def _kind(listing: Listing) -> str:
+    if FitFile.FILE in listing.names:
+        return "fit"
     if SweepFile.FILE in listing.names:
         return "sweep"
     if GridFile.FILE in listing.names and ComparisonFile.FILE not in listing.names:

@@ -8,15 +8,16 @@ from pathlib import Path
 from qtrain.errors import UserError, is_out_of_files
 from qtrain.records.comparison import ComparisonFile, FailureFile, GridFile
 from qtrain.records.estimate import Estimate
+from qtrain.records.fit import FitFile
 from qtrain.records.manifest import MANIFEST
 from qtrain.records.runs import RECORDS
 from qtrain.records.status import StatusFile
 from qtrain.records.sweep import CELL, ROWS, SweepFile
 
 RECIPE = "recipe.yaml"
-# What makes a folder a run's, and a comparison's or a sweep's.
+# What makes a folder a run's, and a comparison's, a sweep's or a fit's.
 OF_RUN = (RECIPE, RECORDS, CELL, FailureFile.FILE)
-OF_SEVERAL = (StatusFile.FILE, ComparisonFile.FILE, GridFile.FILE, SweepFile.FILE)
+OF_SEVERAL = (StatusFile.FILE, ComparisonFile.FILE, GridFile.FILE, SweepFile.FILE, FitFile.FILE)
 _READ = {*OF_RUN, *OF_SEVERAL, ROWS, MANIFEST, Estimate.FILE}
 
 Signature = tuple[int, int, int]  # time of the last change in ns, bytes, inode: another one, and the file is another

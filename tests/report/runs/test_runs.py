@@ -181,6 +181,13 @@ def test_a_comparison_is_shown_by_its_cells_and_its_status(tmp_path: Path, cli: 
     assert "comparison, running; cells: 2 done, 1 failed, 1 running, 3 waiting, about 1 min 30 s left" in said
 
 
+def test_a_fit_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "fit.json").write_text("{}")
+    status(datetime.now(UTC), "round1-1").write(tmp_path)
+    (several,) = found_in(tmp_path).several
+    assert (several.kind, several.state) == ("fit", "running")
+
+
 def test_a_status_that_nobody_writes_any_more_runs_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "cosine-seed0", done=2)
     status(datetime.now(UTC) - timedelta(minutes=2), "cosine-seed0").write(tmp_path)
