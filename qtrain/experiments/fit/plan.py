@@ -190,6 +190,8 @@ def plan_fit(
     Raises:
         UserError: something that does not make sense, or contradicts something else.
     """
+    if min_fps < 1:
+        raise UserError(f"min_fps must be 1 frame a second or more, but got {min_fps}")
     check_target(board, min_fps, clock_ns)
     family = parse_name(recipe.network).family
     wide = recipe if run is not None else recipe.replace(network=widest_name(family))

@@ -62,6 +62,7 @@ def test_a_plan_begins_at_the_widest_bits(tiny: Callable[..., Recipe]) -> None:
         ({"min_accuracy": 101.0}, "min_accuracy must be from 0 to 100 %"),
         ({"rounds": 0}, "rounds must be 1 or more"),
         ({"board": "Pynq-Z9"}, "unknown board 'Pynq-Z9'"),
+        ({"min_fps": 0}, "min_fps must be 1 frame a second or more, but got 0"),
         ({"min_fps": 200_000_000}, "at most 100000000, one frame in each clock cycle"),
         ({"bits": "fc1=4"}, "leave out bits fc1=4"),
     ],
