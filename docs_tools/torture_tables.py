@@ -5,46 +5,58 @@ from typing import Any
 
 from benchmarks.records import NOT_YET, lines, table
 
+PARTS = ("kills", "mutations", "flips")
+
+
+class Tried:
+    """All that one code was tried with.
+
+    Attributes:
+        commits: that held the code.
+        counts: of each part, by kind: the command, the input, or the folder whose files were flipped.
+        faults: in words.
+    """
+
+    def __init__(self) -> None:
+        self.commits: list[str] = []
+        self.counts: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+        self.faults: list[str] = []
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Count one record."""
+        part = record["part"]
+        if record["commit"] not in self.commits:
+            self.commits.append(record["commit"])
+        if part == "mutations":
+            self.counts[part][record["what"]] += record["trials"]
+        else:
+            self.counts[part].update(record[part])
+        self.faults += map(_fault, record["faults"])
+
 
 def torture() -> str:
     """A row for each code that was tried, oldest first; then what the last one was tried with, and every fault."""
-    by_code: dict[str, list[dict[str, Any]]] = {}
+    by_code: dict[str, Tried] = {}
     for record in lines("torture.jsonl"):
-        by_code.setdefault(record["code"], []).append(record)
+        by_code.setdefault(record["code"], Tried()).add(record)
     if not by_code:
         return NOT_YET
-    head = ["code", "commits", "kills", "damaged inputs", "flipped bits", "faults"]
-    parts = [table(head, [_row(code, records) for code, records in by_code.items()])]
-    last = [*by_code.values()][-1]
-    parts.append(f"The last of them by kind. Kills: {_named(_kills(last))}.")
-    parts.append(f"Damaged inputs: {_named(_counts(last, 'mutations', 'what'))}.")
-    parts.append(f"Flipped bits, by the folder whose files they are of: {_named(_flips(last))}.")
-    all_faults = ((code, fault) for code, records in by_code.items() for r in records for fault in r["faults"])
-    faults = [f"- {code}: {_fault(fault)}" for code, fault in all_faults]
-    return "\n\n".join(parts + (["\n".join(["Faults:", "", *faults])] if faults else []))
-
-
-def _row(code: str, records: list[dict[str, Any]]) -> list[str]:
-    commits = ", ".join(dict.fromkeys(record["commit"] for record in records))
-    counts = (_kills(records), _counts(records, "mutations", "what"), _flips(records))
-    faults = sum(len(record["faults"]) for record in records)
-    return [code, commits, *(f"{sum(found.values()):,}" for found in counts), str(faults)]
-
-
-def _kills(records: list[dict[str, Any]]) -> Counter[str]:
-    return sum((Counter(record["kills"]) for record in records if record["part"] == "kills"), Counter())
-
-
-def _flips(records: list[dict[str, Any]]) -> Counter[str]:
-    return sum((Counter(record["flips"]) for record in records if record["part"] == "flips"), Counter())
-
-
-def _counts(records: list[dict[str, Any]], part: str, name: str) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for record in records:
-        if record["part"] == part:
-            found[record[name]] += record["trials"]
-    return found
+    rows = []
+    faults = []
+    for code, tried in by_code.items():
+        counts = [f"{sum(tried.counts[part].values()):,}" for part in PARTS]
+        rows.append([code, ", ".join(tried.commits), *counts, str(len(tried.faults))])
+        faults += [f"- {code}: {fault}" for fault in tried.faults]
+    last = tried.counts
+    parts = [
+        table(["code", "commits", "kills", "damaged inputs", "flipped bits", "faults"], rows),
+        f"The last of them by kind. Kills: {_named(last['kills'])}.",
+        f"Damaged inputs: {_named(last['mutations'])}.",
+        f"Flipped bits, by the folder whose files they are of: {_named(last['flips'])}.",
+    ]
+    if faults:
+        parts.append("\n".join(["Faults:", "", *faults]))
+    return "\n\n".join(parts)
 
 
 def _named(counts: Counter[str]) -> str:
@@ -52,8 +64,9 @@ def _named(counts: Counter[str]) -> str:
 
 
 def _fault(fault: Any) -> str:
-    if isinstance(fault, str):
+    if isinstance(fault, str):  # of a damaged input
         return fault
-    where = fault.get("scenario") or fault.get("place")
-    wrong = fault["wrong"] if isinstance(fault["wrong"], str) else "; ".join(fault["wrong"])
-    return f"{where}, seed {fault['seed']}: {wrong}"
+    if "place" in fault:
+        return f"{fault['place']}, seed {fault['seed']}: {fault['wrong']}"
+    wrong = "; ".join(fault["wrong"])
+    return f"{fault['scenario']}, seed {fault['seed']}: {wrong}"
