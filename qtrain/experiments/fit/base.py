@@ -11,6 +11,7 @@ from qtrain.experiments.fit.plan import FitPlan
 from qtrain.experiments.one_rate import fixed_rate
 from qtrain.experiments.run import complete_run
 from qtrain.interrupt import Interrupted
+from qtrain.records.fit import FitFile
 from qtrain.training import Result, Watcher
 from qtrain.training.context import RunContext
 from qtrain.training.folder import last_result
@@ -99,3 +100,9 @@ def trained_base(plan: FitPlan, out: Path, context: RunContext, left: float) -> 
             "--hours, or fewer --epochs"
         ) from None
     return plan, out / BASE, result
+
+
+def fit_of(run: Path) -> Path | None:
+    """Return the folder of the fit that trained a run, which knows much of it; None of another run."""
+    folder = run.resolve().parent
+    return folder if run.name == BASE and FitFile.is_in(folder) else None

@@ -6,8 +6,9 @@ quantizer before it has. Resources and the loss's growth are sums over them; the
 are too slow before the solver begins.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.sparse import csr_array
 from qtrain.errors import UserError
 from qtrain.experiments.fit.cost import KINDS, CostModel, Folding
 from qtrain.experiments.fit.structure import WIDEST, Widths
+from qtrain.interrupt import left_on_stop
 from qtrain.records.fit import SensitivityFile
 
 SECONDS = 60.0  # of the solver, for one bound
@@ -80,13 +82,22 @@ class Solver:
         growth: of the loss.
         limits: the most of each resource.
         cycles: the most that a layer may take for a frame.
+        stop: says whether to leave a choice; each raises ``Interrupted`` then.
 
     Raises:
         UserError: a layer is too slow however it is folded; says how many frames it can make.
     """
 
-    def __init__(self, model: CostModel, growth: Growth, limits: Mapping[str, float], cycles: float):
+    def __init__(
+        self,
+        model: CostModel,
+        growth: Growth,
+        limits: Mapping[str, float],
+        cycles: float,
+        stop: Callable[[], bool] = lambda: False,
+    ):
         self.model = model
+        self._stop = stop
         self._growth = growth
         self._limits = dict(limits)
         self._quantizers = [(p, b) for p in model.structure.activations for b in sorted(growth[p])]
@@ -240,13 +251,15 @@ class Solver:
             row, count = self._likeness(other)
             constraints.append(LinearConstraint(row, -np.inf, count - apart))
         scale = max(float(np.abs(aim).max()), 1e-12)
-        found = milp(
+        solve = partial(
+            milp,
             aim / scale,
             constraints=constraints,
             integrality=np.ones(len(aim)),
             bounds=Bounds(0, upper),
             options={"time_limit": SECONDS, "mip_rel_gap": 1e-6},
         )
+        found = left_on_stop(solve, self._stop)
         if found.x is None:
             return None
         return self._read(np.asarray(found.x) > 0.5, limits.get("LUT", np.inf), found.status == 0)

@@ -137,7 +137,9 @@ class Bench:
         return network, build.versions
 
 
-def asked(bench: Bench, widths: Sequence[int], out: Path, context: RunContext) -> CompiledFile:
+def asked(
+    bench: Bench, widths: Sequence[int], out: Path, context: RunContext, earlier: Path | None = None
+) -> CompiledFile:
     """Ask the compiler about every network of ``questions``, or go on; ``compiled.json`` grows with each.
 
     Args:
@@ -145,6 +147,7 @@ def asked(bench: Bench, widths: Sequence[int], out: Path, context: RunContext) -
         widths: bits that a quantizer may have.
         out: folder of the file.
         context: says what stops it.
+        earlier: folder of another fit from the same run, whose answers to the same questions are taken.
 
     Raises:
         Interrupted: ``context.stop`` said so.
@@ -153,13 +156,12 @@ def asked(bench: Bench, widths: Sequence[int], out: Path, context: RunContext) -
     digest = digest_of(bench)
     found = CompiledFile.read(out) if CompiledFile.is_in(out) else None
     if found is None or found.network != digest:
-        found = CompiledFile(network=digest, versions={})
+        found = _answered(digest, earlier, [*questions(bench.structure, widths)])
     known = {network.name for network in found.networks} | set(found.refused)
-    if len(known) < FITTED + HELD_OUT:
-        context.say(f"asking the FINN compiler about {FITTED + HELD_OUT} networks at other bits")
-    for question in questions(bench.structure, widths):
-        if question.name in known:
-            continue
+    missing = [question for question in questions(bench.structure, widths) if question.name not in known]
+    if missing:
+        context.say(f"asking the FINN compiler about {len(missing)} networks at other bits")
+    for question in missing:
         if context.stop():
             raise Interrupted(f"stopped before {question.name}")
         found = with_answer(found, bench, question)[0]
@@ -167,6 +169,19 @@ def asked(bench: Bench, widths: Sequence[int], out: Path, context: RunContext) -
     if not found.networks:
         raise UserError(f"the compiler took none of the networks: {next(iter(found.refused.values()))}")
     return found
+
+
+def _answered(digest: str, earlier: Path | None, wanted: Sequence[Question]) -> CompiledFile:
+    """Return a new file, with the answers of an earlier fit to the same questions about the same network."""
+    fresh = CompiledFile(network=digest, versions={})
+    if earlier is None or not CompiledFile.is_in(earlier):
+        return fresh
+    found = CompiledFile.read(earlier)
+    if found.network != digest:
+        return fresh
+    bits = {question.name: question.bits for question in wanted}
+    same = tuple(network for network in found.networks if bits.get(network.name) == dict(network.bits))
+    return replace(fresh, networks=same, versions=found.versions)
 
 
 def with_answer(found: CompiledFile, bench: Bench, question: Question) -> tuple[CompiledFile, CompiledNetwork | None]:

@@ -1,6 +1,6 @@
 """What is known of a network's costs: all that the compiler has said, the model fitted to it, and the solver on top."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qtrain.experiments.fit.choose import Choice, Growth, Solver
@@ -22,6 +22,7 @@ class Knowledge:
         known: its answers so far; the file in ``out`` grows with more.
         growth: of the loss, by quantizer and bits.
         trained: what the compiler said of candidates.
+        stop: says whether to leave a choice.
 
     Raises:
         UserError: nothing can be fitted to the answers, or a layer is too slow however it is folded.
@@ -35,6 +36,7 @@ class Knowledge:
         known: CompiledFile,
         growth: Growth,
         trained: Sequence[CompiledNetwork],
+        stop: Callable[[], bool] = lambda: False,
     ):
         self._plan = plan
         self._out = out
@@ -42,11 +44,12 @@ class Knowledge:
         self._known = known
         self._growth = growth
         self._trained = [*trained]
+        self._stop = stop
         self.solver = self._solver()
 
     def _solver(self) -> Solver:
         model = CostModel(self._bench.structure, [*self._known.networks, *self._trained])
-        return Solver(model, self._growth, self._plan.limits, self._plan.cycles)
+        return Solver(model, self._growth, self._plan.limits, self._plan.cycles, self._stop)
 
     def add(self, trained: Sequence[CompiledNetwork]) -> None:
         """Take what the compiler said of candidates, and fit the model anew."""

@@ -1,12 +1,13 @@
 """The loop of a fit: measure, model, choose, train, ask the compiler, and again while there is time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from qtrain.engines.task import Engine, in_turn
 from qtrain.errors import UserError
 from qtrain.experiments.fit import state as states
-from qtrain.experiments.fit.base import trained_base
+from qtrain.experiments.fit.base import fit_of, trained_base
 from qtrain.experiments.fit.candidates import Candidates, from_choice
 from qtrain.experiments.fit.choose import Solver, growth_of
 from qtrain.experiments.fit.compiled import Bench, asked
@@ -61,6 +62,7 @@ def fit(
     with only_here(out, say=context.say):
         states.begin(plan, out)
         state = State(out)
+        context = replace(context, stop=state.counting(context.stop))
         with state.timed():
             return _fit(plan, out, context, engine, view or NoView(), state)
 
@@ -79,15 +81,16 @@ def _fit(plan: FitPlan, out: Path, context: RunContext, engine: Engine, view: Ce
     state.write()
     context.say(f"{plan.recipe.network}: {base.validation_accuracy:.2f} % of the validation images; {run}")
     structure = structure_of(plan.recipe, plan.family, context.data_root)
-    sensitivity = measured(plan.recipe, run, structure, plan.widths, out, context)
+    earlier = fit_of(run)
+    sensitivity = measured(plan.recipe, run, structure, plan.widths, out, context, earlier)
     state.write()
     context.say(f"sensitivity: {len(sensitivity.entries)} changes of the loss, in {sensitivity.FILE}")
     target = plan.target
     bench = Bench(plan.recipe, run, structure, target.board, target.fps, target.clock_ns, context.data_root)
-    answers = asked(bench, plan.widths, out, context)
+    answers = asked(bench, plan.widths, out, context, earlier)
     state.write()
     candidates = Candidates(plan, out, run, structure, context, engine, view, state)
-    known = Knowledge(plan, out, bench, answers, growth_of(sensitivity), candidates.compiled())
+    known = Knowledge(plan, out, bench, answers, growth_of(sensitivity), candidates.compiled(), context.stop)
     if not state.candidates:
         check_possible(plan, known.solver, bench)
         known.add(candidates.with_base(known.solver))
@@ -135,8 +138,11 @@ def _next(plan: FitPlan, known: Knowledge, state: State) -> list[Candidate]:
     number = state.round + 1
     tried = [candidate.bits for candidate in state.candidates]
     apart = max(1, round(_DIFFERENT * len(known.solver.model.structure.variables)))
+    bounds = [plan.limits["LUT"]] * plan.at_once
+    if number == 1:
+        bounds = first_bounds(known.solver, plan.limits, plan.at_once, topped=bool(tried))
     chosen: list[Candidate] = []
-    for place, bound in enumerate(_bounds(plan, known.solver, number), 1):
+    for place, bound in enumerate(bounds, 1):
         others = [*tried, *(candidate.bits for candidate in chosen)]
         choice = known.within(f"round{number}-{place}", bound, others, apart)
         if choice is not None:
@@ -144,11 +150,22 @@ def _next(plan: FitPlan, known: Knowledge, state: State) -> list[Candidate]:
     return chosen
 
 
-def _bounds(plan: FitPlan, solver: Solver, number: int) -> Sequence[float]:
-    most = plan.limits["LUT"]
+def first_bounds(solver: Solver, limits: Mapping[str, float], count: int, *, topped: bool) -> list[float]:
+    """Return the most LUTs of each candidate of the first round, falling by equal ratios.
+
+    Args:
+        solver: of the bits.
+        limits: the most of each resource.
+        count: of candidates.
+        topped: whether the widest network takes part. It is the front's upper end then, and the candidates stand for
+            as many equal parts below it, each in the middle of its own; else the first has all that the limits allow.
+    """
+    most = limits["LUT"]
     best = solver.choose(most)
-    least = solver.least("LUT", {kind: limit for kind, limit in plan.limits.items() if kind != "LUT"})
-    if number > 1 or best is None or least is None:
-        return [most] * plan.at_once
+    least = solver.least("LUT", {kind: limit for kind, limit in limits.items() if kind != "LUT"})
+    if best is None or least is None:
+        return [most] * count
     high, low = best.predicted["LUT"], least.predicted["LUT"]
-    return [most, *(high * (low / high) ** (i / plan.at_once) for i in range(1, plan.at_once))]
+    if topped:
+        return [high * (low / high) ** ((i + 0.5) / count) for i in range(count)]
+    return [most, *(high * (low / high) ** (i / count) for i in range(1, count))]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,13 @@ Images = Split | FolderSplit
 
 
 def measured(
-    recipe: Recipe, run: Path, structure: Structure, widths: tuple[int, ...], out: Path, context: RunContext
+    recipe: Recipe,
+    run: Path,
+    structure: Structure,
+    widths: tuple[int, ...],
+    out: Path,
+    context: RunContext,
+    earlier: Path | None = None,
 ) -> SensitivityFile:
     """Measure every quantizer at every width, or go on where it was left; ``sensitivity.json`` grows with each.
 
@@ -47,15 +53,20 @@ def measured(
         widths: bits to try; those of the run need no trial.
         out: folder of the file.
         context: where the data lie, which device, and what stops it.
+        earlier: folder of another fit from the same run, whose measurements are taken.
 
     Raises:
         Interrupted: ``context.stop`` said so.
         UserError: there are no weights, or the file is damaged.
     """
     weights = str(read_start(run).facts["sha256"])
+    trials = list(wanted(structure, widths))
+    found = _measured_before(weights, out, earlier, trials)
+    if found is not None and found.complete:
+        found.write(out)
+        return found
     bench = Bench(recipe, run, context)
-    found = SensitivityFile.read(out) if SensitivityFile.is_in(out) else None
-    if found is None or found.weights != weights:
+    if found is None:
         base = bench.judged(bench.network(""))
         found = SensitivityFile(
             weights=weights,
@@ -66,10 +77,7 @@ def measured(
         )
     known = {(entry.path, entry.bits) for entry in found.entries}
     images, labels = bench.first_images()
-    if found.complete:
-        return found
     outputs = Outputs(bench.network(""), images, structure)
-    trials = list(wanted(structure, widths))
     context.watch.start(f"sensitivity of {recipe.network}", len(trials), len(known))
     for path, kind, bits in trials:
         if (path, bits) in known:
@@ -90,6 +98,21 @@ def measured(
     found = replace(found, complete=True, estimate_seconds=round(time.perf_counter() - started, 3))
     found.write(out)
     return found
+
+
+def _measured_before(
+    weights: str, out: Path, earlier: Path | None, trials: Sequence[tuple[str, Kind, int]]
+) -> SensitivityFile | None:
+    """Return what is known of these weights: of this fit, else of an earlier one without what is not asked for here."""
+    if SensitivityFile.is_in(out) and (ours := SensitivityFile.read(out)).weights == weights:
+        return ours
+    if earlier is None or not SensitivityFile.is_in(earlier):
+        return None
+    found = SensitivityFile.read(earlier)
+    if found.weights != weights:
+        return None
+    entries = tuple(entry for entry in found.entries if (entry.path, entry.kind, entry.bits) in trials)
+    return replace(found, entries=entries, complete=found.complete and len(entries) == len(trials))
 
 
 def wanted(structure: Structure, widths: tuple[int, ...]) -> Iterator[tuple[str, Kind, int]]:

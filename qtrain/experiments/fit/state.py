@@ -1,7 +1,7 @@
 """What a fit has done so far, on disk: it can be killed at any moment, and goes on by the same command."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from qtrain.experiments.fit.plan import FitPlan, read_plan
 from qtrain.records.fit import Candidate, CandidatesFile, FitFile
 from qtrain.records.leftovers import is_free
 from qtrain.records.plain_files import is_name
+
+_BEAT = 5.0  # seconds of a fit's time that a kill may forget, where it asks whether to stop that often
 
 
 class State:
@@ -33,7 +35,7 @@ class State:
             why = f"'candidates' must have names of folders, but one is {odd[0][:80]!r}"
             raise CandidatesFile.source(out).damaged(why)
         self._before = self.file.spent
-        self._began = time.monotonic()
+        self._began = self._written = time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -54,6 +56,7 @@ class State:
         """Write the state, with what changed."""
         self.file = replace(self.file, **changed, spent=round(self.spent, 1))
         self.file.write(self.out)
+        self._written = time.monotonic()
 
     def add(self, chosen: Sequence[Candidate], front: Sequence[Choice], error: ModelError) -> None:
         """Take a round that begins."""
@@ -72,6 +75,16 @@ class State:
             return
         kept = [candidate if known.name == candidate.name else known for known in self.candidates]
         self.write(candidates=tuple(kept))
+
+    def counting(self, stop: Callable[[], bool]) -> Callable[[], bool]:
+        """Return ``stop``, which now and then writes what is spent when it is asked: a kill leaves no time to."""
+
+        def asked() -> bool:
+            if time.monotonic() - self._written > _BEAT:
+                self.write()
+            return stop()
+
+        return asked
 
     @contextmanager
     def timed(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import pytest
 from qtrain.errors import UserError
 from qtrain.experiments.fit.choose import Solver, _divisors, growth_of
 from qtrain.experiments.fit.cost import CostModel
+from qtrain.experiments.fit.rounds import first_bounds
 from tests.experiments.fit.fit_data import SIZES, STRUCTURE, WIDTHS, networks, sensitivities
 
 CYCLES = 1500.0
@@ -99,3 +100,18 @@ def test_fewer_bits_never_count_for_less(solver: Solver) -> None:
 def test_a_layer_that_no_folding_makes_fast_enough_is_named(model: CostModel) -> None:
     with pytest.raises(UserError, match="a takes 64 cycles a frame however it is folded, and only 50 are there"):
         Solver(model, GROWTH, LIMITS, 50.0)
+
+
+def test_the_first_rounds_bounds_cover_the_front_below_what_is_there(solver: Solver) -> None:
+    limits = {"LUT": 1e6, "BRAM_18K": 100.0, "DSP": 100.0}
+    best, least = solver.choose(1e6), solver.least("LUT", {"BRAM_18K": 100.0, "DSP": 100.0})
+    assert best is not None
+    assert least is not None
+    high, low = best.predicted["LUT"], least.predicted["LUT"]
+    bounds = first_bounds(solver, limits, 3, topped=True)
+    assert [np.log(bound / low) / np.log(high / low) for bound in bounds] == pytest.approx([5 / 6, 1 / 2, 1 / 6])
+    bounds = first_bounds(solver, limits, 3, topped=False)
+    assert bounds[0] == 1e6  # all that may be used
+    assert [np.log(bound / low) / np.log(high / low) for bound in bounds[1:]] == pytest.approx([2 / 3, 1 / 3])
+    tight = {**limits, "LUT": low - 1}
+    assert first_bounds(solver, tight, 2, topped=False) == [low - 1, low - 1]  # nothing fits: said elsewhere

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from qtrain.experiments.fit.sensitivity import Bench, measured, wanted
 from qtrain.experiments.fit.structure import Layer, Structure, structure_of
 from qtrain.experiments.fit.traces import traces
 from qtrain.experiments.run import train_recipe
+from qtrain.experiments.start import read_start
 from qtrain.interrupt import Interrupted
 from qtrain.recipe import Recipe
-from qtrain.records.fit import SensitivityFile
+from qtrain.records.fit import Sensitivity, SensitivityFile
 from qtrain.training.context import RunContext
 
 
@@ -113,3 +115,27 @@ def test_the_file_says_what_was_damaged(run: tuple[Recipe, Path, Structure], tmp
     path.write_text(json.dumps({**values, "loss": 0.25}))
     with pytest.raises(UserError, match="is damaged"):
         SensitivityFile.read(tmp_path)
+
+
+def test_an_earlier_fit_of_the_same_run_need_not_be_measured_again(
+    run: tuple[Recipe, Path, Structure], tmp_path: Path
+) -> None:
+    recipe, folder, structure = run
+    weights = str(read_start(folder).facts["sha256"])
+    entries = [Sensitivity(path, kind, bits, 0.1, 90.0, 0.1, 0.1) for path, kind, bits in wanted(structure, (2, 4, 8))]
+    known = SensitivityFile(
+        weights=weights, images=1, norm_images=1, loss=0.5, accuracy=50.0, entries=tuple(entries), complete=True
+    )
+    earlier, out = tmp_path / "earlier", tmp_path / "out"
+    for place in (earlier, out):
+        place.mkdir()
+    known.write(earlier)
+    assert measured(recipe, folder, structure, (2, 4, 8), out, RunContext(), earlier) == known
+    assert SensitivityFile.read(out) == known  # the fit goes on alone, wherever the earlier one goes
+    replace(known, weights="of another run").write(earlier)
+    assert measured(recipe, folder, structure, (2, 4, 8), out, RunContext(), earlier) == known
+    (out / SensitivityFile.FILE).unlink()
+    replace(known, entries=tuple(one for one in entries if one.path == "fc1")).write(earlier)
+
+    with pytest.raises(Interrupted, match="stopped before fc2 at 4 bits"):  # what it has not is measured
+        measured(recipe, folder, structure, (4, 8), out, RunContext(stop=lambda: True), earlier)

@@ -49,6 +49,19 @@ def test_the_time_of_all_processes_counts(tmp_path: Path, monkeypatch: pytest.Mo
     assert again.spent == 90.0
 
 
+def test_a_kill_forgets_few_seconds_of_a_fit_that_asks_whether_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("qtrain.experiments.fit.state.time.monotonic", lambda: now[0])
+    stop = State(tmp_path).counting(lambda: now[0] == 123.0)
+    for now[0] in (101.0, 110.0, 111.0, 120.0):
+        assert not stop()
+    now[0] = 123.0
+    assert stop()
+    assert State(tmp_path).spent == 20.0  # of a process that was killed here
+
+
 def test_a_name_that_leads_out_of_the_folder_is_damage(tmp_path: Path) -> None:
     CandidatesFile(candidates=(candidate("../../home"),)).write(tmp_path)
     with pytest.raises(UserError, match="must have names of folders"):
