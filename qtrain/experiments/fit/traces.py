@@ -71,15 +71,11 @@ def traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, structu
         structure: of the network.
 
     Returns:
-        By path; empty where a layer has no second derivative.
+        By path.
+
+    Raises:
+        RuntimeError: torch's, of a layer that has no second derivative.
     """
-    try:
-        return _traces(model, images, labels, loss, structure)
-    except RuntimeError:
-        return {}
-
-
-def _traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, structure: Structure) -> dict[str, float]:
     tensors: dict[str, Tensor] = {}
 
     def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
