@@ -90,23 +90,34 @@ def fitted(case: Case, seed: int, out: Path) -> CandidatesFile:
     return CandidatesFile.read(out)
 
 
-def compared(rows: list[dict[str, Any]], found: CandidatesFile) -> list[dict[str, Any]]:
+def luts_of(case: Case, work: Path) -> dict[str, int]:
+    """Return the LUTs of every cell that FINN takes, as it folds it, from the sweep of the first seed."""
+    rows = swept(case, 0, work / "sweep-0")
+    return {_cell(row): row["estimate"]["used"]["LUT"] for row in rows if row["estimate"]}
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{row['weight_bits']}W{row['act_bits']}A"
+
+
+def compared(rows: list[dict[str, Any]], luts: dict[str, int], found: CandidatesFile) -> list[dict[str, Any]]:
     """Return for each cell of a sweep the best network of the fit with as few LUTs.
 
     Args:
         rows: of one seed.
+        luts: of the cells that FINN takes.
         found: by the fit with that seed.
     """
     pairs = []
     for row in rows:
-        if not row["estimate"]:
+        if _cell(row) not in luts:
             continue
-        lut = row["estimate"]["used"]["LUT"]
+        lut = luts[_cell(row)]
         able = [one for one in found.candidates if one.used is not None and one.used["LUT"] <= lut]
         best = max(able, key=lambda one: one.validation_accuracy or 0.0, default=None)
         pairs.append(
             {
-                "cell": f"{row['weight_bits']}W{row['act_bits']}A",
+                "cell": _cell(row),
                 "lut": lut,
                 "sweep_test": row["test_accuracy"],
                 "sweep_validation": row["validation_accuracy"],
@@ -119,8 +130,11 @@ def compared(rows: list[dict[str, Any]], found: CandidatesFile) -> list[dict[str
     return pairs
 
 
-def record_of(case: Case, seed: int, rows: list[dict[str, Any]], out: Path) -> dict[str, Any]:
-    """Return the record of a case and seed."""
+def record_of(case: Case, seed: int, work: Path) -> dict[str, Any]:
+    """Return the record of a case and seed; ``work`` holds the case's sweeps and fits."""
+    luts = luts_of(case, work)
+    rows = swept(case, seed, work / f"sweep-{seed}")
+    out = work / f"fit-{seed}"
     found = fitted(case, seed, out)
     trained = [one.seconds for one in found.candidates if one.seconds]
     base = json.loads((out / "base" / "records.jsonl").read_text().splitlines()[-1])
@@ -142,7 +156,7 @@ def record_of(case: Case, seed: int, rows: list[dict[str, Any]], out: Path) -> d
             for one in found.candidates
             if one.used is not None
         ],
-        "pairs": compared(rows, found),
+        "pairs": compared(rows, luts, found),
     }
 
 
@@ -196,8 +210,7 @@ def main() -> None:
     for seed in range(options.seeds):
         if (case.name, seed) in done:
             continue
-        rows = swept(case, seed, work / f"sweep-{seed}")
-        record = record_of(case, seed, rows, work / f"fit-{seed}")
+        record = record_of(case, seed, work)
         append("fit", record, options.out)
         gains = [pair["fit_test"] - pair["sweep_test"] for pair in record["pairs"] if pair["fit"] is not None]
         print(f"{case.name} seed {seed}: median gain {statistics.median(gains):+.2f} points over {len(gains)} cells")

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
-from docs_tools import campaign_pages
+from docs_tools import campaign_pages, fit_tables
 from docs_tools.first_look import five_minutes, one_command
 from docs_tools.speed_tables import (
     draws,
@@ -220,10 +220,12 @@ def main() -> None:
         "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
+        "The best network that fits, beside a whole sweep": f"{fit_tables.fits()}\n\n![](fit.png)",
         "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",
         "finn-base, a second executor": second_opinions(),
         "Killed, damaged, flipped": torture(),
     }
+    fit_tables.draw_fits()
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     intro = "Rendered by `make results` from the JSON lines beside this file; spreads are median [least..largest]."
     intro += " The paper's own tables: [docs/reproduce.md](../docs/reproduce.md)."
