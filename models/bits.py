@@ -98,13 +98,14 @@ class BitWidths:
         """Bits of the weights of layer ``path``, its role first, inner or last; ``usual``: instead of the network's."""
         return self._resolve(path, role, self._weights if usual is None else usual, "weight_bits")
 
-    def activations(self, path: str, role: str = "inner") -> int:
-        """Bits of the activation quantizer ``path``; its role is input, inner or add.
+    def activations(self, path: str, role: str = "inner", usual: int | None = None) -> int:
+        """Bits of the activation quantizer ``path``; its role is input, inner or add, ``usual``: instead of that's.
 
         Sums keep 4 bits or more unless an entry says otherwise: they are compared with thresholds, never multiplied,
         and a residual path of 1 bit forgets what it should carry.
         """
-        usual = {"input": self._input, "add": max(4, self._acts)}.get(role, self._acts)
+        if usual is None:
+            usual = {"input": self._input, "add": max(4, self._acts)}.get(role, self._acts)
         return self._resolve(path, role, usual, "act_bits")
 
     def _resolve(self, path: str, role: str, usual: int, kind: str) -> int:

@@ -4,7 +4,7 @@ A class, a function or a finished module. Of what a run decides, it gets what it
 
 - bits: ``weight_bits`` or ``weight_bit_width``, ``act_bits`` or ``act_bit_width``; ``bits`` or ``bit_width`` for both.
   Beside the first two, ``bits`` is the text of ``--bits`` for single layers, ``first=8,layer1.*=2``, which
-  ``own_layers.OwnLayers`` reads;
+  ``own_layers.OwnLayers`` reads; without that argument ``own_bits`` gives the layers their bits;
 - classes: ``num_classes`` or ``classes``;
 - inputs: ``in_channels`` or ``channels``; ``image_size`` or ``size``, one number where height and width are equal,
   else the pair; ``shape`` for all three;
@@ -13,13 +13,14 @@ A class, a function or a finished module. Of what a run decides, it gets what it
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from qtrain.errors import UserError, did_you_mean
 from qtrain.models.names import OWN_BITS, NetworkName
+from qtrain.models.own_bits import with_bits
 from qtrain.own_code import Reference, argument_names, call_with, load_reference, parse_reference
 
 _WEIGHTS = ("weight_bits", "weight_bit_width")
@@ -57,7 +58,12 @@ class OwnNetwork:
     @property
     def takes_expression(self) -> bool:
         """Whether its ``bits`` are those of single layers, as text: it has others for all weights and activations."""
-        return self.takes("bits") and self.takes(*_WEIGHTS) and self.takes(*_ACTS)
+        return self.takes("bits") and self.takes_pair
+
+    @property
+    def takes_pair(self) -> bool:
+        """Whether weights and activations may have bits of their own, so that single layers may, too."""
+        return self.takes(*_WEIGHTS) and self.takes(*_ACTS)
 
 
 def find_own(name: NetworkName) -> OwnNetwork:
@@ -110,9 +116,22 @@ def build_own(
             )
     if isinstance(own.found, nn.Module):
         return copy.deepcopy(own.found)
-    offered = {**_sizes(classes, shape), **_bits(name, own), **_changed(options), **arguments}
+    offered = {**_sizes(classes, shape), **_changed(options), **arguments}
+    expression = "" if own.takes_expression else str(offered.pop("bits", ""))
+
+    def made(weight_bits: int, act_bits: int) -> nn.Module:
+        return _made(own, _bits(replace(name, weight_bits=weight_bits, act_bits=act_bits), own) | offered, arguments)
+
+    if not expression:
+        return made(name.weight_bits, name.act_bits)
+    if name.weight_bits == OWN_BITS:
+        raise UserError(f"bits {expression} are for single layers of {name}; name those of all, as in {name}_4W4A")
+    return with_bits(made, name, expression, shape)
+
+
+def _made(own: OwnNetwork, offered: Mapping[str, Any], arguments: Mapping[str, Any]) -> nn.Module:
     if own.arguments is None:  # it takes any name: what nobody asked for would reach it under many
-        offered = dict(arguments)
+        offered = arguments
     made = call_with(own.reference, own.found, offered, "give them with --net-args, or defaults in the code")
     if not isinstance(made, nn.Module):
         raise UserError(f"{own.reference} makes a {type(made).__name__}, not an nn.Module; name a network's class")
@@ -122,12 +141,14 @@ def build_own(
 def _check_options(own: OwnNetwork, options: Mapping[str, Any]) -> None:
     """See that no option is changed that the code has no argument for."""
     for option, value in options.items():
-        taken = own.takes_expression if option == "bits" else own.takes(option)
+        taken = own.takes_pair if option == "bits" else own.takes(option)
         if value != _DEFAULTS[option] and not taken:
-            more = " for single layers beside weight_bits and act_bits" if option == "bits" else ""
-            raise UserError(
-                f"{own.reference} has no argument {option}{more}, so that {option} {value} means nothing to it"
-            )
+            if option == "bits":
+                raise UserError(
+                    f"{own.reference} has no arguments weight_bits and act_bits, so that its layers cannot be asked "
+                    f"for bits {value}; give it both"
+                )
+            raise UserError(f"{own.reference} has no argument {option}, so that {option} {value} means nothing to it")
 
 
 def _check_bits(own: OwnNetwork, name: NetworkName) -> None:
@@ -136,7 +157,7 @@ def _check_bits(own: OwnNetwork, name: NetworkName) -> None:
         return
     if own.takes(*_BOTH) and name.weight_bits == name.act_bits:
         return
-    if own.takes(*_WEIGHTS) and own.takes(*_ACTS):
+    if own.takes_pair:
         return
     if own.takes(*_BOTH):
         raise UserError(

@@ -58,7 +58,7 @@ class Sensitivity:
         path: of the quantizer.
         kind: whether it quantizes weights or activations.
         bits: that it was given.
-        change: of the mean validation loss.
+        change: of the mean validation loss; None where that is no number.
         accuracy: of validation images, in percent.
         moved: mean square that its output, or the weights, move by.
         estimate: of the change, by ``moved`` and the trace of the loss's Hessian; None where there is none.
@@ -67,7 +67,7 @@ class Sensitivity:
     path: str
     kind: Kind
     bits: int
-    change: float
+    change: float | None
     accuracy: float
     moved: float
     estimate: float | None = None

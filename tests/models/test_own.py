@@ -157,8 +157,21 @@ def test_bits_that_cannot_be_asked_for_are_refused_before_anything_is_built(own:
         check_network("own_net.py:small_2W2A")
     with pytest.raises(UserError, match=r"net_args are for a network of your own, and CNV_1W1A is qtrain's"):
         model_of(Recipe("CNV_1W1A", "digits", net_args={"a": 1}))
-    with pytest.raises(UserError, match=r"has no argument bits for single layers beside weight_bits and act_bits, so"):
-        model_of(Recipe("own_net.py:Net_2W2A", "digits", bits="first=8"))
+    with pytest.raises(
+        UserError, match=r"OneWidth has no arguments weight_bits and act_bits, so that its layers cannot"
+    ):
+        model_of(Recipe("own_net.py:OneWidth_2W2A", "digits", bits="first=8"))
+    with pytest.raises(UserError, match=r"bits fc=2 are for single layers of own_net.py:Net; name those of all, as in"):
+        model_of(Recipe("own_net.py:Net", "digits", bits="fc=2"))
+
+
+def test_single_layers_have_bits_that_the_code_knows_nothing_of(own: Path) -> None:
+    net = model_of(Recipe("own_net.py:Net_4W4A", "digits", bits="first=8,act=2"))
+    found = [layer.weight_quant.bit_width() for layer in (net.get_submodule("conv"), net.get_submodule("fc"))]
+    assert found == [8, 4]
+    assert net.get_submodule("act").act_quant.bit_width() == 2
+    usual = model_of(Recipe("own_net.py:Net_4W4A", "digits"))
+    assert torch.equal(net.get_parameter("conv.weight"), usual.get_parameter("conv.weight"))
 
 
 def test_weights_and_ranges_are_taken_at_other_bits(own: Path) -> None:

@@ -65,10 +65,13 @@ class _Option:
 def growth_of(found: SensitivityFile) -> Growth:
     """Return what each width of each quantizer costs in loss; fewer bits never less than more, and none below 0.
 
-    A loss that falls when a quantizer is narrowed says that the change is within the noise.
+    A loss that falls when a quantizer is narrowed says that the change is within the noise. Bits at which it is no
+    number are none to choose.
     """
     growth: Growth = {}
     for entry in sorted(found.entries, key=lambda entry: -entry.bits):
+        if entry.change is None:
+            continue
         wider = growth.setdefault(entry.path, {WIDEST: 0.0})
         wider[entry.bits] = max(entry.change, *wider.values())
     return growth
@@ -98,9 +101,9 @@ class Solver:
     ):
         self.model = model
         self._stop = stop
-        self._growth = growth
+        self._growth = {path: growth.get(path, {WIDEST: 0.0}) for path in model.structure.variables}
         self._limits = dict(limits)
-        self._quantizers = [(p, b) for p in model.structure.activations for b in sorted(growth[p])]
+        self._quantizers = [(p, b) for p in model.structure.activations for b in sorted(self._growth[p])]
         self._options = [option for path in model.units for option in self._layer(path, cycles)]
         self._make()
 

@@ -63,9 +63,10 @@ def questions(structure: Structure, widths: Sequence[int]) -> Iterator[Question]
     """
     draw = random.Random(_SEED)
     for number in range(FITTED + HELD_OUT):
-        bits = {path: draw.choice(widths) for path in structure.variables}
+        bits = {path: draw.choice(structure.widths_of(path, widths)) for path in structure.variables}
         if number < 2:
-            bits = dict.fromkeys(structure.variables, (max(widths), min(widths))[number])
+            end = (max, min)[number]
+            bits = {path: end(structure.widths_of(path, widths)) for path in structure.variables}
         yield Question(f"probe{number + 1}", bits, STREAMS[number % len(STREAMS)], number >= FITTED)
 
 

@@ -61,10 +61,10 @@ class FitPlan:
         name = check_network(self.recipe.network)
         if (name.weight_bits, name.act_bits) != (WIDEST, WIDEST):
             raise UserError(f"fit begins at {WIDEST} bits, but {name} has others; name the family, {name.family}")
-        if name.is_own and not find_own(name).takes_expression:
+        if name.is_own and not find_own(name).takes_pair:
             raise UserError(
-                f"fit gives single layers other bits, and {name.family} takes none: give it an argument bits beside "
-                "weight_bits and act_bits, which qtrain.models.own_layers reads"
+                f"fit gives single layers other bits, and {name.family} takes none: give it arguments weight_bits and "
+                "act_bits"
             )
         check_axis("widths", self.widths, "1,2,4,8")
         for bits in self.widths:

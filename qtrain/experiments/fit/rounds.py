@@ -16,11 +16,12 @@ from qtrain.experiments.fit.knowledge import Knowledge
 from qtrain.experiments.fit.plan import FitPlan, read_plan
 from qtrain.experiments.fit.sensitivity import measured
 from qtrain.experiments.fit.state import State
-from qtrain.experiments.fit.structure import structure_of
+from qtrain.experiments.fit.structure import structure_of, without_refused
 from qtrain.experiments.fit.winner import deliver
 from qtrain.experiments.run_cells import check_alone
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.export.compiler.start import INSTALL, find_compiler
+from qtrain.models import parse_name
 from qtrain.records.fit import Candidate
 from qtrain.records.lock import only_here
 from qtrain.training.context import HERE, RunContext
@@ -81,6 +82,8 @@ def _fit(plan: FitPlan, out: Path, context: RunContext, engine: Engine, view: Ce
     state.write()
     context.say(f"{plan.recipe.network}: {base.validation_accuracy:.2f} % of the validation images; {run}")
     structure = structure_of(plan.recipe, plan.family, context.data_root)
+    if parse_name(plan.recipe.network).is_own:
+        structure = without_refused(structure, plan.recipe, plan.widths, context.data_root, context.say)
     earlier = fit_of(run)
     sensitivity = measured(plan.recipe, run, structure, plan.widths, out, context, earlier)
     state.write()

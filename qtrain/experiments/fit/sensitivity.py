@@ -87,7 +87,9 @@ def measured(
         started = time.perf_counter()
         model = bench.network(f"{path}={bits}")
         at = bench.judged(model)
-        entry = Sensitivity(path, kind, bits, at.loss - found.loss, at.accuracy, outputs.moved(model, path))
+        change = at.loss - found.loss if math.isfinite(at.loss) else None
+        moved = 0.0 if change is None else outputs.moved(model, path)
+        entry = Sensitivity(path, kind, bits, change, at.accuracy, moved)
         seconds = found.seconds + time.perf_counter() - started
         found = replace(found, entries=(*found.entries, entry), seconds=round(seconds, 3))
         found.write(out)
@@ -126,7 +128,7 @@ def wanted(structure: Structure, widths: tuple[int, ...]) -> Iterator[tuple[str,
     ]
     for kind, paths in kinds:
         for path in paths:
-            for bits in sorted(widths, reverse=True):
+            for bits in sorted(structure.widths_of(path, widths), reverse=True):
                 if bits != WIDEST:
                     yield path, kind, bits
 
@@ -187,10 +189,12 @@ def with_estimates(found: SensitivityFile, traces: Mapping[str, float]) -> Sensi
         traces: of the Hessian, by quantizer.
     """
     entries = tuple(
-        replace(entry, estimate=traces[entry.path] * entry.moved / 2) if entry.path in traces else entry
+        replace(entry, estimate=traces[entry.path] * entry.moved / 2)
+        if entry.path in traces and entry.change is not None
+        else entry
         for entry in found.entries
     )
-    both = [(entry.change, entry.estimate) for entry in entries if entry.estimate is not None]
+    both = [(one.change, one.estimate) for one in entries if one.estimate is not None and one.change is not None]
     correlation = None
     if len(both) > 2:
         ranks = float(spearmanr([change for change, _ in both], [estimate for _, estimate in both]).statistic)

@@ -1,8 +1,8 @@
 """Which quantizers of a network may have other bits, and which of them a layer's hardware depends on."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -17,6 +17,7 @@ from qtrain.export import lint_network
 from qtrain.export.compiler.layer_names import WEIGHTED
 from qtrain.models.bits import FLOAT
 from qtrain.models.count import weight_bits
+from qtrain.models.names import parse_name
 from qtrain.recipe import Recipe
 
 Widths = dict[str, int]  # bits of quantizers, by the path that --bits names them by
@@ -51,12 +52,14 @@ class Structure:
         activations: paths of activation quantizers that may have other bits.
         fixed: bits of the other activation quantizers, as that of the images.
         layers: with weights, by path.
+        refused: bits that FINN would not take of a quantizer, by path.
     """
 
     weights: tuple[str, ...]
     activations: tuple[str, ...]
     fixed: Widths
     layers: Mapping[str, Layer]
+    refused: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -66,6 +69,10 @@ class Structure:
     def widest(self) -> Widths:
         """Return the bits of the network as it is trained first."""
         return dict.fromkeys(self.variables, WIDEST)
+
+    def widths_of(self, path: str, widths: Sequence[int]) -> list[int]:
+        """Return those of some widths that a quantizer may have."""
+        return [bits for bits in widths if bits not in self.refused.get(path, ())]
 
     def expression(self, bits: Mapping[str, int]) -> str:
         """Return what ``--bits`` says of a choice."""
@@ -102,6 +109,46 @@ def structure_of(recipe: Recipe, family: str, data_root: str | Path | None) -> S
     fixed = {path: bits for path, bits in found.items() if path not in activations}
     layers = _layers(linted.graph(), [*_weight_bits(wide)], [*found])
     return Structure(weights, activations, fixed, layers)
+
+
+def without_refused(
+    structure: Structure,
+    recipe: Recipe,
+    widths: Sequence[int],
+    data_root: str | Path | None,
+    say: Callable[[str], None],
+) -> Structure:
+    """Leave out widths that FINN would not take: quantizers of a network of one's own may not be meant for all.
+
+    Args:
+        structure: of the network.
+        recipe: of the network at the widest bits.
+        widths: that are asked for.
+        data_root: where to look for the data.
+        say: told what is left out and why.
+
+    Raises:
+        UserError: nothing is left to choose.
+    """
+    name = parse_name(recipe.network)
+    refused: dict[str, frozenset[int]] = {}
+    for bits in sorted(set(widths) - {WIDEST}):
+        for kind, paths in (("weights", structure.weights), ("activations", structure.activations)):
+            pair = (bits, WIDEST) if kind == "weights" else (WIDEST, bits)
+            asked = replace(name, weight_bits=pair[0], act_bits=pair[1])
+            model = model_of(recipe.replace(network=str(asked)), data_root).eval()
+            errors = lint_network(model, image_shape(recipe.data, data_root, recipe.data_options)).errors
+            if not errors:
+                continue
+            named = {error.layer for error in errors} & {*paths}
+            for path in named or paths:
+                refused[path] = refused.get(path, frozenset()) | {bits}
+            where = ", ".join(sorted(named)) or "any layer"
+            say(f"no {bits}-bit {kind} of {where} [{errors[0].rule}]: {errors[0].says}")
+    found = replace(structure, refused=refused)
+    if all(found.widths_of(path, widths) == [WIDEST] for path in structure.variables):
+        raise UserError(f"FINN would take no layer of {recipe.network} at fewer bits; `qtrain lint` says why")
+    return found
 
 
 def _changed(wide: Widths, narrow: Widths) -> tuple[str, ...]:

@@ -93,10 +93,10 @@ class SweepPlan:
         if len(self.pairs) * len(self.expressions) < 2:
             raise UserError("a search needs two widths or more to choose from, such as --weight-bits 1,2,4,8")
         name = parse_name(self.recipe.network)
-        if name.is_own and not find_own(name).takes_expression:
+        if name.is_own and not find_own(name).takes_pair:
             raise UserError(
-                f"a search gives single layers other bits, and {name.family} takes none: give it an argument bits "
-                "beside weight_bits and act_bits, which qtrain.models.own_layers reads"
+                f"a search gives single layers other bits, and {name.family} takes none: give it arguments weight_bits "
+                "and act_bits"
             )
         if search.cost == "lut" and self.board is None:
             raise UserError("search_cost lut is FINN's estimate for a board; name one with --board, or take bops")

@@ -1,6 +1,7 @@
 """The solver: nothing that keeps within the limits is better than what it chooses, tried against every network."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,3 +116,17 @@ def test_the_first_rounds_bounds_cover_the_front_below_what_is_there(solver: Sol
     assert [np.log(bound / low) / np.log(high / low) for bound in bounds[1:]] == pytest.approx([2 / 3, 1 / 3])
     tight = {**limits, "LUT": low - 1}
     assert first_bounds(solver, tight, 2, topped=False) == [low - 1, low - 1]  # nothing fits: said elsewhere
+
+
+def test_bits_at_which_the_loss_is_no_number_are_not_chosen(model: CostModel) -> None:
+    found = sensitivities()
+    entries = [replace(one, change=None) if (one.path, one.bits) == ("b", 2) else one for one in found.entries]
+    growth = growth_of(replace(found, entries=tuple(entries)))
+    assert sorted(growth["b"]) == [4, 8]
+    least = Solver(model, growth, LIMITS, CYCLES).least("LUT", {})
+    assert least is not None
+    assert least.bits["b"] == 4
+    none = {path: bits for path, bits in growth.items() if path not in ("a", "act1")}  # measured at no width at all
+    least = Solver(model, none, LIMITS, CYCLES).least("LUT", {})
+    assert least is not None
+    assert (least.bits["a"], least.bits["act1"]) == (8, 8)

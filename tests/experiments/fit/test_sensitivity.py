@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from qtrain.errors import UserError
 from qtrain.experiments.fit import sensitivity
+from qtrain.experiments.fit.compiled import questions
 from qtrain.experiments.fit.sensitivity import Bench, measured, wanted
-from qtrain.experiments.fit.structure import Layer, Structure, structure_of
+from qtrain.experiments.fit.structure import Layer, Structure, structure_of, without_refused
 from qtrain.experiments.fit.traces import traces
 from qtrain.experiments.run import train_recipe
 from qtrain.experiments.start import read_start
@@ -20,6 +21,7 @@ from qtrain.interrupt import Interrupted
 from qtrain.recipe import Recipe
 from qtrain.records.fit import Sensitivity, SensitivityFile
 from qtrain.training.context import RunContext
+from tests.own_networks import write_net
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +141,21 @@ def test_an_earlier_fit_of_the_same_run_need_not_be_measured_again(
 
     with pytest.raises(Interrupted, match="stopped before fc2 at 4 bits"):  # what it has not is measured
         measured(recipe, folder, structure, (4, 8), out, RunContext(stop=lambda: True), earlier)
+
+
+def test_widths_that_finn_would_not_take_are_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_net(tmp_path)
+    recipe = Recipe("own_net.py:Net_8W8A", data="digits")
+    said: list[str] = []
+    whole = structure_of(recipe, "own_net.py:Net", None)
+    structure = without_refused(whole, recipe, (1, 4, 8), None, said.append)
+    assert said[0].startswith("no 1-bit weights of conv, fc [integer-1-bit]: ")
+    assert said[1].startswith("no 1-bit activations of act [integer-1-bit]: ")
+    trials = [("conv", "weights", 4), ("fc", "weights", 4), ("act", "activations", 4)]
+    assert list(wanted(structure, (1, 4, 8))) == trials
+    asked = [*questions(structure, (1, 4, 8))]
+    assert {bits for question in asked for bits in question.bits.values()} == {4, 8}
+    assert asked[1].bits == {"conv": 4, "fc": 4, "act": 4}
+    with pytest.raises(UserError, match=r"FINN would take no layer of own_net\.py:Net_8W8A at fewer bits"):
+        without_refused(whole, recipe, (1, 8), None, said.append)
