@@ -29,6 +29,7 @@ from qtrain.training.context import RunContext
 
 FITTED = 12  # networks that the cost model is fitted to at first
 HELD_OUT = 4  # networks that it is judged on
+PROBE = "probe"  # networks that nobody would choose are called so, and numbered
 STREAMS = (MVAU_WWIDTH_MAX, 96, 288, 1024)  # bits of weight streams; wider ones give other foldings
 _SEED = 25
 
@@ -67,7 +68,7 @@ def questions(structure: Structure, widths: Sequence[int]) -> Iterator[Question]
         if number < 2:
             end = (max, min)[number]
             bits = {path: end(structure.widths_of(path, widths)) for path in structure.variables}
-        yield Question(f"probe{number + 1}", bits, STREAMS[number % len(STREAMS)], number >= FITTED)
+        yield Question(f"{PROBE}{number + 1}", bits, STREAMS[number % len(STREAMS)], number >= FITTED)
 
 
 @dataclass(frozen=True)
