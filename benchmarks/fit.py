@@ -69,7 +69,7 @@ CASES = {
     for case in (
         Case("tfc-digits", "TFC", {"data": "digits", "epochs": 8}, 10_000),
         Case("cnv-digits", "CNV", {"data": "digits", "width": 0.25, "epochs": 8}, 1000),
-        Case("cnv-cifar10", "CNV", {"data": "cifar10", "width": 0.25, "epochs": 8, "train_size": 5000}, 1000),
+        Case("cnv-cifar10", "CNV", {"data": "cifar10", "width": 0.25, "epochs": 6, "train_size": 5000}, 1000),
         Case("resnet20-digits", "RESNET20", {"data": "digits", "width": 0.25, "epochs": 8}, 300, BITS),
     )
 }
