@@ -126,7 +126,7 @@ def _over(plan: FitPlan, state: State, left: float, each: float) -> str:
         each: seconds that a training takes.
     """
     if plan.rounds is not None and state.round >= plan.rounds:
-        return f"{state.round} rounds are done"
+        return f"{state.round} rounds are done" if state.round > 1 else "one round is done"
     if left < each:
         return f"{max(left, 0) / 60:.1f} minutes are left, too few for another training of {each / 60:.1f}"
     return ""

@@ -8,7 +8,14 @@ from qtrain.report.comparison.page import REPORT
 from qtrain.report.console import report_console
 from qtrain.report.fit.figures import pareto_figure
 from qtrain.report.fit.read import FitData, read_fit
-from qtrain.report.fit.tables import candidates_table, errors_table, layers_table, sensitivity_table, verdict
+from qtrain.report.fit.tables import (
+    candidates_table,
+    errors_table,
+    layers_table,
+    sensitivity_table,
+    short_table,
+    verdict,
+)
 from qtrain.report.pages import fill_page, png_of
 from qtrain.report.table import print_notes, print_table
 
@@ -62,7 +69,7 @@ def print_fit(folder: Path) -> None:
     """Print the candidates, the winner and how far the cost model was off."""
     data = read_fit(folder)
     console = report_console()
-    print_table(candidates_table(data), console)
+    print_table(short_table(data), console)
     _, sentence = verdict(data)
     notes = {sentence: "bold"}
     if data.found.errors:

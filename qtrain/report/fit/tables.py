@@ -5,12 +5,21 @@ from qtrain.report.fit.read import FitData
 from qtrain.report.table import TableData
 
 KINDS = ("LUT", "BRAM_18K", "DSP")
+HEAD = ("network", "validation\n%", "test\n%", "LUT", "BRAM_18K", "DSP", "frames/s", "verdict")
+PREDICTED = "predicted\nLUT"
 
 
 def candidates_table(data: FitData) -> TableData:
     """Return what came of each candidate, beside what the cost model had predicted."""
-    head = ("network", "validation\n%", "test\n%", "LUT", "predicted\nLUT", "BRAM_18K", "DSP", "frames/s", "verdict")
+    head = (*HEAD[:4], PREDICTED, *HEAD[4:])
     return TableData(head, tuple(_row(data, one) for one in data.found.candidates))
+
+
+def short_table(data: FitData) -> TableData:
+    """Return what came of each candidate, in 80 columns."""
+    whole = candidates_table(data)
+    at = whole.head.index(PREDICTED)
+    return TableData(HEAD, tuple((*row[:at], *row[at + 1 :]) for row in whole.rows))
 
 
 def _row(data: FitData, one: Candidate) -> tuple[str, ...]:

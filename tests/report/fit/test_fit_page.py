@@ -111,3 +111,14 @@ def test_the_console_names_the_winner(folder: Path, capsys: pytest.CaptureFixtur
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no fit"):
         read_fit(tmp_path)
+
+
+def test_the_console_has_room_for_the_table_in_80_columns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(folder)
+    print_fit(folder)
+    table = capsys.readouterr().out.splitlines()
+    names = next(line for line in table if line.startswith("network")).split()
+    assert names == ["network", "%", "%", "LUT", "BRAM_18K", "DSP", "frames/s", "verdict"]
+    winner = next(line for line in table if "★" in line)
+    assert winner.split()[:2] == ["round1-1", "★"]
+    assert len(winner) <= 80
