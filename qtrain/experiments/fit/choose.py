@@ -213,6 +213,11 @@ class Solver:
         weight = 1e-6 / max(float(self._costs.sum()), 1.0)
         return self._solve(self._costs[KINDS.index(kind)] + weight * self._costs.sum(axis=0), limits, (), 1)
 
+    def cheapest(self, change: float, limits: Mapping[str, float]) -> Choice | None:
+        """Return the network with the fewest LUTs whose loss grows by no more than ``change``, within limits."""
+        loss = LinearConstraint(csr_array(self._loss[None]), -np.inf, change)
+        return self._solve(self._costs[0], limits, (), 1, more=[loss])
+
     def fold(self, bits: Mapping[str, int]) -> Choice | None:
         """Return the cheapest folding of a network; None where none keeps within the limits."""
         fixed = [bits[path] == width for path, width in self._quantizers]
@@ -243,9 +248,10 @@ class Solver:
         others: Sequence[Mapping[str, int]],
         apart: int,
         upper: Any = 1.0,
+        more: Sequence[LinearConstraint] = (),
     ) -> Choice | None:
         matrix, right = self._equal
-        constraints = [LinearConstraint(matrix, right, right)]
+        constraints = [LinearConstraint(matrix, right, right), *more]
         for kind, most in limits.items():
             if kind in KINDS:
                 row = csr_array(self._costs[[KINDS.index(kind)]])

@@ -28,6 +28,7 @@ from qtrain.training.context import HERE, RunContext
 from qtrain.training.setup import choose_device
 
 POINTS = 8  # networks of a front
+_NO_USE = 0.01  # share of the smallest network's growth of the loss that no LUT is spent on
 _DIFFERENT = 0.1  # share of the quantizers in which two candidates differ at least
 
 
@@ -156,19 +157,23 @@ def _next(plan: FitPlan, known: Knowledge, state: State) -> list[Candidate]:
 def first_bounds(solver: Solver, limits: Mapping[str, float], count: int, *, topped: bool) -> list[float]:
     """Return the most LUTs of each candidate of the first round, falling by equal ratios.
 
+    They lie between the smallest network and the one from which on more LUTs are of no more use: its loss grows by no
+    more than a hundredth of what the smallest network's does.
+
     Args:
         solver: of the bits.
         limits: the most of each resource.
         count: of candidates.
-        topped: whether the widest network takes part. It is the front's upper end then, and the candidates stand for
-            as many equal parts below it, each in the middle of its own; else the first has all that the limits allow.
+        topped: whether the widest network takes part: nothing is gained by a candidate beside it, and the bounds are in
+            the middle of as many equal parts; else the first has all that the limits allow.
     """
     most = limits["LUT"]
     best = solver.choose(most)
     least = solver.least("LUT", {kind: limit for kind, limit in limits.items() if kind != "LUT"})
     if best is None or least is None:
         return [most] * count
-    high, low = best.predicted["LUT"], least.predicted["LUT"]
+    enough = solver.cheapest(best.change + _NO_USE * (least.change - best.change), limits) or best
+    high, low = enough.predicted["LUT"], least.predicted["LUT"]
     if topped:
         return [high * (low / high) ** ((i + 0.5) / count) for i in range(count)]
     return [most, *(high * (low / high) ** (i / count) for i in range(1, count))]

@@ -103,12 +103,25 @@ def test_a_layer_that_no_folding_makes_fast_enough_is_named(model: CostModel) ->
         Solver(model, GROWTH, LIMITS, 50.0)
 
 
-def test_the_first_rounds_bounds_cover_the_front_below_what_is_there(solver: Solver) -> None:
+def test_the_cheapest_network_within_a_growth_is_found(model: CostModel, solver: Solver) -> None:
+    all_of = [dict(zip(STRUCTURE.variables, bits, strict=True)) for bits in itertools.product(WIDTHS, repeat=5)]
+    for most in (0.0, 0.05, 0.7):
+        fewest = min(smallest(model, bits) for bits in all_of if sum(GROWTH[path][bits[path]] for path in bits) <= most)
+        found = solver.cheapest(most + 1e-9, LIMITS)
+        assert found is not None
+        assert found.change <= most + 1e-9
+        assert found.predicted["LUT"] == pytest.approx(fewest, abs=1)
+    assert solver.cheapest(0.05, {**LIMITS, "LUT": 1.0}) is None
+
+
+def test_the_first_rounds_bounds_cover_what_luts_are_of_use_for(solver: Solver) -> None:
     limits = {"LUT": 1e6, "BRAM_18K": 100.0, "DSP": 100.0}
-    best, least = solver.choose(1e6), solver.least("LUT", {"BRAM_18K": 100.0, "DSP": 100.0})
-    assert best is not None
+    least = solver.least("LUT", {"BRAM_18K": 100.0, "DSP": 100.0})
     assert least is not None
-    high, low = best.predicted["LUT"], least.predicted["LUT"]
+    enough = solver.cheapest(0.01 * least.change, LIMITS)
+    assert enough is not None
+    high, low = enough.predicted["LUT"], least.predicted["LUT"]
+    assert high < solver.fold({path: 8 for path in STRUCTURE.variables}).predicted["LUT"]  # type: ignore[union-attr]
     bounds = first_bounds(solver, limits, 3, topped=True)
     assert [np.log(bound / low) / np.log(high / low) for bound in bounds] == pytest.approx([5 / 6, 1 / 2, 1 / 6])
     bounds = first_bounds(solver, limits, 3, topped=False)
