@@ -4,8 +4,8 @@ A case is a network on data with some seeds. Its sweep trains every cell of {1,2
 may train a quarter as long: one run at 8 bits and as many candidates as that leaves. For each cell of the sweep that
 FINN takes, the record has the best validation accuracy that the fit reached with as few LUTs, and with which test
 accuracy; a cell of the sweep has its LUTs with FINN's own folding at the same frame rate. They are asked for with the
-first seed alone: another one's weights move them by some LUTs in thousands. The cost model's error is that on networks
-it was not fitted to.
+first seed of one case a network: other weights move them by some LUTs in thousands. The cost model's error is that on
+networks it was not fitted to.
 
 Each part is kept in ``--work``, and what is done is not done again: a killed benchmark goes on by the same command.
 
@@ -55,6 +55,7 @@ class Case:
         fields: of its recipe.
         fps: frames a second to fold for.
         widths: bits that the fit may give a layer.
+        luts: case of the same network at the same rate, whose LUTs hold here too; its own by default.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     fields: dict[str, Any]
     fps: int
     widths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    luts: str = ""
 
 
 CASES = {
@@ -69,15 +71,22 @@ CASES = {
     for case in (
         Case("tfc-digits", "TFC", {"data": "digits", "epochs": 8}, 10_000),
         Case("cnv-digits", "CNV", {"data": "digits", "width": 0.25, "epochs": 8}, 1000),
-        Case("cnv-cifar10", "CNV", {"data": "cifar10", "width": 0.25, "epochs": 6, "train_size": 5000}, 1000),
+        Case(
+            "cnv-cifar10",
+            "CNV",
+            {"data": "cifar10", "width": 0.25, "epochs": 6, "train_size": 5000},
+            1000,
+            luts="cnv-digits",
+        ),
         Case("resnet20-digits", "RESNET20", {"data": "digits", "width": 0.25, "epochs": 8}, 300, BITS),
     )
 }
 
 
 def swept(case: Case, seed: int, out: Path) -> list[dict[str, Any]]:
-    """Return the rows of the whole sweep with one seed; the compiler is asked about those of the first."""
-    hardware: dict[str, Any] = {} if seed else {"board": BOARD, "target_fps": case.fps}
+    """Return the rows of the whole sweep with one seed; the compiler is asked about those of a network's first."""
+    known = seed or case.luts
+    hardware: dict[str, Any] = {} if known else {"board": BOARD, "target_fps": case.fps}
     plan: SweepPlan = plan_sweep(case.family, **case.fields, seed=seed, weight_bits=BITS, act_bits=BITS, **hardware)
     context = RunContext(device="cpu", say=print)
     return resume_sweep(out, context) if SweepFile.is_in(out) else sweep(plan, out, context)
@@ -103,8 +112,14 @@ def fitted(case: Case, seed: int, out: Path) -> CandidatesFile:
 
 
 def luts_of(case: Case, work: Path) -> dict[str, int]:
-    """Return the LUTs of every cell that FINN takes, as it folds it, from the sweep of the first seed."""
-    rows = swept(case, 0, work / "sweep-0")
+    """Return the LUTs of every cell that FINN takes, as it folds it, from the sweep of the network's first seed.
+
+    Args:
+        case: whose cells are asked for.
+        work: with a folder for each case.
+    """
+    first = CASES[case.luts or case.name]
+    rows = swept(first, 0, work / first.name / "sweep-0")
     return {_cell(row): row["estimate"]["used"]["LUT"] for row in rows if row["estimate"]}
 
 
@@ -143,10 +158,10 @@ def compared(rows: list[dict[str, Any]], luts: dict[str, int], found: Candidates
 
 
 def record_of(case: Case, seed: int, work: Path) -> dict[str, Any]:
-    """Return the record of a case and seed; ``work`` holds the case's sweeps and fits."""
+    """Return the record of a case and seed; ``work`` holds a folder with sweeps and fits for each case."""
     luts = luts_of(case, work)
-    rows = swept(case, seed, work / f"sweep-{seed}")
-    out = work / f"fit-{seed}"
+    rows = swept(case, seed, work / case.name / f"sweep-{seed}")
+    out = work / case.name / f"fit-{seed}"
     found = fitted(case, seed, out)
     trained = [one.seconds for one in found.candidates if one.seconds]
     base = json.loads((out / "base" / "records.jsonl").read_text().splitlines()[-1])
@@ -216,13 +231,12 @@ def main() -> None:
         print(f"{record['network']}: {record['error']}")
         return
     case = CASES[options.case]
-    work = options.work / case.name
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(one["case"]["name"], one["seed"]) for one in known if one["benchmark"] == "fit"}
     for seed in range(options.seeds):
         if (case.name, seed) in done:
             continue
-        record = record_of(case, seed, work)
+        record = record_of(case, seed, options.work)
         append("fit", record, options.out)
         gains = [pair["fit_test"] - pair["sweep_test"] for pair in record["pairs"] if pair["fit"] is not None]
         print(f"{case.name} seed {seed}: median gain {statistics.median(gains):+.2f} points over {len(gains)} cells")
