@@ -35,7 +35,7 @@ from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.models import parse_name
 from qtrain.recipe import default_recipe
-from qtrain.records.fit import CandidatesFile, CompiledFile, SensitivityFile
+from qtrain.records.fit import Candidate, CandidatesFile, CompiledFile, SensitivityFile
 from qtrain.records.sweep import SweepFile
 from qtrain.training.context import RunContext
 from qtrain.training.folder import folder_recipe
@@ -127,6 +127,11 @@ def _cell(row: dict[str, Any]) -> str:
     return f"{row['weight_bits']}W{row['act_bits']}A"
 
 
+def _rank(one: Candidate) -> tuple[float, int]:
+    """Order candidates as a fit does: by validation accuracy, of equal ones the smallest first."""
+    return one.validation_accuracy or 0.0, -(one.used or {})["LUT"]
+
+
 def compared(rows: list[dict[str, Any]], luts: dict[str, int], found: CandidatesFile) -> list[dict[str, Any]]:
     """Return for each cell of a sweep the best network of the fit with as few LUTs.
 
@@ -141,7 +146,7 @@ def compared(rows: list[dict[str, Any]], luts: dict[str, int], found: Candidates
             continue
         lut = luts[_cell(row)]
         able = [one for one in found.candidates if one.used is not None and one.used["LUT"] <= lut]
-        best = max(able, key=lambda one: one.validation_accuracy or 0.0, default=None)
+        best = max(able, key=_rank, default=None)
         pairs.append(
             {
                 "cell": _cell(row),

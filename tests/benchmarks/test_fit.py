@@ -17,12 +17,16 @@ def row(bits: int, accuracy: float) -> dict[str, Any]:
 
 
 def test_a_cell_meets_the_most_accurate_network_that_is_no_larger() -> None:
-    found = CandidatesFile(candidates=(candidate("small", 100, 80.0), candidate("large", 200, 90.0)))
+    others = (
+        candidate("small", 100, 80.0),
+        candidate("as good", 190, 90.0),
+    )  # of equal ones the smallest, as fit has it
+    found = CandidatesFile(candidates=(candidate("large", 200, 90.0), *others))
     luts = {"1W1A": 90, "2W2A": 150, "4W4A": 200}  # FINN does not take the widest
     pairs = compared([row(1, 70.0), row(2, 75.0), row(4, 85.0), row(8, 95.0)], luts, found)
     assert [(pair["cell"], pair["fit"], pair["fit_test"]) for pair in pairs] == [
         ("1W1A", None, None),
         ("2W2A", "small", 78.0),
-        ("4W4A", "large", 88.0),
+        ("4W4A", "as good", 88.0),
     ]
     assert pairs[2]["sweep_test"] == 84.0
