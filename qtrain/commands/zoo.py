@@ -31,6 +31,13 @@ def lint_parser() -> Parser:
     )
     about = "CNV_1W1A, a run folder, model.onnx, my_net.py:Net, or my_module:Net (from here)"
     parser.add("target", type=str, help=about, completes="file")
+    _add_shape(parser)
+    parser.add("--json", action="store_true", help="print the findings as JSON")
+    return parser
+
+
+def _add_shape(parser: Parser) -> None:
+    """Add the options that say what a network is built for."""
     about = "of one input: channels,height,width; default 3,32,32"
     parser.add("--input_shape", type=str | None, help=about, takes="C,H,W", listed=True)
     add_network_options(parser)
@@ -38,19 +45,26 @@ def lint_parser() -> Parser:
         "--net_args", type=dict[str, Any] | None, help="arguments of a network of your own: {depth: 3}", rare=True
     )
     add_data(parser, "data set or data of your own, whose classes and shape the network is to have")
-    parser.add("--json", action="store_true", help="print the findings as JSON")
-    return parser
 
 
 def models_parser() -> Parser:
     """Make the parser of ``models``."""
     parser = Parser(
         description="List the networks there are, what is known of one, or its layers, whose paths --bits takes.",
-        examples=("qtrain models", "qtrain models resnet", "qtrain models CNV", "qtrain models CNV_1W1A --width 0.5"),
+        examples=(
+            "qtrain models",
+            "qtrain models resnet",
+            "qtrain models CNV",
+            "qtrain models CNV_1W1A --width 0.5",
+            "qtrain models my_net.py:Net --bits 4 --data ./flowers",
+        ),
     )
-    about = "a part of a family's name (resnet) or all of it (CNV); with its bit widths (CNV_1W1A) its layers"
+    about = (
+        "a part of a family's name (resnet) or all of it (CNV); with its bit widths (CNV_1W1A), or of a network of "
+        "your own (my_net.py:Net), its layers"
+    )
     parser.add("network", nargs="?", type=str | None, help=about, completes="family")
-    add_network_options(parser)
+    _add_shape(parser)
     parser.add("--json", action="store_true", help="print as JSON")
     return parser
 
@@ -58,19 +72,10 @@ def models_parser() -> Parser:
 def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """Say what FINN would refuse."""
     Voice().loading()
-    from qtrain.experiments.targets import lint_target, parse_shape
+    from qtrain.experiments.targets import lint_target
     from qtrain.report.findings import print_findings
 
-    shape = None if options.input_shape is None else parse_shape(options.input_shape)
-    found = lint_target(
-        options.target,
-        shape,
-        data=options.data,
-        data_root=options.data_root,
-        data_options=data_options(options),
-        net_args=options.net_args,
-        **network_options(options),
-    )
+    found = lint_target(options.target, **_asked(options))
     findings = [asdict(finding) for finding in found]
     if options.json:
         print(json.dumps(findings, indent=2))
@@ -79,11 +84,26 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     return LINT_FAILED if any(finding["severity"] == "error" for finding in findings) else 0
 
 
+def _asked(options: Namespace) -> dict[str, Any]:
+    """Return what the options of ``_add_shape`` say a network is built for."""
+    from qtrain.experiments.targets import parse_shape
+
+    return {
+        "shape": None if options.input_shape is None else parse_shape(options.input_shape),
+        "data": options.data,
+        "data_root": options.data_root,
+        "data_options": data_options(options),
+        "net_args": options.net_args,
+        **network_options(options),
+    }
+
+
 def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
     """List the networks, tell of one family, or list the layers of one network."""
     named = families_like(options.network or "")
     if named:
-        if given := network_options(options):
+        of_one = ("input_shape", "data", "net_args")
+        if given := [*network_options(options), *(name for name in of_one if options[name] is not None)]:
             flags = ", --".join(name.replace("_", "-") for name in given)
             raise UserError(f"name a network for --{flags}, for instance: qtrain models {named[0]}_1W1A")
         rows = [row for row in zoo() if row["network"] in named]
@@ -96,9 +116,9 @@ def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
         return 0
     check_has_bits(options.network)
     Voice().loading()
-    from qtrain.experiments.networks import describe
+    from qtrain.experiments.targets import describe_target
 
-    name, sizes, activations = describe(options.network, **network_options(options))
+    name, sizes, activations = describe_target(options.network, **_asked(options))
     layers = [asdict(layer) for layer in sizes.layers]
     if options.json:
         print(json.dumps({"network": name, "layers": layers, "activations": activations}, indent=2))

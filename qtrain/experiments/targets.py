@@ -1,17 +1,20 @@
-"""What a user may name to be linted: a network, a run folder, a QONNX file, or a module of their own."""
+"""What a user may name to be looked at: a network, a run folder, a QONNX file, or a module of their own."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from qtrain.data import PLAIN, DataOptions, class_names, image_shape
 from qtrain.errors import UserError
+from qtrain.experiments.networks import activation_bits, describe
 from qtrain.experiments.run import load_run
 from qtrain.export.foreign.boundary import one_line
 from qtrain.export.foreign.graph_file import check_file
 from qtrain.export.lint.check import Finding, lint_file, lint_module
 from qtrain.models import FAMILIES, build_model, check_network, parse_name
 from qtrain.models.asked import one_network
+from qtrain.models.count import NetworkCount, count
 from qtrain.models.own import OPTIONS, build_own, find_own
 from qtrain.recipe import Recipe
 from qtrain.training.folder import RECIPE
@@ -69,15 +72,12 @@ def lint_target(
         raise UserError(f"{target} is no network's name, so leave out --{', --'.join(given)}")
     if not is_own and (path.exists() or path.suffix == ".onnx"):
         return _lint_path(path, shape, data_root)
-    if shape is not None and data is not None:
-        raise UserError("the data say the shape of an input; leave out --input-shape, or --data")
-    classes = None
-    if data is not None:
-        classes = len(class_names(data, data_root, data_options))
-        shape = image_shape(data, data_root, data_options)
     if is_own:
-        shape = shape or DEFAULT_SHAPE
-        return lint_module(_own(target, classes or DEFAULT_CLASSES, shape, net_args or {}, options), shape)
+        model, size = own_network(
+            target, shape, data=data, data_root=data_root, data_options=data_options, net_args=net_args, **options
+        )
+        return lint_module(model, size)
+    classes, shape = _classes_and_shape(data, shape, data_root, data_options)
     if net_args:
         raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
     try:
@@ -89,16 +89,80 @@ def lint_target(
     return lint_module(model, (channels, height, width))
 
 
-def _own(
-    target: str, classes: int, shape: Shape, arguments: dict[str, object], options: dict[str, object]
-) -> nn.Module:
-    """Build a network of one's own, as training would."""
-    given = dict(options)
-    network, expression = one_network(target, str(given.pop("bits", "")))
-    recipe = Recipe(network, bits=expression, **given)  # type: ignore[arg-type]
+def describe_target(
+    target: str,
+    shape: Shape | None = None,
+    *,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    data_options: DataOptions = PLAIN,
+    net_args: dict[str, object] | None = None,
+    **options: Any,
+) -> tuple[str, NetworkCount, dict[str, int]]:
+    """Return a network's full name, its layers, and the bits of its activation quantizers by path.
+
+    Args:
+        target: a network's name with bit widths, or code of one's own.
+        shape: of one input, (C, H, W); by default the data's, the network's usual one, or 3x32x32.
+        data: a data set, or data of one's own, whose classes and shape the network is to have.
+        data_root: where to look for them.
+        data_options: how data of one's own are read.
+        net_args: arguments of a network of one's own.
+        options: of ``build_model``; those that a network of one's own has arguments for.
+
+    Raises:
+        UserError: it cannot be imported, built or run.
+    """
+    where: dict[str, Any] = {"data": data, "data_root": data_root, "data_options": data_options}
+    if ":" in target:
+        model, size = own_network(target, shape, **where, net_args=net_args, **options)
+        with one_line(Path(target), "run"):
+            sizes = count(model, size)
+        return one_network(target, str(options.get("bits", "")))[0], sizes, activation_bits(model)
+    if net_args:
+        raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
+    classes, shape = _classes_and_shape(shape=shape, **where)
+    if shape is not None:
+        options |= {"in_channels": shape[0], "image_size": shape[1:]}
+    if classes is not None:
+        options["num_classes"] = classes
+    return describe(target, **options)
+
+
+def own_network(
+    target: str,
+    shape: Shape | None = None,
+    *,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    data_options: DataOptions = PLAIN,
+    net_args: dict[str, object] | None = None,
+    **options: object,
+) -> tuple[nn.Module, Shape]:
+    """Build a network of one's own, as training would, with the shape of its inputs; arguments as of ``lint_target``.
+
+    Raises:
+        UserError: it cannot be imported or built.
+    """
+    classes, shape = _classes_and_shape(data, shape, data_root, data_options)
+    shape = shape or DEFAULT_SHAPE
+    network, expression = one_network(target, str(options.pop("bits", "")))
+    recipe = Recipe(network, bits=expression, **options)  # type: ignore[arg-type]
     asked = {option: getattr(recipe, option) for option in OPTIONS}
     name = parse_name(network)
-    return build_own(find_own(name), name, classes=classes, shape=shape, options=asked, arguments=arguments)
+    classes = classes or DEFAULT_CLASSES
+    own = build_own(find_own(name), name, classes=classes, shape=shape, options=asked, arguments=net_args or {})
+    return own, shape
+
+
+def _classes_and_shape(
+    data: str | None, shape: Shape | None, data_root: str | Path | None, data_options: DataOptions
+) -> tuple[int | None, Shape | None]:
+    if data is None:
+        return None, shape
+    if shape is not None:
+        raise UserError("the data say the shape of an input; leave out --input-shape, or --data")
+    return len(class_names(data, data_root, data_options)), image_shape(data, data_root, data_options)
 
 
 def _lint_path(path: Path, shape: Shape | None, data_root: str | Path | None) -> tuple[Finding, ...]:

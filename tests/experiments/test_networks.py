@@ -12,6 +12,7 @@ from docs_tools import finn_pages
 from qtrain.experiments.zoo import count_sizes, recorded_verdicts, shipped_sizes, verdict_of
 from qtrain.models import FAMILIES, build_model
 from qtrain.models.count import count
+from tests.own_networks import write_net
 
 
 def test_counts_of_cnv_are_those_one_can_work_out() -> None:
@@ -102,10 +103,29 @@ def test_a_network_s_layers_are_listed_with_their_bits(cli: Callable) -> None:
     assert found["activations"]["stage1.block1.sum"] == 4
 
 
+def test_the_layers_of_ones_own_network_are_listed_for_its_data(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_net(tmp_path)
+    found = json.loads(cli("models", "own_net.py:Net", "--bits", "4,fc=2", "--data", "digits", "--json").out)
+    assert found["network"] == "own_net.py:Net_4W4A"
+    assert [(layer["path"], layer["weight_bits"]) for layer in found["layers"]] == [("conv", 4), ("fc", 2)]
+    assert found["activations"] == {"inp": 8, "act": 4}
+    outcome = cli("models", "own_net.py:Net_4W4A", "--input-shape", "1,8,8", "--net-args", "{channels_out: 4}")
+    assert "4x8x8" in outcome.out
+    refused = cli("models", "own_net.py:Net_4W4A", "--net-args", "{depth: 4}")
+    assert refused.status == 2
+    assert "has no argument 'depth'" in refused.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["FOO_1W1A"], "unknown network 'FOO_1W1A'"),
+        (["resnet", "--data", "digits"], "name a network for --data, for instance: qtrain models RESNET18_1W1A"),
+        (["CNV_1W1A", "--net-args", "{a: 1}"], "net_args are for a network of your own, and CNV_1W1A is qtrain's"),
+        (["CNV_1W1A", "--data", "digits", "--input-shape", "1,8,8"], "the data say the shape of an input; leave out"),
         (["CVN"], "'CVN' is not a network name"),
         (["CNV_1W1A", "--bits", "stage2.*=4"], "'stage2.*' names no such quantizer of CNV_1W1A"),
         (["--bits", "first=8"], "name a network for --bits"),
