@@ -12,9 +12,9 @@ from benchmarks.records import NOT_YET, RESULTS, lines, table
 from qtrain.report.sweep.pareto import pareto_front
 
 PLOT = "fit.png"
-ABOUT = """A sweep trains each of its networks from scratch. A fit trains one at 8 bits, then three from its weights, which
-have twice a cell's epochs behind them, in a quarter of the sweep's epochs. Networks are chosen on validation images, the
-fit's among those with no more LUTs than the cell; what the table compares is their accuracy on test images."""
+ABOUT = """A sweep trains each of its networks from scratch. A fit trains one at 8 bits, then three from its weights,
+which have twice a cell's epochs behind them, in a quarter of the sweep's epochs. Networks are chosen on validation
+images, the fit's among those with no more LUTs than the cell; the table compares their accuracy on test images."""
 _CELLS, _FITTED = "#999999", "#0072B2"
 Pair = Mapping[str, Any]  # a cell of the sweep, and the best network of the fit with as few LUTs
 
