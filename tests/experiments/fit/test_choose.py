@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.experiments.fit.choose import Solver, _divisors, growth_of
+from qtrain.experiments.fit.choose import Solver, _divisors
 from qtrain.experiments.fit.cost import CostModel
 from qtrain.experiments.fit.rounds import first_bounds
+from qtrain.experiments.sensitivity.growth import growth_of
 from tests.experiments.fit.fit_data import SIZES, STRUCTURE, WIDTHS, networks, sensitivities
 
 CYCLES = 1500.0
-GROWTH = growth_of(sensitivities())
+GROWTH = growth_of(sensitivities(), STRUCTURE.widest())
 LIMITS = {"LUT": 1e9, "BRAM_18K": 100.0, "DSP": 100.0}
 
 
