@@ -113,10 +113,13 @@ def _quantize(out: str) -> Callable[[], None]:
     return quantize
 
 
-def _fit() -> None:
-    compiled.FITTED, compiled.HELD_OUT = 4, 1  # questions to the compiler, which take most of a fit
-    main(["fit", "TFC", *FLAGS, "--epochs=2", "--lr=0.02", *FIT, *PLAIN, "--out=out"])
-    main(["verify", "out/finn", "--quiet"])
+def _fit(*words: str) -> Callable[[], None]:
+    def fit() -> None:
+        compiled.FITTED, compiled.HELD_OUT = 4, 1  # questions to the compiler, which take most of a fit
+        main(["fit", "TFC", *FLAGS, "--epochs=2", "--lr=0.02", *FIT, *PLAIN, "--out=out", *words])
+        main(["verify", "out/finn", "--quiet"])
+
+    return fit
 
 
 def _float_network(folder: Path) -> None:
@@ -178,9 +181,13 @@ SLOW = {
     "ray": Scenario(
         command(*COMPARE, "--out=out", "--tolerance=100", "--engine=ray"), run=partial(run_killing_workers, on_ray=True)
     ),
+    "search": Scenario(
+        _sweep("--weight-bits=1,2", "--lr=0.02", "--search=3", "--search-epochs=1", "--search-from=sensitivity")
+    ),
     "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
     "estimate": Scenario(_estimate, prepare=_exported),
-    "fit": Scenario(_fit),
-    "fit-clock": Scenario(_fit, run=run_for),
+    "fit": Scenario(_fit()),
+    "fit-clock": Scenario(_fit(), run=run_for),
+    "fit-ray": Scenario(_fit("--engine=ray"), run=partial(run_killing_workers, on_ray=True)),
 }
 SCENARIOS = QUICK | SLOW

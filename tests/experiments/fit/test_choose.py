@@ -122,7 +122,7 @@ def test_the_first_rounds_bounds_cover_the_front_below_what_is_there(solver: Sol
 def test_bits_at_which_the_loss_is_no_number_are_not_chosen(model: CostModel) -> None:
     found = sensitivities()
     entries = [replace(one, change=None) if (one.path, one.bits) == ("b", 2) else one for one in found.entries]
-    growth = growth_of(replace(found, entries=tuple(entries)))
+    growth = growth_of(replace(found, entries=tuple(entries)), STRUCTURE.widest())
     assert sorted(growth["b"]) == [4, 8]
     least = Solver(model, growth, LIMITS, CYCLES).least("LUT", {})
     assert least is not None
