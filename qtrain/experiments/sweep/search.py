@@ -10,6 +10,7 @@ import numpy as np
 
 from qtrain.errors import UserError
 from qtrain.experiments.status import CellsStatus
+from qtrain.experiments.sweep.bops import Bops
 from qtrain.experiments.sweep.file import write_plan
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
@@ -44,13 +45,15 @@ def check_search(plan: SweepPlan) -> None:
 
 
 def check_start(plan: SweepPlan, data_root: str | Path | None) -> None:
-    """See that a search that begins with sensitivities has a cell to measure.
+    """See that a search that begins with sensitivities has a cell to measure, and networks that can be counted.
 
     Raises:
-        UserError: it has none.
+        UserError: it has not.
     """
     if plan.search is not None and plan.search.proposals:
-        widest_cell(plan, SearchSpace(plan, data_root))
+        space = SearchSpace(plan, data_root)
+        widest_cell(plan, space)
+        Bops(space, data_root)
 
 
 def search(
