@@ -230,7 +230,9 @@ def test_a_search_trains_what_its_sensitivities_propose(tmp_path: Path, capsys: 
     ]
     taken = [one for one in found.proposals if one.beyond]
     trials = read_plan(out).trials
-    assert [trial.proposal for trial in trials] == [*(found.proposals.index(one) + 1 for one in taken), 0, 0][:4]
+    assert len(found.proposals) == 2  # half of the trials
+    numbers = [found.proposals.index(one) + 1 for one in taken]
+    assert [trial.proposal for trial in trials] == [*numbers, *[0] * (4 - len(taken))]
     space = SearchSpace(whole)
     for trial, row, one in zip(trials, trials_of(rows_of(out)), taken, strict=False):
         assert space.chosen(space.widths(trial)) == space.chosen(one.bits)
