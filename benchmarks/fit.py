@@ -30,7 +30,7 @@ from qtrain.experiments.fit.cost import KINDS, CostModel
 from qtrain.experiments.fit.plan import FitPlan, plan_fit
 from qtrain.experiments.fit.rounds import fit
 from qtrain.experiments.fit.state import begin
-from qtrain.experiments.fit.structure import structure_of
+from qtrain.experiments.sensitivity.structure import structure_of
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.models import parse_name
