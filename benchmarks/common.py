@@ -45,3 +45,9 @@ def append(benchmark: str, numbers: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         file.write(json.dumps(stamp | numbers) + "\n")
+
+
+def appended(benchmark: str, out: Path) -> list[dict[str, Any]]:
+    """Return the records of one benchmark that ``out`` has, oldest first."""
+    records = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    return [record for record in records if record["benchmark"] == benchmark]

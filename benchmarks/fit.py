@@ -23,14 +23,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import append
+from benchmarks.common import append, appended
 from benchmarks.records import RESULTS
 from qtrain.experiments.fit.compiled import PROBE
 from qtrain.experiments.fit.cost import KINDS, CostModel
 from qtrain.experiments.fit.plan import FitPlan, plan_fit
 from qtrain.experiments.fit.rounds import fit
 from qtrain.experiments.fit.state import begin
-from qtrain.experiments.fit.structure import structure_of
+from qtrain.experiments.sensitivity.structure import structure_of
 from qtrain.experiments.sweep.plan import SweepPlan, plan_sweep
 from qtrain.experiments.sweep.run import resume_sweep, sweep
 from qtrain.models import parse_name
@@ -236,8 +236,7 @@ def main() -> None:
         print(f"{record['network']}: {record['error']}")
         return
     case = CASES[options.case]
-    known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    done = {(one["case"]["name"], one["seed"]) for one in known if one["benchmark"] == "fit"}
+    done = {(one["case"]["name"], one["seed"]) for one in appended("fit", options.out)}
     for seed in range(options.seeds):
         if (case.name, seed) in done:
             continue

@@ -7,18 +7,22 @@ chosen is torn, half of it is on disk. Those of programs that a command starts a
 
 import builtins
 import io
+import math
 import os
 import random
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 AUDITED = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+TENTHS = 10  # of a second
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,39 @@ def run(what: Callable[[], Any], root: Path, at: int = 0) -> Ended:
         root: the folder whose events count.
         at: number of the event, from 1; 0 kills it at none.
     """
+    return _forked(what, root, at, waited)
+
+
+def run_for(what: Callable[[], Any], root: Path, at: int = 0) -> Ended:
+    """Do something as ``run`` does, killed by the clock: whatever it waits for then, a compiler perhaps.
+
+    Args:
+        what: ends by itself, or by SystemExit as a command does.
+        root: the folder that it works in.
+        at: tenths of a second after which it is killed, from 1; 0 for never.
+
+    Returns:
+        How it ended; the tenths of a second that it took stand for its events.
+    """
+    begun = time.monotonic()
+    ended = _forked(what, root, 0, partial(waited, seconds=at / TENTHS or None))
+    return ended if ended.killed else replace(ended, events=math.ceil((time.monotonic() - begun) * TENTHS))
+
+
+def waited(child: int, seconds: float | None = None) -> int:
+    """Wait for a process, which is killed after so many seconds; return its status as the system gives it."""
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    while True:
+        done, ended = os.waitpid(child, 0 if seconds is None else os.WNOHANG)
+        if done:
+            return ended
+        if time.monotonic() >= until:
+            os.kill(child, signal.SIGKILL)
+            until = math.inf
+        time.sleep(0.005)
+
+
+def _forked(what: Callable[[], Any], root: Path, at: int, wait: Callable[[int], int]) -> Ended:
     said, counted = (os.memfd_create(name) for name in ("said", "counted"))
     child = os.fork()
     if child == 0:
@@ -165,7 +202,7 @@ def run(what: Callable[[], Any], root: Path, at: int = 0) -> Ended:
             os.write(counted, str(killer.events).encode())
         finally:
             os._exit(status)
-    _, ended = os.waitpid(child, 0)
+    ended = wait(child)
     was_killed = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGKILL
     count = _content(counted)
     return Ended(None if was_killed else os.waitstatus_to_exitcode(ended), int(count or 0), _content(said))

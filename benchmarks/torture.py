@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz import KINDS
-from benchmarks.torture_kills import SLOW
+from benchmarks.torture_scenarios import SLOW
 from qtrain.engines.code import code_digest
 
 ROOT = Path(__file__).parents[1]
@@ -60,8 +60,21 @@ def kills(first: int) -> Piece:
 
 def longer_kills(first: int) -> Piece:
     """Return a piece of some ten kills of what takes long: jobs, Ray, the compiler."""
-    words = ("benchmarks.torture_kills", "--kills=10", f"--scenarios={','.join(SLOW)}", f"--first={first}")
-    return Piece("kills", LONGER, words, first)
+    return _scenario_kills(",".join(SLOW), LONGER, first)
+
+
+def kills_of(scenarios: str) -> Callable[[int], Piece]:
+    """Return what makes pieces of some ten kills of these scenarios alone."""
+
+    def piece(first: int) -> Piece:
+        return _scenario_kills(scenarios, scenarios, first)
+
+    return piece
+
+
+def _scenario_kills(scenarios: str, what: str, first: int) -> Piece:
+    words = ("benchmarks.torture_kills", "--kills=10", f"--scenarios={scenarios}", f"--first={first}")
+    return Piece("kills", what, words, first)
 
 
 def mutations(what: str) -> Callable[[int], Piece]:
@@ -119,10 +132,12 @@ class Torture:
     Args:
         records: of this code.
         asked: how much of each part.
+        scenarios: that alone are killed, with commas between; empty for all.
     """
 
-    def __init__(self, records: list[dict[str, Any]], asked: dict[str, int]):
+    def __init__(self, records: list[dict[str, Any]], asked: dict[str, int], scenarios: str = ""):
         self._asked = asked
+        self._scenarios = scenarios
         self._done: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._next: Counter[tuple[str, str]] = Counter()
@@ -131,8 +146,9 @@ class Torture:
         self._next["kills", LONGER] = SIDES
         self._turns: Counter[str] = Counter()
         for record in records:
-            self._turns[record["part"]] += 1
-            self._count(record)
+            if not scenarios or record["what"] == scenarios:
+                self._turns[record["part"]] += 1
+                self._count(record)
 
     def note(self, record: dict[str, Any]) -> None:
         """Count the record of a piece that was running."""
@@ -159,6 +175,8 @@ class Torture:
 
     def _maker(self, part: str) -> tuple[Callable[[int], Piece], str]:
         self._turns[part] += 1
+        if part == "kills" and self._scenarios:
+            return kills_of(self._scenarios), self._scenarios
         if part == "kills":
             return (kills, "commands") if self._turns[part] % LONGER_ONCE_IN else (longer_kills, LONGER)
         if part == "flips":
@@ -188,12 +206,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for part, count in (("kills", 1000), ("mutations", 10_000), ("flips", 1000)):
         parser.add_argument(f"--{part}", type=int, default=count)
+    parser.add_argument("--scenarios", default="", help="kill these alone, and damage and flip nothing")
     parser.add_argument("--max-minutes", type=float, default=600.0, help="after which no piece begins")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
     version = {"commit": commit(), "code": code_digest()}
-    asked = {part: getattr(options, part) for part in ("kills", "mutations", "flips")}
-    torture = Torture(read(options.out, code_digest()), asked)
+    parts = ("kills",) if options.scenarios else ("kills", "mutations", "flips")
+    torture = Torture(
+        read(options.out, code_digest()), {part: getattr(options, part) for part in parts}, options.scenarios
+    )
     until = time.monotonic() + 60 * options.max_minutes
     running: set[Future[dict[str, Any]]] = set()
     with ThreadPoolExecutor(AT_ONCE) as pool:

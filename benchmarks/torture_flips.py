@@ -18,7 +18,8 @@ from random import Random
 from typing import Any
 
 from benchmarks.kills import Ended, run
-from benchmarks.torture_kills import COMPARE, SCENARIOS, Scenario, command, state, warm
+from benchmarks.torture_kills import state, warm
+from benchmarks.torture_scenarios import COMPARE, SCENARIOS, Scenario, command
 
 REFUSALS = (2, 3)
 

@@ -14,185 +14,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 
-from benchmarks.kills import Ended, run
-from benchmarks.worker_kills import run_killing_workers
-from qtrain.cli import main
+from benchmarks.kills import Ended
+from benchmarks.torture_scenarios import QUICK, SCENARIOS, check_done, fresh
 from qtrain.data import load_data
-from qtrain.experiments.paper.accuracies import BASELINE, PaperRow
-from qtrain.experiments.paper.cells import plan_cells
-from qtrain.experiments.paper.reproduce import reproduce
 from qtrain.experiments.sweep.row import SECONDS
-from qtrain.export.compiler.boards import get_board
-from qtrain.export.compiler.start import UNFINISHED
-from qtrain.export.folder.change import end_change
-from qtrain.export.folder.folding import save_folding
 from qtrain.records.leftovers import is_left_over
-from qtrain.records.lock import LOCK, is_held, only_here
+from qtrain.records.lock import LOCK, is_held
 from qtrain.training import checkpoint
-from qtrain.training.context import RunContext
-from qtrain.training.folder import recorded
 
-SIZE = {"width": 0.125, "batch_size": 20, "train_size": 40, "validation_size": 20, "optimizer": "adam"}
-FLAGS = [*(f"--{name.replace('_', '-')}={value}" for name, value in SIZE.items()), "--data=digits", "--device=cpu"]
-TRAIN = ["TFC_1W1A", *FLAGS, "--epochs=2", "--lr=0.02"]
-PLAIN = ["--log=none", "--quiet"]  # TensorBoard takes longer to load than such a run
-ROW = PaperRow("table3", "Tiny", "TFC_1W1A", "digits", BASELINE, 80.0, 2, SIZE | {"lr": 0.02})
-FLOAT_NETWORK = """from torch import nn
-
-
-class Net(nn.Sequential):
-    def __init__(self):
-        super().__init__(nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
-"""
-FOLDING = {"Defaults": {}, "MVAU_hls_0": {"PE": 2, "SIMD": 7}, "LabelSelect_hls_0": {"PE": 1}}
 # What differs between two undisturbed runs, or says how often a run was begun.
 CLOCK = {"seconds", "images_per_second", "date", "resumed", "updated", "started", "seconds_left", "train_seconds"}
+CLOCK |= {"spent", "estimate_seconds"}
 CLOCK |= {"checksum"}  # of all the entries, the times among them
 CLOCK |= {"commit"}  # git describes a checkout that may change meanwhile
 SHOWN = (".png", ".html", ".md")  # of reports, with dates and times
 MOST_KILLS = 3  # of a trial
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command that is killed and repeated.
-
-    Attributes:
-        what: what a user does in a new folder: the command, or where that has begun the one that goes on.
-        prepare: what lies in the folder before, made once.
-        run: does it in a process that is killed at an event, or whose workers are.
-    """
-
-    what: Callable[[], Any]
-    prepare: Callable[[Path], None] = lambda _: None
-    run: Callable[[Callable[[], Any], Path, int], Ended] = run
-
-
-def command(*words: str) -> Callable[[], Any]:
-    """Return a function that runs one qtrain command here."""
-    return lambda: main(list(words))
-
-
-def _train() -> None:
-    started = Path("run/recipe.yaml").is_file()
-    main(["train", "--resume", "run", *PLAIN] if started else ["train", *TRAIN, *PLAIN, "--out", "run"])
-
-
-def _sweep(*words: str) -> Callable[[], None]:
-    def sweep() -> None:
-        started = Path("out/sweep.json").is_file()
-        again = ["sweep", "--resume", "out", "--device=cpu", "--quiet"]
-        main(again if started else ["sweep", "TFC", *FLAGS, "--epochs=2", "--quiet", "--out", "out", *words])
-
-    return sweep
-
-
-def _reproduce() -> None:
-    cells = plan_cells([ROW], Path("runs"), seeds=1)
-    if reproduce(cells, Path("results.jsonl"), Path("runs"), RunContext(device="cpu")):
-        raise RuntimeError("runs are left")
-
-
-def _export() -> None:
-    finn = Path("run/finn")
-    if finn.is_dir():
-        with only_here(finn, beside=True):  # takes away the lock of a process that was killed with its last breath
-            main(["verify", str(finn), "--quiet"])
-    main(["export", "run", "--board=Pynq-Z1", "--quiet"])
-
-
-def _fold() -> None:
-    folder = Path("run/finn")
-    end_change(folder)  # as ``qtrain estimate`` does
-    save_folding(folder, FOLDING, get_board("ZCU104"), 2000, 5.0, made_by="finn-plus 1.6.1", estimated_fps=2345.0)
-    main(["verify", str(folder), "--quiet"])
-
-
-def _estimate() -> None:
-    made = Path("run/finn/estimate")
-    if made.is_dir() and any(made.iterdir()) and not (made / UNFINISHED).exists():
-        return  # it was done, and killed with its last breath: a second estimate there is refused
-    main(["estimate", "run/finn", "--save-folding"])
-
-
-def _quantize(out: str) -> Callable[[], None]:
-    def quantize() -> None:
-        if (Path(out, "recipe.yaml") if Path(out).is_dir() else Path(out)).is_file():
-            if Path(out).is_dir():
-                recorded(Path(out))
-            return  # it was done, and killed with its last breath: a second one there is refused
-        main(["quantize", "net.py:Net", "--init-from=float.pt", "--data=digits", "--bits=4", "--quiet", f"--out={out}"])
-
-    return quantize
-
-
-def _float_network(folder: Path) -> None:
-    (folder / "net.py").write_text(FLOAT_NETWORK)
-    random = torch.Generator().manual_seed(0)
-    shapes = {"0.weight": (4, 3, 3, 3), "0.bias": (4,), "3.weight": (10, 4 * 64), "3.bias": (10,)}
-    torch.save({name: torch.rand(shape, generator=random) - 0.5 for name, shape in shapes.items()}, folder / "float.pt")
-
-
-def _trained(folder: Path) -> None:
-    _done(run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder))
-
-
-def _half_trained(folder: Path) -> None:
-    events = run(command("train", *TRAIN, *PLAIN, "--out", "run"), _fresh(folder / "counted")).events
-    shutil.rmtree(folder / "counted")
-    run(command("train", *TRAIN, *PLAIN, "--out", "run"), folder, events * 2 // 3)
-
-
-def _exported(folder: Path) -> None:
-    _trained(folder)
-    _done(run(_export, folder))
-
-
-def _fresh(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
-
-
-COMPARE = (
-    "compare",
-    *TRAIN,
-    "--schedulers=aslr,multistep",
-    "--challenger=aslr",
-    "--seeds=1",
-    "--undecided=ok",
-    "--quiet",
-)
-QUICK = {
-    "train": Scenario(_train),
-    "resume": Scenario(_train, prepare=_half_trained),
-    "compare": Scenario(command(*COMPARE, "--out=out", "--tolerance=100")),
-    "sweep": Scenario(_sweep("--weight-bits=1,2", "--lr=0.02")),
-    "reproduce": Scenario(_reproduce),
-    "export": Scenario(_export, prepare=_trained),
-    "fold": Scenario(_fold, prepare=_exported),
-    "quantize": Scenario(_quantize("q.py"), prepare=_float_network),
-    "quantize-run": Scenario(_quantize("q"), prepare=_float_network),
-}
-SLOW = {
-    "auto": Scenario(command("compare", "TFC_1W1A", *FLAGS, "--epochs=2", "--lr=auto", "--seeds=1", "--out=out")),
-    "jobs": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2")),
-    "workers": Scenario(command(*COMPARE, "--out=out", "--tolerance=100", "--jobs=2"), run=run_killing_workers),
-    "ray": Scenario(
-        command(*COMPARE, "--out=out", "--tolerance=100", "--engine=ray"), run=partial(run_killing_workers, on_ray=True)
-    ),
-    "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
-    "estimate": Scenario(_estimate, prepare=_exported),
-}
-SCENARIOS = QUICK | SLOW
 # What commands import where they need it; training alone needs less.
 WARM = ("sklearn.datasets", "sklearn.model_selection", "qtrain.training.terminal", "qtrain.experiments.run")
 MORE = ("torch.utils.tensorboard", "brevitas.export", "qtrain.experiments.export", "qtrain.export.proof.finn_base")
@@ -201,6 +44,8 @@ MORE += (
     "torch._inductor.cpp_builder",
     "qtrain.report.proof",
     "qtrain.experiments.comparison.grid",
+    "qtrain.experiments.fit.rounds",
+    "qtrain.report.fit.page",
 )
 
 
@@ -265,19 +110,14 @@ class Trials:
 
     def _undisturbed(self, name: str) -> tuple[int, dict[str, Any]]:
         if name not in self._whole:
-            before = _fresh(self._place / f"{name}-before")
+            before = fresh(self._place / f"{name}-before")
             SCENARIOS[name].prepare(before)
             folder = self._place / f"{name}-whole"
             shutil.copytree(before, folder)
             ended = self._run(name, folder)
-            _done(ended)
+            check_done(ended)
             self._whole[name] = (ended.events, state(folder))
         return self._whole[name]
-
-
-def _done(ended: Ended) -> None:
-    if ended.status != 0:
-        raise RuntimeError(f"an undisturbed command ended with {ended.status}: {ended.said}")
 
 
 def state(folder: Path, but: str | None = None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Tried:
 
 
 def torture() -> str:
-    """A row for each code that was tried, oldest first; then what the last one was tried with, and every fault."""
+    """A row for each code that was tried, oldest first; then what all were tried with, by kind, and every fault."""
     by_code: dict[str, Tried] = {}
     for record in lines("torture.jsonl"):
         by_code.setdefault(record["code"], Tried()).add(record)
@@ -47,12 +47,12 @@ def torture() -> str:
         counts = [f"{sum(tried.counts[part].values()):,}" for part in PARTS]
         rows.append([code, ", ".join(tried.commits), *counts, str(len(tried.faults))])
         faults += [f"- {code}: {fault}" for fault in tried.faults]
-    last = tried.counts
+    every = {part: sum((tried.counts[part] for tried in by_code.values()), Counter[str]()) for part in PARTS}
     parts = [
         table(["code", "commits", "kills", "damaged inputs", "flipped bits", "faults"], rows),
-        f"The last of them by kind. Kills: {_named(last['kills'])}.",
-        f"Damaged inputs: {_named(last['mutations'])}.",
-        f"Flipped bits, by the folder whose files they are of: {_named(last['flips'])}.",
+        f"All of them by kind. Kills: {_named(every['kills'])}.",
+        f"Damaged inputs: {_named(every['mutations'])}.",
+        f"Flipped bits, by the folder whose files they are of: {_named(every['flips'])}.",
     ]
     if faults:
         parts.append("\n".join(["Faults:", "", *faults]))

@@ -9,6 +9,7 @@ from qtrain.commands.voice import add_voice
 
 Cost = Literal["bops", "lut"]
 Pruner = Literal["none", "median"]
+Start = Literal["random", "sensitivity"]
 # Where the cells run, not what they are: --resume may bring others.
 MACHINE = (*ENGINE, "data_root", "device", "log")
 LIMITS = (*(f"max_{name}" for name, _ in LIMITED), "min_fps", "min_accuracy")  # that the winner keeps within
@@ -66,6 +67,13 @@ def _add_own(sweep: Parser) -> None:
         "--search_pruner",
         type=Pruner | None,
         help="with --search: default none; median ends trials that fall behind those that cost no more",
+        rare=True,
+    )
+    sweep.add(
+        "--search_from",
+        type=Start | None,
+        help="with --search: default random; sensitivity measures how sensitive each layer of the widest cell is, and "
+        "trains first what that proposes",
         rare=True,
     )
     folder: dict[str, Any] = {"type": str | None, "takes": "FOLDER", "completes": "folder"}

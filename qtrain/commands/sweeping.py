@@ -112,9 +112,9 @@ def _search(options: Namespace, recipe: Recipe) -> "SearchPlan | None":
     from qtrain.experiments.sweep.search_plan import plan_search
 
     if options.search is not None:
-        asked = (options.search_cost, options.search_epochs, options.search_pruner)
+        asked = (options.search_cost, options.search_epochs, options.search_pruner, options.search_from)
         return plan_search(options.search, recipe.epochs, *asked)
-    for name in ("search_cost", "search_epochs", "search_pruner"):
+    for name in ("search_cost", "search_epochs", "search_pruner", "search_from"):
         if options[name] is not None:
             raise UserError(f"{dashed(f'--{name}')} goes with --search and a number of trials")
     return None

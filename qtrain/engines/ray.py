@@ -116,7 +116,10 @@ class OnRay:
                 _start_here(options)
             else:
                 ray.init(self.address, **options)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:
+            known = (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError)
+            if type(error) is not Exception and not isinstance(error, known):  # Ray raises that where it starts slowly
+                raise
             place = "a local Ray cannot start" if self.address is None else f"no Ray cluster at {self.address}"
             raise UserError(f"{place}: {_one_line(error)}") from None
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import torture_flips
 from benchmarks.torture import LONGER, Piece, Torture, summary
-from benchmarks.torture_kills import Scenario
+from benchmarks.torture_scenarios import Scenario
 from qtrain.errors import UserError
 from qtrain.records.files import write_json
 from qtrain.records.format import Source
@@ -57,6 +57,19 @@ def test_what_takes_long_is_killed_too_and_again_where_the_run_goes_on() -> None
     assert longer == [4, 9, 14]
     onward = all_of(Torture(records[:4], asked))
     assert onward[0]["what"] == LONGER
+
+
+def test_scenarios_that_are_named_are_killed_alone_and_go_on_by_their_own_records() -> None:
+    asked = {"kills": 40}
+    others = all_of(Torture([], asked))
+    records = all_of(Torture(others, asked, "fit,fit-clock"), 12)
+    assert [(found["what"], found["first"]) for found in records] == [
+        ("fit,fit-clock", first) for first in (0, 50, 100, 150)
+    ]
+    onward = Torture([*others, *records[:2]], asked, "fit,fit-clock").next_piece()
+    assert onward is not None
+    assert "--scenarios=fit,fit-clock" in onward.words
+    assert onward.first == 62  # behind the twelve trials from seed 50
 
 
 def test_a_fault_on_record_is_a_failure(capsys: pytest.CaptureFixture) -> None:

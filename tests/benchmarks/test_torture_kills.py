@@ -4,14 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.kills import run
-from benchmarks.torture_kills import QUICK
+from benchmarks.kills import run, run_for
+from benchmarks.torture_scenarios import QUICK
 from qtrain.records.files import write_whole
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,20 @@ def test_a_kill_runs_no_code_of_the_process(tmp_path: Path) -> None:
     assert not (tmp_path / "tidied").exists()
 
 
+def test_a_kill_by_the_clock_comes_while_a_process_waits(tmp_path: Path) -> None:
+    def wait() -> None:
+        Path("began").touch()
+        time.sleep(0.15)
+        Path("ended").touch()
+
+    ended = run_for(wait, tmp_path)
+    assert (ended.status, ended.killed) == (0, False)
+    assert ended.events >= 2  # tenths of a second
+    (tmp_path / "ended").unlink()
+    assert run_for(wait, tmp_path, 1).killed
+    assert [path.name for path in tmp_path.iterdir()] == ["began"]
+
+
 def tortured(*words: str) -> dict[str, Any]:
     """Let the instrument draw kills; it forks, which a process that has trained cannot."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.torture_kills", *words]
@@ -90,3 +105,9 @@ def test_a_worker_that_is_killed_loses_nothing_and_one_on_ray_is_begun_again() -
 def test_side_by_side_and_up_to_the_estimate_too(finn_plus: str) -> None:
     found = tortured("--scenarios", "auto,jobs,deploy,estimate", "--kills", "8")
     assert sum(found["kills"].values()) >= 8
+
+
+@pytest.mark.slow
+def test_a_fit_may_be_killed_anywhere_and_while_the_compiler_works(finn_plus: str) -> None:
+    found = tortured("--scenarios", "fit,fit-clock", "--kills", "4")
+    assert sum(found["kills"].values()) >= 4

@@ -23,7 +23,7 @@ def test_every_code_and_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     said = torture_tables.torture().splitlines()
     assert "| aa | 1, 2 | 5 | 0 | 6 | 2 |" in said
     assert "| bb | 3 | 1,050 | 100 | 0 | 1 |" in said
-    assert "The last of them by kind. Kills: train 1,050." in said
+    assert "All of them by kind. Kills: export 2, train 1,053." in said
     assert said[-3:] == [
         "- aa: export, seed 7: a differs; b is missing",
         "- aa: finn, seed 9: model.onnx: taken",

@@ -1,5 +1,6 @@
 """Tasks on a real Ray cluster of two nodes: killed, stopped, failing; results are those of undisturbed runs."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -328,6 +329,21 @@ def test_no_cluster_at_the_address_is_said_within_seconds(tmp_path: Path, addres
     with pytest.raises(UserError, match=message):
         ray_engine._check_answer(address)
     assert time.monotonic() - begun < 30
+
+
+def test_a_ray_that_does_not_start_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from ray._private import node
+
+    said = "The current node timed out during startup. "
+    assert said in inspect.getsource(node.Node)  # which raises a plain Exception
+
+    def init(*_: Any, **__: Any) -> None:
+        raise Exception(f"{said}\nThis could happen")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=r"^a local Ray cannot start: The current node timed out during startup"):
+        OnRay().connected().__enter__()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

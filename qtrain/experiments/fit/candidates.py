@@ -12,9 +12,9 @@ from qtrain.experiments.fit.choose import Choice, Solver
 from qtrain.experiments.fit.folded import by_finn, by_solver
 from qtrain.experiments.fit.plan import FitPlan
 from qtrain.experiments.fit.state import State
-from qtrain.experiments.fit.structure import WIDEST, Structure
 from qtrain.experiments.run_cells import shown
 from qtrain.experiments.same_data import digests_for
+from qtrain.experiments.sensitivity.structure import WIDEST, Structure
 from qtrain.experiments.status import CellsStatus
 from qtrain.experiments.sweep.cell import SweepCell
 from qtrain.experiments.sweep.command import REBUILT, recipe_flags

@@ -17,15 +17,14 @@ from scipy.sparse import csr_array
 
 from qtrain.errors import UserError
 from qtrain.experiments.fit.cost import KINDS, CostModel, Folding
-from qtrain.experiments.fit.structure import WIDEST, Widths
+from qtrain.experiments.sensitivity.growth import Growth
+from qtrain.experiments.sensitivity.structure import WIDEST, Widths
 from qtrain.interrupt import left_on_stop
-from qtrain.records.fit import SensitivityFile
 
 SECONDS = 60.0  # of the solver, for one bound
 WIDEST_STREAM = 8191  # bits of weights that FINN's code takes a cycle for each processing element
 _TIE = 3e-4  # share of the largest growth that the LUTs of the smallest network weigh: of equals the smaller wins
 _SAME = 0.01  # relative difference of costs that is none
-Growth = dict[str, dict[int, float]]  # of the loss, by quantizer and bits
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,6 @@ class _Option:
     pe: int
     simd: int
     amounts: tuple[float, ...]
-
-
-def growth_of(found: SensitivityFile) -> Growth:
-    """Return what each width of each quantizer costs in loss; fewer bits never less than more, and none below 0.
-
-    A loss that falls when a quantizer is narrowed says that the change is within the noise. Bits at which it is no
-    number are none to choose.
-    """
-    growth: Growth = {}
-    for entry in sorted(found.entries, key=lambda entry: -entry.bits):
-        if entry.change is None:
-            continue
-        wider = growth.setdefault(entry.path, {WIDEST: 0.0})
-        wider[entry.bits] = max(entry.change, *wider.values())
-    return growth
 
 
 class Solver:

@@ -15,8 +15,8 @@ from qtrain.data import image_shape
 from qtrain.errors import UserError
 from qtrain.experiments.fit.folded import write_config
 from qtrain.experiments.fit.hardware import folding_config, network_of
-from qtrain.experiments.fit.structure import Structure, Widths
 from qtrain.experiments.model import initial_model
+from qtrain.experiments.sensitivity.structure import Structure, Widths
 from qtrain.export import get_board, lint_network
 from qtrain.export.compiler.estimate import read_estimate
 from qtrain.export.compiler.start import MVAU_WWIDTH_MAX, estimate_build, find_compiler

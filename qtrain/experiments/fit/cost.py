@@ -16,8 +16,8 @@ from scipy.optimize import nnls
 
 from qtrain.errors import UserError
 from qtrain.experiments.fit.hardware import UNITS
-from qtrain.experiments.fit.structure import Layer, Structure
 from qtrain.experiments.fit.terms import Numbers, Unit, bit_terms, bram_terms, dsp_terms, lut_terms
+from qtrain.experiments.sensitivity.structure import Layer, Structure
 from qtrain.records.fit import CompiledNetwork, HardwareNode
 
 KINDS = ("LUT", "BRAM_18K", "DSP")

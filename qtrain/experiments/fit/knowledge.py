@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from qtrain.experiments.fit.choose import Choice, Growth, Solver
+from qtrain.experiments.fit.choose import Choice, Solver
 from qtrain.experiments.fit.compiled import Bench, Question, with_answer
 from qtrain.experiments.fit.cost import KINDS, CostModel, ModelError
 from qtrain.experiments.fit.plan import FitPlan
+from qtrain.experiments.sensitivity.growth import Growth
 from qtrain.records.fit import CompiledFile, CompiledNetwork
 
 TRIES = 4  # networks that the compiler is asked about until one keeps within the limits

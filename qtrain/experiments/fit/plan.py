@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtrain.errors import UserError
-from qtrain.experiments.fit.structure import WIDEST, widest_name
+from qtrain.experiments.sensitivity.structure import WIDEST, widest_name
 from qtrain.experiments.sweep.axes import check_axis
 from qtrain.experiments.sweep.limits import Limits, limits_of
 from qtrain.experiments.sweep.planned_cell import Target

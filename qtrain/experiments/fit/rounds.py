@@ -9,16 +9,17 @@ from qtrain.errors import UserError
 from qtrain.experiments.fit import state as states
 from qtrain.experiments.fit.base import fit_of, trained_base
 from qtrain.experiments.fit.candidates import Candidates, from_choice
-from qtrain.experiments.fit.choose import Solver, growth_of
+from qtrain.experiments.fit.choose import Solver
 from qtrain.experiments.fit.compiled import Bench, asked
 from qtrain.experiments.fit.impossible import check_possible
 from qtrain.experiments.fit.knowledge import Knowledge
 from qtrain.experiments.fit.plan import FitPlan, read_plan
-from qtrain.experiments.fit.sensitivity import measured
 from qtrain.experiments.fit.state import State
-from qtrain.experiments.fit.structure import structure_of, without_refused
 from qtrain.experiments.fit.winner import deliver
 from qtrain.experiments.run_cells import check_alone
+from qtrain.experiments.sensitivity.growth import growth_of
+from qtrain.experiments.sensitivity.measure import measured
+from qtrain.experiments.sensitivity.structure import structure_of, without_refused
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.export.compiler.start import INSTALL, find_compiler
 from qtrain.models import parse_name
@@ -94,7 +95,8 @@ def _fit(plan: FitPlan, out: Path, context: RunContext, engine: Engine, view: Ce
     answers = asked(bench, plan.widths, out, context, earlier)
     state.write()
     candidates = Candidates(plan, out, run, structure, context, engine, view, state)
-    known = Knowledge(plan, out, bench, answers, growth_of(sensitivity), candidates.compiled(), context.stop)
+    growth = growth_of(sensitivity, structure.widest())
+    known = Knowledge(plan, out, bench, answers, growth, candidates.compiled(), context.stop)
     if not state.candidates:
         check_possible(plan, known.solver, bench)
         known.add(candidates.with_base(known.solver))

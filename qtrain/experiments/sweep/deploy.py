@@ -15,7 +15,7 @@ from qtrain.experiments.model import initial_model
 from qtrain.experiments.run import load_run
 from qtrain.experiments.sweep.planned_cell import Target
 from qtrain.export import LintedNetwork, ProofError, get_board, lint_network
-from qtrain.export.compiler.cost import network_cost
+from qtrain.export.compiler.cost import NetworkCost, network_cost
 from qtrain.export.compiler.estimate import read_estimate
 from qtrain.export.compiler.start import estimate_build, find_compiler
 from qtrain.export.folder.contents import read_manifest
@@ -102,7 +102,7 @@ class Deployment:
 
     def count_cost(self) -> dict[str, Any]:
         """Count what the run's network costs, on the graph that an export would write; nothing is proven or kept."""
-        return {"cost": _cost_of(self._linted)}
+        return {"cost": cost_of_linted(self._linted).to_dict()}
 
     def estimate(self, target: Target) -> dict[str, Any]:
         """Let the FINN compiler estimate the FINN folder of a cell, unless it has, or there is none here.
@@ -142,12 +142,12 @@ def bops_at_start(recipe: Recipe, data_root: str | Path | None) -> float:
     """
     model, _ = initial_model(recipe, data_root)
     linted = lint_network(model.eval(), image_shape(recipe.data, data_root, recipe.data_options))
-    return float(_cost_of(linted)["bops"])
+    return float(cost_of_linted(linted).bops)
 
 
-def _cost_of(linted: LintedNetwork) -> dict[str, Any]:
+def cost_of_linted(linted: LintedNetwork) -> NetworkCost:
     """Count a network on the graph that an export would write."""
     with temporary_folder("qtrain-cost-") as temporary:
         path = temporary / "model.onnx"
         linted.graph().save(str(path))
-        return network_cost(path).to_dict()
+        return network_cost(path)

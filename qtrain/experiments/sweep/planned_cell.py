@@ -28,6 +28,7 @@ class PlannedCell:
         total_epochs: with those of its ancestors.
         depth: how many ancestors it has.
         knows: of a trial that may be pruned, how many trials had ended when it was planned.
+        proposal: of a trial that the sensitivities propose, its number in ``proposals.json``, from 1; else 0.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PlannedCell:
     total_epochs: int
     depth: int
     knows: int = 0
+    proposal: int = 0
 
 
 @dataclass(frozen=True)

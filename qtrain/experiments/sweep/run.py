@@ -20,7 +20,7 @@ from qtrain.experiments.sweep.plan import CELLS, SweepPlan, plan_sweep
 from qtrain.experiments.sweep.planned_cell import PlannedCell
 from qtrain.experiments.sweep.pruning import rivals_of
 from qtrain.experiments.sweep.row import Rows, ended_cell, failed_row, outcome, read_row, write_rows
-from qtrain.experiments.sweep.search import check_search, search
+from qtrain.experiments.sweep.search import check_search, check_start, search
 from qtrain.experiments.view import CellsView, NoView
 from qtrain.recipe import AUTO
 from qtrain.records.leftovers import is_free
@@ -151,7 +151,7 @@ def _run(
         write_rows(out, rows.in_order)
         run(plan, [cell for cell in cells if known[cell.name] is None])
         if plan.search is not None:
-            search(plan, out, status, rows, run, at_a_time=at_a_time, data_root=context.data_root)
+            search(plan, out, status, rows, run, at_a_time=at_a_time, context=context)
     return rows.in_order
 
 
@@ -255,6 +255,7 @@ def _check_plan(plan: SweepPlan, context: RunContext) -> None:
     """
     choose_device(context.device)
     check_search(plan)
+    check_start(plan, context.data_root)
     if plan.recipe.lr == AUTO:
         check_rate_is_read([plan.recipe.scheduler])
     load_splits(plan.recipe, context.data_root)

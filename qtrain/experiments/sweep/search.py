@@ -10,14 +10,18 @@ import numpy as np
 
 from qtrain.errors import UserError
 from qtrain.experiments.status import CellsStatus
+from qtrain.experiments.sweep.bops import Bops
 from qtrain.experiments.sweep.file import write_plan
 from qtrain.experiments.sweep.plan import SweepPlan
 from qtrain.experiments.sweep.planned_cell import SEARCH, PlannedCell, cell_name
+from qtrain.experiments.sweep.proposals import proposed, widest_cell
 from qtrain.experiments.sweep.row import Rows
 from qtrain.experiments.sweep.search_plan import COSTS, NO_PRUNER, SearchPlan
 from qtrain.experiments.sweep.search_space import SearchSpace, Widths, nearest
 from qtrain.export.compiler.start import INSTALL, find_compiler
 from qtrain.extras import install_line
+from qtrain.records.proposals import Proposal
+from qtrain.training.context import HERE, RunContext
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -40,6 +44,18 @@ def check_search(plan: SweepPlan) -> None:
         raise UserError(f"search_cost lut is FINN's estimate, but there is no compiler here; {INSTALL}, or take bops")
 
 
+def check_start(plan: SweepPlan, data_root: str | Path | None) -> None:
+    """See that a search that begins with sensitivities has a cell to measure, and networks that can be counted.
+
+    Raises:
+        UserError: it has not.
+    """
+    if plan.search is not None and plan.search.proposals:
+        space = SearchSpace(plan, data_root)
+        widest_cell(plan, space)
+        Bops(space, data_root)
+
+
 def search(
     plan: SweepPlan,
     out: Path,
@@ -48,7 +64,7 @@ def search(
     run: Callable[[SweepPlan, Sequence[PlannedCell]], None],
     *,
     at_a_time: int = 1,
-    data_root: str | Path | None = None,
+    context: RunContext = HERE,
 ) -> SweepPlan:
     """Plan and run the trials that a sweep's plan has not yet.
 
@@ -62,17 +78,23 @@ def search(
         rows: of all cells that have ended.
         run: brings cells of a plan to their rows.
         at_a_time: trials that are asked for, and run, together.
-        data_root: where to look for the data.
+        context: where the data lie, which device, and what stops it; for a start with sensitivities.
 
     Returns:
         The plan with its trials; fewer than asked for where no cell has weights, or no new network is found.
+
+    Raises:
+        UserError: it begins with sensitivities, and the widest cell has no weights.
     """
     wanted = plan.search
     assert wanted is not None
-    space = SearchSpace(plan, data_root)
+    space = SearchSpace(plan, context.data_root)
+    proposals: Sequence[Proposal] = ()
+    if wanted.proposals and len(plan.trials) < wanted.trials:
+        proposals = proposed(plan, space, out, rows.in_order, context)
     while missing := wanted.trials - len(plan.trials):
         status.expect({}, missing, wanted.epochs)
-        asked = next_trials(plan, space, rows.in_order, min(at_a_time, missing))
+        asked = next_trials(plan, space, rows.in_order, min(at_a_time, missing), proposals)
         if not asked:
             break
         plan = replace(plan, trials=(*plan.trials, *asked))
@@ -83,14 +105,19 @@ def search(
     return plan
 
 
-def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count: int) -> list[PlannedCell]:
-    """Ask Optuna for up to ``count`` networks that no cell has, and plan each from its nearest neighbour.
+def next_trials(
+    plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count: int, proposals: Sequence[Proposal] = ()
+) -> list[PlannedCell]:
+    """Take proposals that no trial is of yet, then ask Optuna, for up to ``count`` networks that no cell has.
+
+    Each is planned from its nearest neighbour.
 
     Args:
         plan: with a search, and the trials so far.
         space: of the plan.
         rows: of the cells that have ended.
         count: 1 or more.
+        proposals: of the sensitivities; those that are not beyond what is known are passed over.
 
     Returns:
         Fewer where drawings find nothing new; none where no cell has weights to begin from.
@@ -105,12 +132,16 @@ def next_trials(plan: SweepPlan, space: SearchSpace, rows: Sequence[Row], count:
     seen = {space.chosen(known) for known in widths.values()}
     asked: list[PlannedCell] = []
     study = make_study(space, plan.search, ended, _seed(plan))
+    last = max((trial.proposal for trial in plan.trials), default=0)
+    waiting = [number for number, one in enumerate(proposals, 1) if number > last and one.beyond]
     for number in range(len(plan.trials) + 1, len(plan.trials) + count + 1):
-        params = _new_params(study, space, seen)
+        proposal = waiting.pop(0) if waiting else 0
+        params = dict(proposals[proposal - 1].bits) if proposal else _new_params(study, space, seen)
         if params is None:
             break
         seen.add(space.chosen(params))
-        asked.append(_planned(plan, space, params, trained, cells, number))
+        trial = _planned(plan, space, params, trained, cells, number)
+        asked.append(replace(trial, proposal=proposal))
     return asked
 
 

@@ -7,6 +7,9 @@ from qtrain.errors import UserError, did_you_mean
 COSTS = {"bops": ("cost", "bops"), "lut": ("estimate", "used", "LUT")}  # where a row has the number
 NO_PRUNER = "none"
 PRUNERS = (NO_PRUNER, "median")
+RANDOM = "random"
+SENSITIVITY = "sensitivity"
+STARTS = (RANDOM, SENSITIVITY)
 
 
 @dataclass(frozen=True)
@@ -18,23 +21,38 @@ class SearchPlan:
         cost: that accuracy is weighed against: bops (bit operations an image) or lut (FINN's estimate).
         epochs: that each trains, from the best weights of its nearest neighbour.
         pruner: none, or median: a trial ends early where it is less accurate than half of those that cost no more.
+        start: what the first trials come of: random drawings, or the layers' sensitivity.
     """
 
     trials: int
     cost: str
     epochs: int
     pruner: str = NO_PRUNER
+    start: str = RANDOM
 
     def __post_init__(self) -> None:
         for name, value in (("search", self.trials), ("search_epochs", self.epochs)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"{name} must be a whole number, 1 or more, but got {value!r}")
-        if self.cost not in COSTS:
-            hint = did_you_mean(self.cost, COSTS)
-            raise UserError(f"search_cost must be one of {', '.join(COSTS)}, but got {self.cost!r}{hint}")
-        if self.pruner not in PRUNERS:
-            hint = did_you_mean(self.pruner, PRUNERS)
-            raise UserError(f"search_pruner must be one of {', '.join(PRUNERS)}, but got {self.pruner!r}{hint}")
+        for name, word, known in (
+            ("search_cost", self.cost, tuple(COSTS)),
+            ("search_pruner", self.pruner, PRUNERS),
+            ("search_from", self.start, STARTS),
+        ):
+            if word not in known:
+                raise UserError(
+                    f"{name} must be one of {', '.join(known)}, but got {word!r}{did_you_mean(word, known)}"
+                )
+        if self.start == SENSITIVITY and self.cost != "bops":
+            raise UserError(
+                f"search_from {SENSITIVITY} weighs the loss against bops, and search_cost is {self.cost}; take "
+                f"search_cost bops, search_from {RANDOM}, or qtrain fit, which weighs it against LUTs"
+            )
+
+    @property
+    def proposals(self) -> int:
+        """How many networks the sensitivities propose at most: half of the trials, the odd one too."""
+        return (self.trials + 1) // 2 if self.start == SENSITIVITY else 0
 
 
 def plan_search(
@@ -43,6 +61,7 @@ def plan_search(
     cost: str | None = None,
     epochs: int | None = None,
     pruner: str | None = None,
+    start: str | None = None,
 ) -> SearchPlan:
     """Plan a search as it is asked for.
 
@@ -52,12 +71,13 @@ def plan_search(
         cost: bops or lut; default bops.
         epochs: of a trial; default a third of the recipe's, at least 1.
         pruner: none or median; default none.
+        start: random or sensitivity; default random.
 
     Raises:
-        UserError: a number below 1, or no such cost or pruner.
+        UserError: a number below 1, no such cost, pruner or start, or a start that the cost does not go with.
     """
     if cost is None:
         cost = "bops"
     if epochs is None:
         epochs = max(1, recipe_epochs // 3)
-    return SearchPlan(trials, cost, epochs, pruner or NO_PRUNER)
+    return SearchPlan(trials, cost, epochs, pruner or NO_PRUNER, start or RANDOM)

@@ -63,6 +63,30 @@ class SearchSpace:
             self._weights[weight] = weights
             self._acts[act] = acts
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Return the paths of layers whose weights have a choice."""
+        known = next(iter(self._weights.values()))
+        return tuple(path for path in self.choices if path in known)
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Return the paths of activation quantizers that have a choice."""
+        return tuple(path for path in self.choices if path not in self.weights)
+
+    def widest(self) -> Widths:
+        """Return the most bits that each quantizer may have."""
+        return {path: max(bits) for path, bits in self.choices.items()}
+
+    def recipe(self, chosen: Mapping[str, int]) -> Recipe:
+        """Return the recipe of the network with these bits: that of the sweep's cells, but for network and bits."""
+        return self._recipe(*self.name(chosen))
+
+    def fixed(self) -> Widths:
+        """Return the bits of the quantizers that have no choice."""
+        pair = (self._plan.weight_bits[0], self._plan.act_bits[0])
+        return {path: bits for path, bits in self._uniform(pair).items() if path not in self.choices}
+
     def _recipe(self, pair: Pair, bits: str) -> Recipe:
         return self._plan.recipe.replace(network=f"{self._plan.family}_{pair[0]}W{pair[1]}A", bits=bits)
 

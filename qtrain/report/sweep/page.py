@@ -8,6 +8,7 @@ from qtrain.report.colours import both, swatch
 from qtrain.report.comparison.page import PICTURES, REPORT
 from qtrain.report.pages import fill_page, plotly, png_of, script_json
 from qtrain.report.sweep.amounts import short
+from qtrain.report.sweep.bar import BAR_NOTE, beyond_bar
 from qtrain.report.sweep.describe import axis_seen, cost_seen, lead, map_seen, page_words
 from qtrain.report.sweep.figures import COLOURS, MARKERS, accuracy_by_cost, heat_map, heat_map_title, heat_maps, marks
 from qtrain.report.sweep.recommend import recommend
@@ -114,6 +115,7 @@ def render_sweep(data: SweepData) -> str:
         grids=maps,
         table=_page_table(data),
         star_note=STAR_NOTE,
+        bar_note=BAR_NOTE if beyond_bar(data) else "",
         warm=warm_table(data),
         failed=failure_rows(data),
         waiting=data.waiting,

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from qtrain.report.console import report_console
 from qtrain.report.sweep.amounts import short
+from qtrain.report.sweep.bar import BAR, beyond_bar, marked, search_axis, search_rows
 from qtrain.report.sweep.pareto import pareto_front
-from qtrain.report.sweep.rows import AXES, STARTS, Axis, Row, SweepData, read_sweep
+from qtrain.report.sweep.rows import STARTS, Row, SweepData, read_sweep
 from qtrain.report.table import TableData, print_notes, print_table
+
+SENSITIVITY = "sensitivity"
 
 
 def print_search(folder: Path) -> None:
@@ -25,17 +28,21 @@ def print_search(folder: Path) -> None:
 
 def search_front(data: SweepData) -> list[Row]:
     """Return the cells of the search's seed that none beats in both validation accuracy and cost, cheapest first."""
-    axis = _cost_axis(data)
-    seed = data.plan["seeds"][0]
-    rows = [row for row in data.rows if row["state"] == "done" and row["seed"] == seed]
+    axis = search_axis(data)
+    rows = search_rows(data)
     costs = [axis.of(row) for row in rows]
     accuracies = [row["validation_accuracy"] for row in rows]
     return [rows[i] for i in pareto_front(costs, accuracies)]
 
 
 def front_table(data: SweepData) -> TableData:
-    """Return the front: network, start, epochs with its ancestors', cost, validation accuracy in percent."""
-    axis = _cost_axis(data)
+    """Return the front: network, start, epochs with its ancestors', cost, validation accuracy in percent.
+
+    A trial that is beyond the front of the sweep's own cells has a mark behind its start.
+    """
+    axis = search_axis(data)
+    beyond = beyond_bar(data)
+    proposed = _proposed(data)
     rows = []
     for row in search_front(data):
         network = row["network"].removeprefix(f"{data.plan['family']}_")
@@ -43,7 +50,7 @@ def front_table(data: SweepData) -> TableData:
         rows.append(
             (
                 f"{network} {bits}".rstrip(),
-                STARTS[row["start"]],
+                marked(SENSITIVITY if row["cell"] in proposed else STARTS[row["start"]], [row["cell"]], beyond),
                 f"{row['total_epochs']}",
                 short(axis.of(row) or 0.0),
                 f"{row['validation_accuracy']:.2f}",
@@ -65,13 +72,17 @@ def search_sentence(data: SweepData) -> str:
     few = ""
     if not data.waiting and len(trials) < wanted["trials"]:
         few = f" ({len(trials)} planned: no other network was found)"
+    by_whom = ""
+    if names := _proposed(data):
+        by_whom = f", of the {len(names)} that the sensitivities proposed {len(names & beyond_bar(data))}"
     cost = wanted["cost"].upper().replace("BOPS", "BOPs")
     return (
         f"Search: {len(done)} of {wanted['trials']} trials are done{pruned}{few}. Above is the Pareto front of "
-        f"validation accuracy against {cost}: {len(on_front)} of its {len(front)} cells came of trials."
+        f"validation accuracy against {cost}: {len(on_front)} of its {len(front)} cells came of trials. "
+        f"{len(beyond_bar(data))} of the trials lie beyond the front of the sweep's own cells ({BAR}){by_whom}."
     )
 
 
-def _cost_axis(data: SweepData) -> Axis:
-    """Return the axis of the cost that the search was given."""
-    return next(axis for axis in AXES if axis.key == data.plan["search"]["cost"])
+def _proposed(data: SweepData) -> set[str]:
+    """Return the names of the trials that the sensitivities proposed."""
+    return {trial["name"] for trial in data.plan.get("trials", ()) if trial.get("proposal")}

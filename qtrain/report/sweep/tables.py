@@ -7,6 +7,7 @@ from qtrain.report.comparison.text import difference_text, interval_text
 from qtrain.report.console import report_console
 from qtrain.report.statistics import difference_by_seed
 from qtrain.report.sweep.amounts import short
+from qtrain.report.sweep.bar import BAR, BAR_NOTE, beyond_bar, marked
 from qtrain.report.sweep.rows import AXES, Axis, Point, SweepData, read_sweep
 from qtrain.report.table import TableData, markdown_table, print_notes, print_table
 
@@ -47,8 +48,10 @@ def sweep_verdict(data: SweepData) -> tuple[bool, str]:
 def points_table(data: SweepData) -> TableData:
     """Return one row a point: accuracy over its seeds in percent, costs, whether it is proven and FINN accepts it.
 
-    A star behind a cost says that the point is on the Pareto front of mean test accuracy against that cost.
+    A star behind a cost says that the point is on the Pareto front of mean test accuracy against that cost; a mark
+    behind a start that the trial is beyond the search's bar.
     """
+    beyond = beyond_bar(data)
     fronts = {axis.key: data.front(axis) for axis in data.axes()}
     rows = []
     for point in data.points:
@@ -58,7 +61,8 @@ def points_table(data: SweepData) -> TableData:
             costs.append(_cost_text(point, axis) + star)
         proven = _YES.get(point.proof, "")
         taken = _YES.get(point.verdict, "")
-        rows.append((point.name, point.start, point_accuracy(point), *costs, proven, taken))
+        start = marked(point.start, [row["cell"] for row in point.cells], beyond)
+        rows.append((point.name, start, point_accuracy(point), *costs, proven, taken))
     costs_head = [axis.head for axis in AXES]
     head = ("network", "start", "test\naccuracy, %", *costs_head, "proven", "FINN\ntakes")
     return TableData(head, tuple(rows))
@@ -140,7 +144,8 @@ def print_sweep(folder: Path) -> None:
     if warm is not None:
         console.print()
         print_table(warm, console)
-    styles = dict.fromkeys([*expressions, STAR_NOTE], "dim")
+    notes = [STAR_NOTE, BAR_NOTE] if beyond_bar(data) else [STAR_NOTE]
+    styles = dict.fromkeys([*expressions, *notes], "dim")
     for cells, stage, reason in failure_rows(data):
         names = ", ".join(cells[:_NAMED])
         if len(cells) > _NAMED:
@@ -160,7 +165,7 @@ def _narrow(table: TableData, family: str) -> tuple[TableData, list[str]]:
         if len(f"{network} {expression}") > _LONG:
             number = numbers.setdefault(expression, len(numbers) + 1)
             expression = f"[{number}]"
-        parts = [network, expression, "warm" if start == "warm" else ""]
+        parts = [network, expression, "warm" if start == "warm" else "", BAR if BAR in start else ""]
         shown_name = " ".join(part for part in parts if part)
         mean, _, _ = accuracy.partition(" (")
         rows.append((shown_name, mean, *rest))

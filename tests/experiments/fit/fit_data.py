@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from qtrain.experiments.fit.structure import Layer, Structure
+from qtrain.experiments.sensitivity.structure import Layer, Structure
 from qtrain.records.fit import CompiledNetwork, HardwareNode, Sensitivity, SensitivityFile
 
 WIDTHS = (2, 4, 8)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.experiments.fit.choose import Solver, _divisors, growth_of
+from qtrain.experiments.fit.choose import Solver, _divisors
 from qtrain.experiments.fit.cost import CostModel
 from qtrain.experiments.fit.rounds import first_bounds
+from qtrain.experiments.sensitivity.growth import growth_of
 from tests.experiments.fit.fit_data import SIZES, STRUCTURE, WIDTHS, networks, sensitivities
 
 CYCLES = 1500.0
-GROWTH = growth_of(sensitivities())
+GROWTH = growth_of(sensitivities(), STRUCTURE.widest())
 LIMITS = {"LUT": 1e9, "BRAM_18K": 100.0, "DSP": 100.0}
 
 
@@ -134,7 +135,7 @@ def test_the_first_rounds_bounds_cover_what_luts_are_of_use_for(solver: Solver) 
 def test_bits_at_which_the_loss_is_no_number_are_not_chosen(model: CostModel) -> None:
     found = sensitivities()
     entries = [replace(one, change=None) if (one.path, one.bits) == ("b", 2) else one for one in found.entries]
-    growth = growth_of(replace(found, entries=tuple(entries)))
+    growth = growth_of(replace(found, entries=tuple(entries)), STRUCTURE.widest())
     assert sorted(growth["b"]) == [4, 8]
     least = Solver(model, growth, LIMITS, CYCLES).least("LUT", {})
     assert least is not None

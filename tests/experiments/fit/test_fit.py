@@ -9,13 +9,14 @@ import pytest
 
 from qtrain.engines.processes import SideBySide
 from qtrain.errors import UserError
-from qtrain.experiments.fit import compiled, sensitivity
+from qtrain.experiments.fit import compiled
 from qtrain.experiments.fit.base import Projecting
 from qtrain.experiments.fit.candidates import from_choice
 from qtrain.experiments.fit.choose import Choice
 from qtrain.experiments.fit.plan import FitPlan, plan_fit
 from qtrain.experiments.fit.rounds import fit, resume_fit
 from qtrain.experiments.fit.winner import best_of
+from qtrain.experiments.sensitivity import measure as sensitivity
 from qtrain.export import verify
 from qtrain.export.folder.contents import FOLDING
 from qtrain.interrupt import Interrupted

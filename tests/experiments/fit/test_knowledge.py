@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from qtrain.errors import UserError
-from qtrain.experiments.fit.choose import growth_of
 from qtrain.experiments.fit.compiled import Question
 from qtrain.experiments.fit.knowledge import TRIES, Knowledge
 from qtrain.experiments.fit.plan import FitPlan
+from qtrain.experiments.sensitivity.growth import growth_of
 from qtrain.experiments.sweep.planned_cell import Target
 from qtrain.recipe import Recipe
 from qtrain.records.fit import CompiledFile, CompiledNetwork
@@ -52,7 +52,7 @@ def known(tiny: Callable[..., Recipe], tmp_path: Path) -> Callable[..., Knowledg
         plan = FitPlan(tiny(network="TFC_8W8A"), Target("Pynq-Z2", 66_666, 10.0), limits)
         answers = CompiledFile(network="", versions={}, networks=tuple(networks()))
         tools: Any = bench
-        return Knowledge(plan, tmp_path, tools, answers, growth_of(sensitivities()), [])
+        return Knowledge(plan, tmp_path, tools, answers, growth_of(sensitivities(), STRUCTURE.widest()), [])
 
     return make
 

@@ -112,7 +112,10 @@ def test_trials_cost_between_the_narrowest_and_the_widest(found: Path) -> None:
 def test_the_plan_and_the_status_count_the_trials(found: Path) -> None:
     rows = rows_of(found)
     written = json.loads((found / "sweep.json").read_text())
-    assert written["search"] == {"trials": 3, "cost": "bops", "epochs": 1, "pruner": "none"}
+    assert written["search"] == {
+        **{"trials": 3, "cost": "bops", "epochs": 1, "pruner": "none"},
+        "start": "random",
+    }
     assert written["cells"] == [row["cell"] for row in rows]
     assert [trial["name"] for trial in written["trials"]] == [row["cell"] for row in trials_of(rows)]
     assert status_of(found)["cells"] == {"done": 5, "failed": 0, "running": 0, "waiting": 0}
@@ -364,6 +367,14 @@ def test_a_trial_has_a_third_of_the_epochs_unless_told(epochs: int, given: int |
         (["--search=2", "--weight-bits=4"], "two widths or more"),
         (["--search-cost=bops"], "--search-cost goes with --search"),
         (["--search-epochs=2"], "--search-epochs goes with --search"),
+        (["--search-from=sensitivity"], "--search-from goes with --search"),
+        (["--search=2", "--search-from=hessian"], "search_from must be random or sensitivity, but got 'hessian'"),
+        (["--search=2", "--search-from=sensitivity", "--weight-bits=4"], "two widths or more"),
+        (
+            ["--search=2", "--search-from=sensitivity", "--search-cost=lut", "--board=ZCU104"],
+            "search_from sensitivity weighs the loss against bops, and search_cost is lut; take search_cost bops",
+        ),
+        (["--search=2", "--search-from=sensitivity", "--bits=first=8;last=8"], "leave none; add one"),
     ],
 )
 def test_a_wrong_search_is_one_line_and_writes_nothing(

@@ -107,7 +107,7 @@ def structure_of(recipe: Recipe, family: str, data_root: str | Path | None) -> S
         first = linted.errors[0]
         raise UserError(f"FINN would refuse {recipe.network} at {first.layer} [{first.rule}]: {first.says}")
     fixed = {path: bits for path, bits in found.items() if path not in activations}
-    layers = _layers(linted.graph(), [*_weight_bits(wide)], [*found])
+    layers = layers_of(linted.graph(), [*_weight_bits(wide)], [*found])
     return Structure(weights, activations, fixed, layers)
 
 
@@ -160,8 +160,14 @@ def _weight_bits(model: nn.Module) -> Widths:
     return {path: bits for path, bits in found.items() if bits != FLOAT}
 
 
-def _layers(graph: ModelWrapper, weights: list[str], activations: list[str]) -> dict[str, Layer]:
-    """Follow a network's graph from each layer back to the quantizer before it and on to those behind it."""
+def layers_of(graph: ModelWrapper, weights: Sequence[str], activations: Sequence[str]) -> dict[str, Layer]:
+    """Follow a network's graph from each layer back to the quantizer before it and on to those behind it.
+
+    Args:
+        graph: of the network, as lint makes it.
+        weights: paths of layers with weights.
+        activations: paths of activation quantizers.
+    """
     nodes = graph.model.graph.node
     makers = {name: node for node in nodes for name in node.output}
     takers: dict[str, list[onnx.NodeProto]] = {}

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from qtrain.errors import UserError
-from qtrain.experiments.fit import sensitivity
 from qtrain.experiments.fit.compiled import questions
-from qtrain.experiments.fit.sensitivity import Bench, measured, wanted
-from qtrain.experiments.fit.structure import Layer, Structure, structure_of, without_refused
-from qtrain.experiments.fit.traces import traces
 from qtrain.experiments.run import train_recipe
+from qtrain.experiments.sensitivity import measure as sensitivity
+from qtrain.experiments.sensitivity.measure import Bench, measured, wanted
+from qtrain.experiments.sensitivity.structure import Layer, Structure, structure_of, without_refused
+from qtrain.experiments.sensitivity.traces import traces
 from qtrain.experiments.start import read_start
 from qtrain.interrupt import Interrupted
 from qtrain.recipe import Recipe

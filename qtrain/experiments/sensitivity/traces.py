@@ -8,15 +8,26 @@ Source: Dong et al. 2019, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from qtrain.experiments.fit.structure import Structure
-
 DRAWS = 8
 _SEED = 0
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Quantizers(Protocol):
+    """Which quantizers of a network may have other bits."""
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Return the paths of layers whose weights may."""
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Return the paths of activation quantizers that may."""
 
 
 class Outputs:
@@ -25,18 +36,18 @@ class Outputs:
     Args:
         model: at its widest bits, in evaluation mode.
         images: float [N, C, H, W] in [0, 1].
-        structure: of the network.
+        quantizers: of the network.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, structure: Structure):
+    def __init__(self, model: nn.Module, images: Tensor, quantizers: Quantizers):
         self._given: dict[str, Tensor] = {}
         self._out: dict[str, Tensor] = {}
-        hooks = [model.get_submodule(path).register_forward_hook(self._note(path)) for path in structure.activations]
+        hooks = [model.get_submodule(path).register_forward_hook(self._note(path)) for path in quantizers.activations]
         with torch.no_grad():
             model(images)
         for hook in hooks:
             hook.remove()
-        for path in structure.weights:
+        for path in quantizers.weights:
             self._out[path] = _weights(model, path)
 
     def _note(self, path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -60,7 +71,7 @@ class Outputs:
         return float((factor * weights - out).square().mean())
 
 
-def traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, structure: Structure) -> dict[str, float]:
+def traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, quantizers: Quantizers) -> dict[str, float]:
     """Estimate the trace of the loss's Hessian to the tensor of each quantizer, by Hutchinson's method.
 
     Args:
@@ -68,7 +79,7 @@ def traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, structu
         images: float [N, C, H, W] in [0, 1].
         labels: int64 [N].
         loss: mean over images, of logits and labels.
-        structure: of the network.
+        quantizers: of the network.
 
     Returns:
         By path.
@@ -84,13 +95,13 @@ def traces(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, structu
 
         return hook
 
-    hooks = [model.get_submodule(path).register_forward_hook(note(path)) for path in structure.activations]
+    hooks = [model.get_submodule(path).register_forward_hook(note(path)) for path in quantizers.activations]
     try:
         value = loss(model(images), labels)
     finally:
         for hook in hooks:
             hook.remove()
-    for path in structure.weights:
+    for path in quantizers.weights:
         tensors[path] = model.get_submodule(path).weight  # type: ignore[assignment]
     names = list(tensors)
     slopes = torch.autograd.grad(value, [tensors[name] for name in names], create_graph=True)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,9 +11,9 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from qtrain.data import FolderSplit, Split, ordered_batches
-from qtrain.experiments.fit.structure import WIDEST, Structure
-from qtrain.experiments.fit.traces import Outputs, traces
 from qtrain.experiments.model import initial_model
+from qtrain.experiments.sensitivity.structure import WIDEST, Structure
+from qtrain.experiments.sensitivity.traces import Outputs, Quantizers, traces
 from qtrain.experiments.start import read_start
 from qtrain.interrupt import Interrupted
 from qtrain.recipe import Recipe
@@ -32,6 +32,23 @@ _BATCH = 100
 Images = Split | FolderSplit
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A network with one quantizer narrowed.
+
+    Attributes:
+        path: of the quantizer.
+        kind: whether it quantizes weights or activations.
+        bits: that it is given.
+        recipe: of the network.
+    """
+
+    path: str
+    kind: Kind
+    bits: int
+    recipe: Recipe
+
+
 def measured(
     recipe: Recipe,
     run: Path,
@@ -41,10 +58,7 @@ def measured(
     context: RunContext,
     earlier: Path | None = None,
 ) -> SensitivityFile:
-    """Measure every quantizer at every width, or go on where it was left; ``sensitivity.json`` grows with each.
-
-    The network begins as a candidate does: from the run's weights, adapted to the narrower layer. Then BatchNorm's
-    statistics are estimated on fixed training images, and the loss on fixed validation images.
+    """Measure every quantizer of a run at the widest bits at every width; errors are those of ``measured_trials``.
 
     Args:
         recipe: of the run.
@@ -54,20 +68,46 @@ def measured(
         out: folder of the file.
         context: where the data lie, which device, and what stops it.
         earlier: folder of another fit from the same run, whose measurements are taken.
+    """
+    trials = [Trial(*trial, recipe.replace(bits=f"{trial[0]}={trial[2]}")) for trial in wanted(structure, widths)]
+    return measured_trials(recipe, run, structure, trials, out, context, earlier)
+
+
+def measured_trials(
+    recipe: Recipe,
+    run: Path,
+    quantizers: Quantizers,
+    trials: Sequence[Trial],
+    out: Path,
+    context: RunContext,
+    earlier: Path | None = None,
+) -> SensitivityFile:
+    """Measure networks with one quantizer narrowed, or go on where it was left; ``sensitivity.json`` grows with each.
+
+    The network begins as a candidate does: from the run's weights, adapted to the narrower layer. Then BatchNorm's
+    statistics are estimated on fixed training images, and the loss on fixed validation images.
+
+    Args:
+        recipe: of the run.
+        run: its folder.
+        quantizers: of its network, that the trials are of.
+        trials: to measure.
+        out: folder of the file.
+        context: where the data lie, which device, and what stops it.
+        earlier: folder of another fit from the same run, whose measurements are taken.
 
     Raises:
         Interrupted: ``context.stop`` said so.
         UserError: there are no weights, or the file is damaged.
     """
     weights = str(read_start(run).facts["sha256"])
-    trials = list(wanted(structure, widths))
     found = _measured_before(weights, out, earlier, trials)
     if found is not None and found.complete:
         found.write(out)
         return found
     bench = Bench(recipe, run, context)
     if found is None:
-        base = bench.judged(bench.network(""))
+        base = bench.judged(bench.begun(recipe))
         found = SensitivityFile(
             weights=weights,
             images=len(bench.validation),
@@ -77,19 +117,20 @@ def measured(
         )
     known = {(entry.path, entry.bits) for entry in found.entries}
     images, labels = bench.first_images()
-    outputs = Outputs(bench.network(""), images, structure)
+    outputs = Outputs(bench.begun(recipe), images, quantizers)
     context.watch.start(f"sensitivity of {recipe.network}", len(trials), len(known))
-    for path, kind, bits in trials:
+    for trial in trials:
+        path, bits = trial.path, trial.bits
         if (path, bits) in known:
             continue
         if context.stop():
             raise Interrupted(f"stopped before {path} at {bits} bits")
         started = time.perf_counter()
-        model = bench.network(f"{path}={bits}")
+        model = bench.begun(trial.recipe)
         at = bench.judged(model)
         change = at.loss - found.loss if math.isfinite(at.loss) else None
         moved = 0.0 if change is None else outputs.moved(model, path)
-        entry = Sensitivity(path, kind, bits, change, at.accuracy, moved)
+        entry = Sensitivity(path, trial.kind, bits, change, at.accuracy, moved)
         seconds = found.seconds + time.perf_counter() - started
         found = replace(found, entries=(*found.entries, entry), seconds=round(seconds, 3))
         found.write(out)
@@ -97,7 +138,7 @@ def measured(
     context.watch.finish()
     started = time.perf_counter()
     try:
-        found = with_estimates(found, traces(bench.network(""), images, labels, bench.loss, structure))
+        found = with_estimates(found, traces(bench.begun(recipe), images, labels, bench.loss, quantizers))
     except RuntimeError as error:
         context.say(f"the changes stand without an estimate by the Hessian's trace: {str(error).splitlines()[0]}")
     found = replace(found, complete=True, estimate_seconds=round(time.perf_counter() - started, 3))
@@ -105,9 +146,7 @@ def measured(
     return found
 
 
-def _measured_before(
-    weights: str, out: Path, earlier: Path | None, trials: Sequence[tuple[str, Kind, int]]
-) -> SensitivityFile | None:
+def _measured_before(weights: str, out: Path, earlier: Path | None, trials: Sequence[Trial]) -> SensitivityFile | None:
     """Return what is known of these weights: of this fit, else of an earlier one without what is not asked for here."""
     if SensitivityFile.is_in(out) and (ours := SensitivityFile.read(out)).weights == weights:
         return ours
@@ -116,7 +155,8 @@ def _measured_before(
     found = SensitivityFile.read(earlier)
     if found.weights != weights:
         return None
-    entries = tuple(entry for entry in found.entries if (entry.path, entry.kind, entry.bits) in trials)
+    asked = {(trial.path, trial.kind, trial.bits) for trial in trials}
+    entries = tuple(entry for entry in found.entries if (entry.path, entry.kind, entry.bits) in asked)
     return replace(found, entries=entries, complete=found.complete and len(entries) == len(trials))
 
 
@@ -157,9 +197,12 @@ class Bench:
         self._context = context
 
     def network(self, expression: str) -> nn.Module:
-        """Return the network of these bits with the run's weights, its norms' statistics estimated anew."""
-        recipe = self._recipe.replace(bits=expression, init_from=str(self._run))
-        model, _ = initial_model(recipe, self._context.data_root)
+        """Return the run's network with these bits, as ``begun`` does."""
+        return self.begun(self._recipe.replace(bits=expression))
+
+    def begun(self, recipe: Recipe) -> nn.Module:
+        """Return a recipe's network with the run's weights, its norms' statistics estimated anew."""
+        model, _ = initial_model(recipe.replace(init_from=str(self._run)), self._context.data_root)
         model = model.to(self.device).eval()
         if norms(model):
             re_estimate(model, (images for images, _ in ordered_batches(self.training, _BATCH)))
