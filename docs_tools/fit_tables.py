@@ -15,6 +15,10 @@ PLOT = "fit.png"
 ABOUT = """A sweep trains each of its networks from scratch. A fit trains one at 8 bits, then three from its weights,
 which have twice a cell's epochs behind them, in a quarter of the sweep's epochs. Networks are chosen on validation
 images, the fit's among those with no more LUTs than the cell; the table compares their accuracy on test images."""
+WHOLE = "whole sweep"
+WAYS = """Three ways at equal training, a quarter of the whole sweep's: a sweep of equal bits for weights and
+activations, a search from four cells of 2 and 8 bits with short trials, and the fit. Each is compared with the whole sweep
+at the LUTs of each network on that one's front, in points of test accuracy; all LUTs are the cost model's."""
 _CELLS, _FITTED = "#999999", "#0072B2"
 Pair = Mapping[str, Any]  # a cell of the sweep, and the best network of the fit with as few LUTs
 
@@ -65,7 +69,7 @@ def fits() -> str:
     rows = [_row(record) for records in cases.values() for record in records]
     head = ["network, seed", "epochs, sweep / fit", "best cell", "its LUT", "its test, %"]
     head += ["fit's LUT", "fit's test, %", "fit minus cell", "on the sweep's front: median [worst]", "cost model off"]
-    return "\n\n".join([ABOUT, table(head, rows), *map(_summary, cases.values()), _errors()])
+    return "\n\n".join([ABOUT, table(head, rows), *map(_summary, cases.values()), _ways(), _errors()])
 
 
 def _row(record: dict[str, Any]) -> list[str]:
@@ -103,6 +107,52 @@ def _summary(records: list[dict[str, Any]]) -> str:
         f"{name}: {statistics.mean(gaps):+.2f} points [{min(gaps):+.2f}..{max(gaps):+.2f}] to the sweep's best cell "
         f"over {seeds} seeds, in {share:.0%} of its LUTs."
     )
+
+
+def _ways() -> str:
+    """Return how far each way to bits is from the whole sweep at equal LUTs, with a quarter of its training."""
+    cases: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in lines("fit.jsonl"):
+        if record["benchmark"] == "fit_ways":
+            cases.setdefault(record["case"], {})[record["seed"]] = record
+    if not cases:
+        return ""
+    rows = []
+    for case, by_seed in cases.items():
+        for way in next(iter(by_seed.values()))["ways"]:
+            if way != WHOLE:
+                distances = [distance for record in by_seed.values() for distance in to_whole(record["ways"], way)]
+                rows.append([case, str(len(by_seed)), way, *_distances(distances)])
+    head = ["network", "seeds", "way", "minus the whole sweep at equal LUTs", "worst", "best", "as small as its front"]
+    return f"{WAYS}\n\n{table(head, rows)}"
+
+
+def to_whole(ways: Mapping[str, Sequence[Mapping[str, Any]]], way: str) -> list[float | None]:
+    """Return how many points of test accuracy a way is above each network of the whole sweep's front.
+
+    Args:
+        ways: networks by way, with ``lut``, ``validation`` and ``test``.
+        way: to judge.
+
+    Returns:
+        None where it has no network as small.
+    """
+    whole = ways[WHOLE]
+    at = pareto_front([float(one["lut"]) for one in whole], [one["validation"] for one in whole])
+    found: list[float | None] = []
+    for cell in (whole[i] for i in at):
+        able = [one for one in ways[way] if one["lut"] <= cell["lut"]]
+        best = max(able, key=lambda one: (one["validation"], -one["lut"]), default=None)
+        found.append(None if best is None else best["test"] - cell["test"])
+    return found
+
+
+def _distances(distances: Sequence[float | None]) -> list[str]:
+    known = [distance for distance in distances if distance is not None]
+    many = f"{len(known)} of {len(distances)}"
+    if not known:
+        return ["", "", "", many]
+    return [f"{statistics.mean(known):+.2f}", f"{min(known):+.2f}", f"{max(known):+.2f}", many]
 
 
 def _errors() -> str:

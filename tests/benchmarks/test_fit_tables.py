@@ -69,3 +69,21 @@ def test_a_best_cell_that_no_network_is_as_small_as_is_said(monkeypatch: pytest.
     assert "in 1 of 1 seeds the fit has no network as small as the best cell" in said
     monkeypatch.setattr(fit_tables, "lines", lambda _: [])
     assert fit_tables.fits() == "Not measured yet."
+
+
+def network(lut: int, validation: float, test: float) -> dict[str, Any]:
+    return {"name": "", "lut": lut, "validation": validation, "test": test}
+
+
+def test_a_way_is_judged_at_the_luts_of_the_whole_sweeps_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [network(100, 80.0, 80.0), network(200, 90.0, 88.0), network(300, 85.0, 99.0)]  # the last is beaten
+    fit = [network(150, 91.0, 90.0), network(180, 91.0, 70.0), network(190, 60.0, 99.0)]  # of equals the smallest
+    ways = {"whole sweep": whole, "sweep": [network(400, 99.0, 99.0)], "fit": fit}
+    assert fit_tables.to_whole(ways, "fit") == [None, 2.0]
+    assert fit_tables.to_whole(ways, "sweep") == [None, None]
+    records = [record(0, PAIRS), {"benchmark": "fit_ways", "case": "cnv", "seed": 0, "ways": ways}]
+    monkeypatch.setattr(fit_tables, "lines", lambda _: records)
+    said = fit_tables.fits()
+    assert "| cnv | 1 | sweep |  |  |  | 0 of 2 |" in said
+    assert "| cnv | 1 | fit | +2.00 | +2.00 | +2.00 | 1 of 2 |" in said
+    assert "| cnv | 1 | whole sweep" not in said

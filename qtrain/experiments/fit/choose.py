@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from qtrain.errors import UserError
 from qtrain.experiments.fit.cost import KINDS, CostModel, Folding
 from qtrain.experiments.sensitivity.growth import Growth
-from qtrain.experiments.sensitivity.structure import WIDEST, Widths
+from qtrain.experiments.sensitivity.structure import Widths
 from qtrain.interrupt import left_on_stop
 
 SECONDS = 60.0  # of the solver, for one bound
@@ -85,7 +85,7 @@ class Solver:
     ):
         self.model = model
         self._stop = stop
-        self._growth = {path: growth.get(path, {WIDEST: 0.0}) for path in model.structure.variables}
+        self._growth = growth
         self._limits = dict(limits)
         self._quantizers = [(p, b) for p in model.structure.activations for b in sorted(self._growth[p])]
         self._options = [option for path in model.units for option in self._layer(path, cycles)]

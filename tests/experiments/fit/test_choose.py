@@ -140,7 +140,8 @@ def test_bits_at_which_the_loss_is_no_number_are_not_chosen(model: CostModel) ->
     least = Solver(model, growth, LIMITS, CYCLES).least("LUT", {})
     assert least is not None
     assert least.bits["b"] == 4
-    none = {path: bits for path, bits in growth.items() if path not in ("a", "act1")}  # measured at no width at all
-    least = Solver(model, none, LIMITS, CYCLES).least("LUT", {})
+    entries = [one for one in found.entries if one.path not in ("a", "act1")]  # measured at no width at all
+    growth = growth_of(replace(found, entries=tuple(entries)), STRUCTURE.widest())
+    least = Solver(model, growth, LIMITS, CYCLES).least("LUT", {})
     assert least is not None
     assert (least.bits["a"], least.bits["act1"]) == (8, 8)
