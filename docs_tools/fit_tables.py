@@ -17,8 +17,8 @@ which have twice a cell's epochs behind them, in a quarter of the sweep's epochs
 images, the fit's among those with no more LUTs than the cell; the table compares their accuracy on test images."""
 WHOLE = "whole sweep"
 WAYS = """Three ways at equal training, a quarter of the whole sweep's: a sweep of equal bits for weights and
-activations, a search from four cells of 2 and 8 bits with short trials, and the fit. Each is compared with the whole sweep
-at the LUTs of each network on that one's front, in points of test accuracy; all LUTs are the cost model's."""
+activations, a search from four cells of 2 and 8 bits with short trials, and the fit. Each is compared with the whole
+sweep at the LUTs of each network on that one's front, in points of test accuracy; all LUTs are the cost model's."""
 _CELLS, _FITTED = "#999999", "#0072B2"
 Pair = Mapping[str, Any]  # a cell of the sweep, and the best network of the fit with as few LUTs
 
