@@ -36,6 +36,7 @@ CLOCK |= {"checksum"}  # of all the entries, the times among them
 CLOCK |= {"commit"}  # git describes a checkout that may change meanwhile
 SHOWN = (".png", ".html", ".md")  # of reports, with dates and times
 MOST_KILLS = 3  # of a trial
+TRIAL = "trial"
 # What commands import where they need it; training alone needs less.
 WARM = ("sklearn.datasets", "sklearn.model_selection", "qtrain.training.terminal", "qtrain.experiments.run")
 MORE = ("torch.utils.tensorboard", "brevitas.export", "qtrain.experiments.export", "qtrain.export.proof.finn_base")
@@ -87,7 +88,7 @@ class Trials:
             How many were killed, and what is wrong at the end.
         """
         _, expected = self._undisturbed(name)
-        folder = self._place / "trial"
+        folder = self._place / TRIAL
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self._place / f"{name}-before", folder)
         killed = 0
@@ -112,11 +113,12 @@ class Trials:
         if name not in self._whole:
             before = fresh(self._place / f"{name}-before")
             SCENARIOS[name].prepare(before)
-            folder = self._place / f"{name}-whole"
+            folder = self._place / TRIAL  # recipes and checkpoints name the run that they start from by its full path
             shutil.copytree(before, folder)
             ended = self._run(name, folder)
             check_done(ended)
             self._whole[name] = (ended.events, state(folder))
+            shutil.rmtree(folder)
         return self._whole[name]
 
 

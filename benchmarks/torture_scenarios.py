@@ -113,13 +113,10 @@ def _quantize(out: str) -> Callable[[], None]:
     return quantize
 
 
-def _fit(*words: str) -> Callable[[], None]:
-    def fit() -> None:
-        compiled.FITTED, compiled.HELD_OUT = 4, 1  # questions to the compiler, which take most of a fit
-        main(["fit", "TFC", *FLAGS, "--epochs=2", "--lr=0.02", *FIT, *PLAIN, "--out=out", *words])
-        main(["verify", "out/finn", "--quiet"])
-
-    return fit
+def _fit() -> None:
+    compiled.FITTED, compiled.HELD_OUT = 4, 1  # questions to the compiler, which take most of a fit
+    main(["fit", "TFC", *FLAGS, "--epochs=2", "--lr=0.02", *FIT, *PLAIN, "--out=out"])
+    main(["verify", "out/finn", "--quiet"])
 
 
 def _float_network(folder: Path) -> None:
@@ -186,8 +183,7 @@ SLOW = {
     ),
     "deploy": Scenario(_sweep("--weight-bits=1", "--lr=0.02", "--board=Pynq-Z1")),
     "estimate": Scenario(_estimate, prepare=_exported),
-    "fit": Scenario(_fit()),
-    "fit-clock": Scenario(_fit(), run=run_for),
-    "fit-ray": Scenario(_fit("--engine=ray"), run=partial(run_killing_workers, on_ray=True)),
+    "fit": Scenario(_fit),
+    "fit-clock": Scenario(_fit, run=run_for),
 }
 SCENARIOS = QUICK | SLOW

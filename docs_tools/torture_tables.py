@@ -31,7 +31,8 @@ class Tried:
             self.counts[part][record["what"]] += record["trials"]
         else:
             self.counts[part].update(record[part])
-        self.faults += map(_fault, record["faults"])
+        note = f" ({record['note']})" if record.get("note") else ""
+        self.faults += [f"{_fault(fault)}{note}" for fault in record["faults"]]
 
 
 def torture() -> str:

@@ -11,7 +11,15 @@ KILL = {"seed": 7, "scenario": "export", "kills": [3], "wrong": ["a differs", "b
 FLIP = {"seed": 9, "place": "finn", "wrong": "model.onnx: taken"}
 RECORDS: list[dict[str, Any]] = [
     {"code": "aa", "commit": "1", "part": "kills", "kills": {"train": 3, "export": 2}, "trials": 4, "faults": [KILL]},
-    {"code": "aa", "commit": "2", "part": "flips", "flips": {"finn": 6}, "trials": 6, "faults": [FLIP]},
+    {
+        "code": "aa",
+        "commit": "2",
+        "part": "flips",
+        "flips": {"finn": 6},
+        "trials": 6,
+        "faults": [FLIP],
+        "note": "of old",
+    },
     {"code": "bb", "commit": "3", "part": "kills", "kills": {"train": 1000}, "trials": 900, "faults": []},
     {"code": "bb", "commit": "3", "part": "kills", "kills": {"train": 50}, "trials": 40, "faults": []},
     {"code": "bb", "commit": "3", "part": "mutations", "what": "run", "trials": 100, "faults": ["case 5 was taken"]},
@@ -26,7 +34,7 @@ def test_every_code_and_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "All of them by kind. Kills: export 2, train 1,053." in said
     assert said[-3:] == [
         "- aa: export, seed 7: a differs; b is missing",
-        "- aa: finn, seed 9: model.onnx: taken",
+        "- aa: finn, seed 9: model.onnx: taken (of old)",
         "- bb: case 5 was taken",
     ]
 
