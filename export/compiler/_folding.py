@@ -9,6 +9,8 @@ more frames/s is not always larger: memories of another shape may waste less. So
 
 FINN widens a matrix unit only until its weight stream has ``mvau_wwidth_max`` bits. Where the fastest folding so far
 fits, the search goes on with wider streams.
+
+Where a folding does not fit in FINN's own memory styles and resource types, ``_styles.py`` chooses others if some fit.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 START = "step_specialize_layers"
+LAST = "step_generate_estimate_reports"
+STYLES = "styles.json"  # in the build's folder: the styles that are not FINN's own, as a folding of FINN's
+KINDS = ("LUT", "BRAM_18K", "URAM", "DSP")
 MOST_PROBES = 80
 CLOSE = 1.1  # ratio of the bounds at which bisection ends
 SAMPLES = 8  # targets above the best, evenly spaced in their logarithm
@@ -134,7 +139,11 @@ def search_widths(
 
 
 def search(
-    config: dict[str, Any], steps: Sequence[Callable[..., Any]], limits: dict[str, float], width: int | None
+    config: dict[str, Any],
+    steps: Sequence[Callable[..., Any]],
+    limits: dict[str, float],
+    width: int | None,
+    styles: Any,
 ) -> dict[str, Any]:
     """Search, and leave the reports and the graphs of the best folding in the build's folder.
 
@@ -143,10 +152,12 @@ def search(
         steps: the build's steps, as functions.
         limits: the most that may be used of LUT, BRAM_18K, URAM and DSP.
         width: of weight streams, in bits; None tries ``WIDTHS``.
+        styles: the module ``_styles``.
 
     Returns:
         ``probes``; ``best``, the one that fits with the most frames/s, or None; ``complete``, whether every folding
-        faster than it was tried, at the widths that were tried.
+        faster than it was tried, at the widths that were tried. A probe that fits only in other styles than FINN's own
+        has them in ``styles``, and what it takes in FINN's own in ``own``.
     """
     names = [step.__name__ for step in steps]
     again = steps[names.index(START) + 1 :]
@@ -155,8 +166,8 @@ def search(
 
     def probe(target: int, width: int) -> Probe:
         asked = {"target_fps": target, "mvau_wwidth_max": width}
-        found = {**asked, **_fold({**config, **asked}, again, scratch, keep=False)}
-        found["fits"] = "error" not in found and all(found[kind] <= limit for kind, limit in limits.items())
+        found = {**asked, **_fold({**config, **asked}, again, scratch, limits, styles)}
+        found["fits"] = "error" not in found and _within(found, limits)
         print(f"Folded for {target} frames/s: {found}")
         return found
 
@@ -164,35 +175,77 @@ def search(
     probes, complete = search_widths(probe, config["target_fps"], fastest, WIDTHS if width is None else (width,))
     shutil.rmtree(scratch, ignore_errors=True)
     fitting = [found for found in probes if found["fits"]]
-    best = max(fitting, key=lambda found: (found["fps"] >= found["target_fps"], found["fps"]), default=None)
+    best = max(fitting, key=_merit, default=None)
     if best is not None:
-        _fold({**config, **{name: best[name] for name in ("target_fps", "mvau_wwidth_max")}}, again, out, keep=True)
+        _keep({**config, **{name: best[name] for name in ("target_fps", "mvau_wwidth_max")}}, again, best)
     return {"probes": probes, "best": best, "complete": complete}
 
 
-def _fold(config: dict[str, Any], steps: Sequence[Callable[..., Any]], out: Path, keep: bool) -> Probe:
-    """Run the steps that depend on the folding; return what they estimate, or FINN's error."""
-    from finn.builder.build_dataflow_config import DataflowBuildConfig
-    from qonnx.core.modelwrapper import ModelWrapper
+def _merit(found: Probe) -> tuple[bool, float, int]:
+    """Order probes that fit: those that meet their target first, then by frames/s; of equals FINN's own styles win."""
+    return found["fps"] >= found["target_fps"], found["fps"], -len(found.get("styles", ()))
 
-    models = Path(config["output_dir"]) / "intermediate_models"
+
+def _within(found: Probe, limits: dict[str, float]) -> bool:
+    return all(found[kind] <= limit for kind, limit in limits.items())
+
+
+def _fold(
+    config: dict[str, Any], steps: Sequence[Callable[..., Any]], out: Path, limits: dict[str, float], styles: Any
+) -> Probe:
+    """Run the steps that depend on the folding; return what they estimate, or FINN's error.
+
+    What does not fit is estimated once more in styles in which it does, if there are any.
+    """
+    from finn.builder.build_dataflow_config import DataflowBuildConfig
+
+    names = [step.__name__ for step in steps]
+    last = names.index(LAST)
     try:
         build = DataflowBuildConfig.from_dict({**config, "output_dir": str(out)})
-        model = ModelWrapper(str(models / f"{START}.onnx"))
-        for step in steps:
+        model = _start(config)
+        for step in steps[:last]:
             model = step(model, build)
-            if keep:
-                model.save(str(models / f"{step.__name__}.onnx"))
+        steps[last](model, build)
+        found = _estimates(out / "report")
+        chosen = {} if _within(found, limits) else styles.choose_for(model, build._resolve_fpga_part(), limits)
+        if chosen:
+            styles.set_styles(model, chosen)
+            steps[last](model, build)
+            own = {kind: found[kind] for kind in KINDS}
+            found = {**_estimates(out / "report"), "styles": chosen, "own": own}
     except Exception as error:
-        if keep:  # it worked a moment ago
-            raise
         traceback.print_exc()
         return {"fps": 0.0, "error": f"{type(error).__name__}: {error}"}
-    return _estimates(out / "report")
+    return found
+
+
+def _keep(config: dict[str, Any], steps: Sequence[Callable[..., Any]], best: Probe) -> None:
+    """Run the steps again for the best probe, and save their graphs; FINN itself sets the styles, as in any build."""
+    from finn.builder.build_dataflow_config import DataflowBuildConfig
+
+    out = Path(config["output_dir"])
+    if best.get("styles"):
+        (out / STYLES).write_text(json.dumps({"Defaults": {}, **best["styles"]}, indent=2))
+        config = {**config, "folding_config_file": str(out / STYLES)}
+    build = DataflowBuildConfig.from_dict(config)
+    model = _start(config)
+    for step in steps:
+        model = step(model, build)
+        model.save(str(out / "intermediate_models" / f"{step.__name__}.onnx"))
+
+
+def _start(config: dict[str, Any]) -> Any:
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    return ModelWrapper(str(Path(config["output_dir"]) / "intermediate_models" / f"{START}.onnx"))
 
 
 def _estimates(report: Path) -> Probe:
     speed = json.loads((report / "estimate_network_performance.json").read_text())
     total = json.loads((report / "estimate_layer_resources.json").read_text())["total"]
-    kinds = {kind: total.get(kind, 0) for kind in ("LUT", "BRAM_18K", "URAM", "DSP")}
-    return {"fps": speed["estimated_throughput_fps"], "cycles": speed["max_cycles"], **kinds}
+    return {
+        "fps": speed["estimated_throughput_fps"],
+        "cycles": speed["max_cycles"],
+        **{kind: total.get(kind, 0) for kind in KINDS},
+    }

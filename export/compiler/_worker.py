@@ -192,7 +192,7 @@ def search(config: dict[str, Any], build_config: Any, request: dict[str, Any]) -
     from finn.builder.build_dataflow import resolve_build_steps
 
     try:
-        how = (resolve_build_steps(build_config), request["limits"], request["width"])
+        how = (resolve_build_steps(build_config), request["limits"], request["width"], beside("_styles"))
         found: dict[str, Any] = beside("_folding").search(config, *how)
     except Exception as error:
         traceback.print_exc()

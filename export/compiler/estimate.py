@@ -19,6 +19,8 @@ from qtrain.records.estimate import Estimate, LayerEstimate, share_of
 LABEL = "FINN's estimate, not synthesis: real designs come out larger and slower"
 RESOURCES = {"lut": "LUT", "bram_18k": "BRAM_18K", "uram": "URAM", "dsp": "DSP"}  # ours: FINN's
 LAST_STEP = "step_generate_estimate_reports"
+STYLES = ("ram_style", "ram_style_thresholds", "resType", "depth_trigger_bram", "depth_trigger_uram")
+AUTO_FOLDING, APPLIED_FOLDING = "auto_folding_config", "applied_folding_config"
 
 
 def read_estimate(
@@ -53,6 +55,7 @@ def read_estimate(
     found = places(out / "intermediate_models" / f"{LAST_STEP}.onnx", model)
     best = build.best or {}
     used = {kind: round(total.get(kind, 0)) for kind in RESOURCES.values()}
+    styles = _styles(out)
     return Estimate(
         label=LABEL,
         board=board.label,
@@ -68,21 +71,50 @@ def read_estimate(
         available=board.resources,
         max_utilization=max_utilization,
         fits=all(share_of(used[kind], has) <= max_utilization for kind, has in board.resources.items()),
-        layers=tuple(_layer(name, cycles, resources, found) for name in dict.fromkeys([*cycles, *resources])),
+        layers=tuple(
+            _layer(name, cycles, resources, found, styles.get(name, {}))
+            for name in dict.fromkeys([*cycles, *resources])
+        ),
         versions=build.versions,
         probes=build.probes,
         all_faster_tried=build.all_faster_tried,
+        in_own_styles={kind: round(amount) for kind, amount in best.get("own", {}).items()},
     )
 
 
-def _layer(name: str, cycles: dict[str, Any], resources: dict[str, Any], found: dict[str, str]) -> LayerEstimate:
+def _styles(out: Path) -> dict[str, dict[str, Any]]:
+    """Return what a folding that was given to FINN has set otherwise than FINN itself, by layer; PE and SIMD apart."""
+    if not _report_file(out, APPLIED_FOLDING).exists():
+        return {}
+    own = _report(out, AUTO_FOLDING)
+    changed = {}
+    for name, layer in _report(out, APPLIED_FOLDING).items():
+        before = own.get(name, {})
+        changed[name] = {key: layer[key] for key in STYLES if key in layer and layer[key] != before.get(key)}
+    return changed
+
+
+def folding_report(out: Path) -> Path:
+    """Return the folding of a build, as FINN wrote it: the one that it was given, else its own."""
+    applied = _report_file(out, APPLIED_FOLDING)
+    return applied if applied.exists() else _report_file(out, AUTO_FOLDING)
+
+
+def _layer(
+    name: str, cycles: dict[str, Any], resources: dict[str, Any], found: dict[str, str], styles: dict[str, Any]
+) -> LayerEstimate:
     amounts = {ours: round(resources.get(name, {}).get(theirs, 0)) for ours, theirs in RESOURCES.items()}
     operator = name.rpartition("_")[0]
-    return LayerEstimate(name, operator, found.get(name, ""), cycles=int(cycles.get(name, 0)), **amounts)
+    cycles_here = int(cycles.get(name, 0))
+    return LayerEstimate(name, operator, found.get(name, ""), cycles=cycles_here, **amounts, styles=styles)
+
+
+def _report_file(out: Path, name: str) -> Path:
+    return out / "report" / f"{name}.json"
 
 
 def _report(out: Path, name: str) -> dict[str, Any]:
-    path = out / "report" / f"{name}.json"
+    path = _report_file(out, name)
     try:
         report: dict[str, Any] = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:

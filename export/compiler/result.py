@@ -49,7 +49,8 @@ class BuildResult:
             minutes of execution are left out.
         probes: with a search for the fastest folding every target that was tried, in order: ``target_fps``,
             ``mvau_wwidth_max``, ``fps``, ``cycles``, ``LUT``, ``BRAM_18K``, ``URAM``, ``DSP``, ``fits``; ``error``
-            where FINN could not fold.
+            where FINN could not fold. One that fits only in other memory styles and resource types than FINN's own
+            has ``styles``, attributes by layer, and ``own``, what it takes in FINN's own.
         best: of the probes the one that the figures are for, None where nothing fits.
         all_faster_tried: whether the search tried every folding that is faster than that, at the widths of its probes.
     """

@@ -28,8 +28,10 @@ from qtrain.records.plain_files import read_plain_text
 from qtrain.records.plain_yaml import load_yaml
 
 # Layers that every compiler makes of the same nodes in the same order, and the attributes that all of them know.
+# Memory styles and resource types have the same names and values too.
 SHARED = re.compile(r"(MVAU|VVAU|Thresholding)_(hls|rtl)_\d+")
 PARALLELISM = ("PE", "SIMD")
+Styles = Mapping[str, Mapping[str, str | int]]
 
 
 def saved_folding(folder: Path) -> Path | None:
@@ -42,17 +44,23 @@ def saved_folding(folder: Path) -> Path | None:
     return folder / name if isinstance(name, str) and name else None
 
 
-def official_folding(folding: Mapping[str, Any]) -> dict[str, Any]:
+def official_folding(folding: Mapping[str, Any], styles: Styles | None = None) -> dict[str, Any]:
     """Translate FINN+'s folding for official FINN.
 
     Args:
         folding: FINN+'s, by layer names.
+        styles: attributes of it that are not as FINN sets them, by layer name.
 
     Returns:
-        Parallelism of matrix units and thresholds; official FINN folds generators and pools for the target itself.
+        Parallelism and such styles of matrix units and thresholds; official FINN folds generators and pools for the
+        target itself, in its own styles.
     """
+    chosen = styles or {}
     shared = {name: layer for name, layer in folding.items() if SHARED.fullmatch(name) and isinstance(layer, dict)}
-    units = {name: {key: layer[key] for key in PARALLELISM if key in layer} for name, layer in shared.items()}
+    units = {
+        name: {key: layer[key] for key in (*PARALLELISM, *chosen.get(name, ())) if key in layer}
+        for name, layer in shared.items()
+    }
     return {"Defaults": {}, **units}
 
 
@@ -83,6 +91,7 @@ def save_folding(
     made_by: str,
     mvau_wwidth_max: int = MVAU_WWIDTH_MAX,
     estimated_fps: float | None = None,
+    styles: Styles | None = None,
 ) -> bool:
     """Write the folding and its translation for official FINN, each named in its compiler's build configuration.
 
@@ -99,6 +108,7 @@ def save_folding(
         mvau_wwidth_max: bits of a weight stream that the folding was made with; official FINN, which folds the other
             layers for the target, needs as wide ones to reach it.
         estimated_fps: frames a second that the compiler estimates with it.
+        styles: as of ``official_folding``.
 
     Returns:
         Whether there was a signature.
@@ -121,7 +131,7 @@ def save_folding(
         names = {"folding": FOLDING, "official_folding": OFFICIAL_FOLDING}
         texts = {
             FOLDING: _json(folding),
-            OFFICIAL_FOLDING: _json(official_folding(folding)),
+            OFFICIAL_FOLDING: _json(official_folding(folding, styles)),
             **configurations(board, target_fps, clock_ns, **names, mvau_wwidth_max=mvau_wwidth_max),
             README: folder_readme(manifest, read_npy(folder / "input.npy").shape[1:]),
             **for_board,

@@ -284,16 +284,17 @@ def _problems(estimate: "Estimate", searched: bool) -> list[str]:
         if smallest[kind] > estimate.max_utilization * has
     ]
     return [
-        f"{none}: for {smallest['target_fps']} frame/s it already needs {', '.join(over)}, "
+        f"{none}: for {smallest['target_fps']} frame/s it already needs {', '.join(over)}, no other style helps, "
         f"and {estimate.max_utilization:.4g} of that may be used; take a larger board, fewer bits or a narrower network"
     ]
 
 
 def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
+    from qtrain.export.compiler.estimate import folding_report
     from qtrain.export.folder.build_files import MVAU_WWIDTH_MAX
     from qtrain.export.folder.folding import FOLDING, read_folding, save_folding
 
-    folding = read_folding(out / "report" / "auto_folding_config.json")
+    folding = read_folding(folding_report(out))
     unsigned = save_folding(
         asked.folder,
         folding,
@@ -303,6 +304,7 @@ def _save(estimate: "Estimate", asked: _Asked, out: Path, quiet: bool) -> None:
         made_by=f"finn-plus {estimate.versions['finn-plus']}",
         mvau_wwidth_max=estimate.mvau_wwidth_max or MVAU_WWIDTH_MAX,
         estimated_fps=estimate.fps,
+        styles={layer.name: layer.styles for layer in estimate.styled},
     )
     if not quiet:
         tell(

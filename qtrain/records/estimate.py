@@ -19,6 +19,7 @@ class LayerEstimate:
         bram_18k: block RAMs of 18 Kb.
         uram: UltraRAMs.
         dsp: DSP slices.
+        styles: FINN's attributes of memories and multipliers that are not as FINN sets them, as ``ram_style``.
     """
 
     name: str
@@ -29,6 +30,7 @@ class LayerEstimate:
     bram_18k: int
     uram: int
     dsp: int
+    styles: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Estimate(JsonFile):
         versions: of what computed this.
         probes: targets that a search tried, in order, as ``BuildResult`` has them.
         all_faster_tried: whether a search tried every folding faster than this, at the widths of its probes.
+        in_own_styles: what a search's folding would take in FINN's own styles, in which it does not fit; empty where
+            it has them.
     """
 
     FILE: ClassVar[str] = "estimate.json"
@@ -78,6 +82,12 @@ class Estimate(JsonFile):
     versions: dict[str, str]
     probes: tuple[dict[str, Any], ...] = field(default=())
     all_faster_tried: bool = False
+    in_own_styles: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def styled(self) -> list[LayerEstimate]:
+        """Layers that are not built in FINN's own styles."""
+        return [layer for layer in self.layers if layer.styles]
 
     @property
     def shares(self) -> dict[str, float]:

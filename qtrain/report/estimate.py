@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from qtrain.report.console import plain_text, report_console
+from qtrain.report.estimate_styles import short_name, style_sentence, style_table
 from qtrain.report.table import TableData, print_facts, print_notes, print_table
 
 _LAYER_AMOUNTS = ("cycles", "lut", "bram_18k", "uram", "dsp")
@@ -26,6 +27,10 @@ def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None
     print_table(layer_table(estimate), console, left=2)
     console.print()
     print_facts(estimate_rows(estimate), console)
+    if sentence := style_sentence(estimate):
+        console.print()
+        print_table(style_table(estimate), console, left=3)
+        _print_line(sentence, console)
     if estimate["probes"]:
         console.print()
         print_table(probe_table(estimate), console, left=0)
@@ -35,12 +40,11 @@ def print_estimate(estimate: Mapping[str, Any], verified: Sequence[str]) -> None
 
 
 def layer_table(estimate: Mapping[str, Any]) -> TableData:
-    """Return the layers of the hardware in order; FINN's longest name is shortened as in its ``InferConvInpGen``."""
+    """Return the layers of the hardware in order."""
     rows = []
     for layer in estimate["layers"]:
-        name = layer["name"].replace("ConvolutionInputGenerator", "ConvInpGen")
         amounts = [f"{layer[amount]:,}" for amount in _LAYER_AMOUNTS]
-        rows.append((layer["place"], name, *amounts))
+        rows.append((layer["place"], short_name(layer), *amounts))
     return TableData(("layer", "FINN's layer", "cycles", *estimate["used"]), tuple(rows))
 
 
@@ -55,18 +59,29 @@ def probe_table(estimate: Mapping[str, Any]) -> TableData:
                 f"{probe['mvau_wwidth_max']:,}",
                 f"{probe['fps']:,.0f}",
                 *amounts,
-                "yes" if probe["fits"] else "no",
+                _fits(probe),
             )
         )
     return TableData(("tried: target", "weight bits", "frames/s", *estimate["used"], "fits"), tuple(rows))
 
 
+def _fits(probe: Mapping[str, Any]) -> str:
+    if probe.get("styles"):
+        return f"{len(probe['styles'])} styled"
+    return "yes" if probe["fits"] else "no"
+
+
 def search_sentence(estimate: Mapping[str, Any]) -> str:
     """Return how far the search for the largest target went."""
     tried = len(estimate["probes"])
+    styled = ""
+    if any(probe.get("styles") for probe in estimate["probes"]):
+        styled = ' "2 styled": fits with two layers in other styles than FINN\'s own.'
     if estimate["all_faster_tried"]:
-        return f"{tried} foldings tried, among them every one that is faster than this one, at those widths of streams."
-    return f"{tried} foldings tried, not all there are: larger is not always larger in memory, so another one may fit."
+        faster = "among them every one that is faster than this one, at those widths of streams"
+        return f"{tried} foldings tried, {faster}.{styled}"
+    why = "larger is not always larger in memory, so another one may fit"
+    return f"{tried} foldings tried, not all there are: {why}.{styled}"
 
 
 def estimate_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from qtrain.report.estimate_styles import style_words
 from qtrain.report.pages import write_drawing
 from qtrain.report.style import FAINT, GRID_LINES, INK
 
@@ -25,9 +26,10 @@ _MOST = 60  # layers that a page can show; of a deeper network the largest
 
 def layer_label(layer: Mapping[str, Any]) -> str:
     """Return FINN's name of a layer, behind the network's own where it has one."""
-    if layer["place"]:
-        return f"{layer['place']}  ·  {layer['name']}"
-    return str(layer["name"])
+    name = f"{layer['place']}  ·  {layer['name']}" if layer["place"] else str(layer["name"])
+    if layer.get("styles"):
+        return f"{name}\n{style_words(layer['operator'], layer['styles'])}"
+    return name
 
 
 def shown_resources(estimate: Mapping[str, Any]) -> list[str]:

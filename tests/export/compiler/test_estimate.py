@@ -130,6 +130,38 @@ def test_the_saved_folding_is_what_the_build_starts_from_and_the_folder_still_pr
     assert (tmp_path / "again" / "report" / "applied_folding_config.json").is_file()  # FINN's own word for it
 
 
+@pytest.mark.slow
+def test_what_fits_in_other_styles_alone_is_found_saved_and_estimated_again(
+    finn_plus: str, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    folder = export_cnv("CNV_2W2A", tmp_path / "finn", images=4)
+    limits = ("--max-utilization", 0.15, "--mvau-wwidth-max", 36)
+    run = cli("estimate", folder, "--out", tmp_path / "out", "--max-fps", *limits, "--save-folding", "--json")
+    assert run.status == 0
+    estimate = json.loads(run.out)
+    most = {kind: 0.15 * has for kind, has in estimate["available"].items()}
+    best = next(probe for probe in estimate["probes"] if probe["fits"] and probe["fps"] == estimate["fps"])
+    styles = {layer["name"]: layer["styles"] for layer in estimate["layers"] if layer["styles"]}
+    assert styles == best["styles"] != {}
+    assert estimate["in_own_styles"] == {kind: round(amount) for kind, amount in best["own"].items()}
+    assert any(best["own"][kind] > most[kind] for kind in most)
+    assert all(estimate["used"][kind] <= most[kind] for kind in most)
+    in_own = [probe["fps"] for probe in estimate["probes"] if probe["fits"] and not probe.get("styles")]
+    assert estimate["fps"] > max(in_own)
+    saved = json.loads((folder / "folding_config.json").read_text())
+    official = json.loads((folder / "official_folding_config.json").read_text())
+    for name, chosen in styles.items():
+        assert chosen.items() <= saved[name].items()
+        if name.startswith("MVAU"):
+            assert chosen.items() <= official[name].items()
+    again = cli("estimate", folder, "--out", tmp_path / "again", "--json")
+    found = json.loads(again.out)
+    assert again.status == 0
+    assert found["used"] == estimate["used"]
+    assert [layer["styles"] for layer in found["layers"]] == [layer["styles"] for layer in estimate["layers"]]
+    assert cli("verify", folder).status == 0
+
+
 def test_a_target_that_nothing_reaches_is_status_1_and_one_line(
     finn_plus: str, folder: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -151,6 +151,48 @@ def test_an_estimate_is_printed_by_layer_and_against_the_board(capsys: pytest.Ca
     assert lines[-1] == "FINN's estimate, not synthesis."
 
 
+STYLES = {"ram_style": "distributed", "resType": "dsp"}
+STYLED = {
+    **ESTIMATE,
+    "layers": [
+        {**ESTIMATE["layers"][0], "operator": "ConvolutionInputGenerator_rtl", "styles": {"ram_style": "ultra"}},
+        {**ESTIMATE["layers"][1], "operator": "MVAU_hls", "styles": STYLES},
+        {**ESTIMATE["layers"][0], "name": "Thresholding_rtl_0", "place": "", "operator": "Thresholding_rtl",
+         "styles": {"depth_trigger_bram": 2048, "depth_trigger_uram": 1 << 30}},
+    ],
+    "in_own_styles": {"LUT": 60_000, "BRAM_18K": 291, "URAM": 0, "DSP": 0},
+}  # fmt: skip
+
+
+def test_layers_in_other_styles_are_named_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    from qtrain.report.estimate import print_estimate
+
+    probe = {"target_fps": 1200, "mvau_wwidth_max": 36, "fps": 1205.6, "fits": True, "styles": {"MVAU_hls_0": STYLES}}
+    print_estimate({**STYLED, "probes": [probe], "all_faster_tried": True}, ())
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "before conv1 ConvInpGen_rtl_0 buffer in URAM" in lines
+    assert "conv1 MVAU_hls_0 weights in LUT RAM, multipliers in DSP" in lines
+    assert "Thresholding_rtl_0 thresholds in BRAM from 2,048 words on" in lines
+    why = "In FINN's own styles this folding would take 60,000 of 53,200 LUT and 291 of 280 BRAM_18K: "
+    assert why + "3 layers have others, so that it fits." in lines
+    assert any('"2 styled": fits' in line for line in lines)
+    assert any(line.startswith("1,200 36 1,206") and line.endswith("1 styled") for line in lines)
+
+
+def test_a_saved_folding_with_styles_says_that_it_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    from qtrain.report.estimate import print_estimate
+
+    print_estimate({**STYLED, "layers": STYLED["layers"][:2], "in_own_styles": {}}, ())
+    assert "2 layers have other memory styles or resource types than FINN's own" in capsys.readouterr().out
+
+
+def test_the_figure_names_the_styles_of_layers() -> None:
+    from qtrain.report.estimate_figure import draw_estimate
+
+    labels = [label.get_text() for label in draw_estimate(STYLED, "CNV").axes[0].get_yticklabels()]
+    assert labels[1] == "conv1  ·  MVAU_hls_0\nweights in LUT RAM, multipliers in DSP"
+
+
 def test_what_does_not_fit_is_said_by_the_fullest_resource(capsys: pytest.CaptureFixture[str]) -> None:
     from qtrain.report.estimate import print_estimate
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qtrain.export.compiler._folding import MOST_PROBES, WIDTHS, search_targets, search_widths, whole
+from qtrain.export.compiler._folding import MOST_PROBES, WIDTHS, _merit, search_targets, search_widths, whole
 
 CLOCK = 100_000_000  # cycles a second
 
@@ -123,3 +123,11 @@ def test_wider_streams_are_tried_while_the_board_has_room_and_they_are_faster(bo
     found = [whole(probe["fps"]) for probe in probes if probe["fits"]]
     assert max(found, default=0) == max(reachable, default=0)
     assert complete <= bool(found)
+
+
+def test_of_foldings_as_fast_the_one_in_finns_own_styles_wins():
+    own = {"target_fps": 900, "fps": 1000.0}
+    styled = {"target_fps": 1000, "fps": 1000.0, "styles": {"MVAU_hls_0": {"resType": "dsp"}}}
+    missed = {"target_fps": 5000, "fps": 4000.0}
+    assert max([styled, own, missed], key=_merit) == own
+    assert max([own, {**styled, "fps": 1001.0}, missed], key=_merit)["fps"] == 1001.0

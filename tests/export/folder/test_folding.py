@@ -73,6 +73,15 @@ def test_units_and_thresholds_go_over_by_name_with_what_all_compilers_know() -> 
     }
 
 
+def test_styles_that_were_chosen_go_over_and_no_others() -> None:
+    chosen = {"MVAU_hls_0": {"resType": "dsp"}, "ConvolutionInputGenerator_rtl_0": {"ram_style": "block"}}
+    folding = {**FINN_PLUS, "MVAU_hls_0": {**FINN_PLUS["MVAU_hls_0"], "resType": "dsp"}}
+    translated = official_folding(folding, chosen)
+    assert translated.pop("MVAU_hls_0") == {"PE": 16, "SIMD": 9, "resType": "dsp"}
+    assert all(layer.keys() <= {"PE", "SIMD"} for layer in translated.values())
+    assert "ConvolutionInputGenerator_rtl_0" not in translated  # another layer in main
+
+
 def test_no_other_layer_of_main_is_reached() -> None:
     """As FINN applies a folding: each node takes what stands under its name."""
     nodes = [helper.make_node(name.rsplit("_", 1)[0], ["a"], ["b"], name=name) for name in MAIN]
