@@ -17,6 +17,7 @@ from docs_tools.speed_tables import (
     speed,
     sweeps,
 )
+from docs_tools.style_tables import styles
 from docs_tools.target_tables import targets
 from docs_tools.torture_tables import torture
 from docs_tools.waiting_tables import waiting
@@ -221,6 +222,7 @@ def main() -> None:
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
         "The best network that fits, beside a whole sweep": f"{fit_tables.fits()}\n\n![](fit.png)",
+        "Memory styles and resource types": styles(),
         "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",
         "finn-base, a second executor": second_opinions(),
         "Killed, damaged, flipped": torture(),
