@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
@@ -15,6 +15,9 @@ from qtrain.errors import UserError
 from qtrain.experiments.zoo import zoo
 from qtrain.recipe import shipped_recipes
 from qtrain.report.networks import print_family, print_layers, print_zoo
+
+if TYPE_CHECKING:
+    from qtrain.experiments.targets import BuiltFor
 
 
 def lint_parser() -> Parser:
@@ -75,7 +78,7 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     from qtrain.experiments.targets import lint_target
     from qtrain.report.findings import print_findings
 
-    found = lint_target(options.target, **_asked(options))
+    found = lint_target(options.target, _built_for(options), **network_options(options))
     findings = [asdict(finding) for finding in found]
     if options.json:
         print(json.dumps(findings, indent=2))
@@ -84,18 +87,12 @@ def lint_command(parser: Parser, words: list[str], options: Namespace) -> int:
     return LINT_FAILED if any(finding["severity"] == "error" for finding in findings) else 0
 
 
-def _asked(options: Namespace) -> dict[str, Any]:
+def _built_for(options: Namespace) -> "BuiltFor":
     """Return what the options of ``_add_shape`` say a network is built for."""
-    from qtrain.experiments.targets import parse_shape
+    from qtrain.experiments.targets import BuiltFor, parse_shape
 
-    return {
-        "shape": None if options.input_shape is None else parse_shape(options.input_shape),
-        "data": options.data,
-        "data_root": options.data_root,
-        "data_options": data_options(options),
-        "net_args": options.net_args,
-        **network_options(options),
-    }
+    shape = None if options.input_shape is None else parse_shape(options.input_shape)
+    return BuiltFor(shape, options.data, options.data_root, data_options(options), options.net_args or {})
 
 
 def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
@@ -118,7 +115,7 @@ def models_command(parser: Parser, words: list[str], options: Namespace) -> int:
     Voice().loading()
     from qtrain.experiments.targets import describe_target
 
-    name, sizes, activations = describe_target(options.network, **_asked(options))
+    name, sizes, activations = describe_target(options.network, _built_for(options), **network_options(options))
     layers = [asdict(layer) for layer in sizes.layers]
     if options.json:
         print(json.dumps({"network": name, "layers": layers, "activations": activations}, indent=2))

@@ -1,5 +1,7 @@
 """What a user may name to be looked at: a network, a run folder, a QONNX file, or a module of their own."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +43,56 @@ def parse_shape(text: str) -> Shape:
     return channels, height, width
 
 
-def lint_target(
-    target: str,
-    shape: Shape | None = None,
-    *,
-    data: str | None = None,
-    data_root: str | Path | None = None,
-    data_options: DataOptions = PLAIN,
-    net_args: dict[str, object] | None = None,
-    **options: object,
-) -> tuple[Finding, ...]:
-    """Lint what a user names.
+@dataclass(frozen=True)
+class BuiltFor:
+    """What a network that a user names is built for, where its name leaves that open.
 
-    Args:
-        target: one of ``FORMS``.
+    Attributes:
         shape: of one input, (C, H, W); by default the data's, the network's usual one, or 3x32x32.
         data: a data set, or data of one's own, whose classes and shape the network is to have.
         data_root: where to look for them.
         data_options: how data of one's own are read.
         net_args: arguments of a network of one's own.
+    """
+
+    shape: Shape | None = None
+    data: str | None = None
+    data_root: str | Path | None = None
+    data_options: DataOptions = PLAIN
+    net_args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def classes_and_shape(self) -> tuple[int | None, Shape | None]:
+        """Return the classes and the shape of the inputs; None where nothing says them.
+
+        Raises:
+            UserError: data and shape are both given, or the data cannot be read.
+        """
+        if self.data is None:
+            return None, self.shape
+        if self.shape is not None:
+            raise UserError("the data say the shape of an input; leave out --input-shape, or --data")
+        classes = len(class_names(self.data, self.data_root, self.data_options))
+        return classes, image_shape(self.data, self.data_root, self.data_options)
+
+    def check_qtrains(self, target: str) -> None:
+        """See that nothing is asked of a network of qtrain's that only one of one's own can have.
+
+        Raises:
+            UserError: arguments.
+        """
+        if self.net_args:
+            raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
+
+
+AS_USUAL = BuiltFor()
+
+
+def lint_target(target: str, built_for: BuiltFor = AS_USUAL, **options: Any) -> tuple[Finding, ...]:
+    """Lint what a user names.
+
+    Args:
+        target: one of ``FORMS``.
+        built_for: of a network.
         options: of ``build_model``, for a network's name; those that a network of one's own has arguments for.
 
     Raises:
@@ -67,61 +100,44 @@ def lint_target(
     """
     path = Path(target)
     is_own = ":" in target and not path.exists()
-    if (options or net_args or data) and not is_own and (path.exists() or path.suffix == ".onnx"):
-        given = [*options, *(["net-args"] if net_args else []), *(["data"] if data else [])]
-        raise UserError(f"{target} is no network's name, so leave out --{', --'.join(given)}")
     if not is_own and (path.exists() or path.suffix == ".onnx"):
-        return _lint_path(path, shape, data_root)
+        if given := [*options, *(name for name in ("net_args", "data") if getattr(built_for, name))]:
+            flags = ", --".join(name.replace("_", "-") for name in given)
+            raise UserError(f"{target} is no network's name, so leave out --{flags}")
+        return _lint_path(path, built_for.shape, built_for.data_root)
     if is_own:
-        model, size = own_network(
-            target, shape, data=data, data_root=data_root, data_options=data_options, net_args=net_args, **options
-        )
-        return lint_module(model, size)
-    classes, shape = _classes_and_shape(data, shape, data_root, data_options)
-    if net_args:
-        raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
+        return lint_module(*own_network(target, built_for, **options))
+    classes, shape = built_for.classes_and_shape()
+    built_for.check_qtrains(target)
     try:
         family = FAMILIES.get(check_network(target).family)
     except UserError as error:
         raise UserError(f"{error}. What can be linted: {FORMS}") from None
     channels, height, width = shape or family.shape
-    model = build_model(target, num_classes=classes, in_channels=channels, image_size=(height, width), **options)  # type: ignore[arg-type]
+    model = build_model(target, num_classes=classes, in_channels=channels, image_size=(height, width), **options)
     return lint_module(model, (channels, height, width))
 
 
 def describe_target(
-    target: str,
-    shape: Shape | None = None,
-    *,
-    data: str | None = None,
-    data_root: str | Path | None = None,
-    data_options: DataOptions = PLAIN,
-    net_args: dict[str, object] | None = None,
-    **options: Any,
+    target: str, built_for: BuiltFor = AS_USUAL, **options: Any
 ) -> tuple[str, NetworkCount, dict[str, int]]:
     """Return a network's full name, its layers, and the bits of its activation quantizers by path.
 
     Args:
         target: a network's name with bit widths, or code of one's own.
-        shape: of one input, (C, H, W); by default the data's, the network's usual one, or 3x32x32.
-        data: a data set, or data of one's own, whose classes and shape the network is to have.
-        data_root: where to look for them.
-        data_options: how data of one's own are read.
-        net_args: arguments of a network of one's own.
+        built_for: of the network.
         options: of ``build_model``; those that a network of one's own has arguments for.
 
     Raises:
         UserError: it cannot be imported, built or run.
     """
-    where: dict[str, Any] = {"data": data, "data_root": data_root, "data_options": data_options}
     if ":" in target:
-        model, size = own_network(target, shape, **where, net_args=net_args, **options)
+        model, size = own_network(target, built_for, **options)
         with one_line(Path(target), "run"):
             sizes = count(model, size)
-        return one_network(target, str(options.get("bits", "")))[0], sizes, activation_bits(model)
-    if net_args:
-        raise UserError(f"net_args are for a network of your own, and {target} is qtrain's; leave them out")
-    classes, shape = _classes_and_shape(shape=shape, **where)
+        return one_network(target, options.get("bits", ""))[0], sizes, activation_bits(model)
+    built_for.check_qtrains(target)
+    classes, shape = built_for.classes_and_shape()
     if shape is not None:
         options |= {"in_channels": shape[0], "image_size": shape[1:]}
     if classes is not None:
@@ -129,40 +145,26 @@ def describe_target(
     return describe(target, **options)
 
 
-def own_network(
-    target: str,
-    shape: Shape | None = None,
-    *,
-    data: str | None = None,
-    data_root: str | Path | None = None,
-    data_options: DataOptions = PLAIN,
-    net_args: dict[str, object] | None = None,
-    **options: object,
-) -> tuple[nn.Module, Shape]:
-    """Build a network of one's own, as training would, with the shape of its inputs; arguments as of ``lint_target``.
+def own_network(target: str, built_for: BuiltFor = AS_USUAL, **options: Any) -> tuple[nn.Module, Shape]:
+    """Build a network of one's own, as training would; return it with the shape of its inputs.
+
+    Args:
+        target: code of one's own.
+        built_for: of the network.
+        options: that it has arguments for.
 
     Raises:
         UserError: it cannot be imported or built.
     """
-    classes, shape = _classes_and_shape(data, shape, data_root, data_options)
+    classes, shape = built_for.classes_and_shape()
     shape = shape or DEFAULT_SHAPE
-    network, expression = one_network(target, str(options.pop("bits", "")))
-    recipe = Recipe(network, bits=expression, **options)  # type: ignore[arg-type]
+    network, expression = one_network(target, options.pop("bits", ""))
+    recipe = Recipe(network, bits=expression, **options)
     asked = {option: getattr(recipe, option) for option in OPTIONS}
     name = parse_name(network)
     classes = classes or DEFAULT_CLASSES
-    own = build_own(find_own(name), name, classes=classes, shape=shape, options=asked, arguments=net_args or {})
-    return own, shape
-
-
-def _classes_and_shape(
-    data: str | None, shape: Shape | None, data_root: str | Path | None, data_options: DataOptions
-) -> tuple[int | None, Shape | None]:
-    if data is None:
-        return None, shape
-    if shape is not None:
-        raise UserError("the data say the shape of an input; leave out --input-shape, or --data")
-    return len(class_names(data, data_root, data_options)), image_shape(data, data_root, data_options)
+    arguments = built_for.net_args
+    return build_own(find_own(name), name, classes=classes, shape=shape, options=asked, arguments=arguments), shape
 
 
 def _lint_path(path: Path, shape: Shape | None, data_root: str | Path | None) -> tuple[Finding, ...]:
