@@ -20,7 +20,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 SWEEPS = sorted(path.parent for path in RESULTS.glob("sweeps/*/sweep.json"))
 
 
-NEWER = {"pruner": "none", "knows": 0}  # what records of before pruning do not have, and how they are read
+# what records of before pruning, and of before proposals, do not have, and how they are read
+NEWER = {"pruner": "none", "knows": 0, "start": "random", "proposal": 0}
 
 
 def check_kept(recorded: Any, written: Any) -> None:

@@ -151,3 +151,18 @@ def test_candidates_train_side_by_side_from_a_run_that_is_there(
     assert winner.state == "done"
     assert not (tmp_path / "out" / "base").exists()
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+@pytest.mark.usefixtures("few")
+def test_candidates_train_on_ray(finn_plus: str, plan: Callable[..., FitPlan], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from qtrain.engines.ray import OnRay
+
+    engine = OnRay()
+    with engine.connected():
+        winner = fit(plan(), tmp_path / "out", engine=engine)
+    assert winner.used is not None
+    assert winner.used["LUT"] <= 1500
+    assert [one.state for one in CandidatesFile.read(tmp_path / "out").candidates if one.round] == ["done", "done"]
+    proof = verify(tmp_path / "out" / "finn")
+    assert proof.images == proof.equal
