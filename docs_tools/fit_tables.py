@@ -12,6 +12,7 @@ from benchmarks.records import NOT_YET, RESULTS, lines, table
 from qtrain.report.sweep.pareto import pareto_front
 
 PLOT = "fit.png"
+PICTURE = f"![test accuracy over LUTs, of a sweep and of a fit]({PLOT})"
 ABOUT = """A sweep trains each of its networks from scratch. A fit trains one at 8 bits, then three from its weights,
 which have twice a cell's epochs behind them, in a quarter of the sweep's epochs. Networks are chosen on validation
 images, the fit's among those with no more LUTs than the cell; the table compares their accuracy on test images."""

@@ -221,7 +221,7 @@ def main() -> None:
         "What one waits for besides training": waiting(),
         "Several runs side by side": many_runs(),
         "Sweeps": sweeps(),
-        "The best network that fits, beside a whole sweep": f"{fit_tables.fits()}\n\n![test accuracy over LUTs, of a sweep and of a fit](fit.png)",
+        "The best network that fits, beside a whole sweep": f"{fit_tables.fits()}\n\n{fit_tables.PICTURE}",
         "Memory styles and resource types": styles(),
         "Speed of the proof": f"{proof_times()}\n\n{proof_speed()}",
         "finn-base, a second executor": second_opinions(),

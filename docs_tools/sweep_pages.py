@@ -18,9 +18,10 @@ PAGE, FILES = "sweep-results.md", "sweeps"
 INTRO = """# Recorded sweeps
 
 Rendered by `make results` from the rows in `results/sweeps`. Each was made by the one command above its table, which
-writes an interactive page too. A star marks the Pareto front of mean test accuracy against that column; LUT, BRAM and
-frames/s are FINN's estimates. Networks are narrow and runs short, so that two CPU cores could train them: read
-differences between bit widths, not accuracies.
+writes an interactive page too. A star marks the Pareto front of mean test accuracy against that column, ▲ a trial of a
+search that no own cell of its sweep is as cheap and on validation images as accurate as; LUT, BRAM and frames/s are
+FINN's estimates. Networks are narrow and runs short, so that two CPU cores could train them: read differences between
+bit widths, not accuracies.
 """
 STAGES = ("train", "lint", "export", "estimate")
 
