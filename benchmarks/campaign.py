@@ -224,6 +224,7 @@ def _alone() -> Any:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        file.close()
         raise Stop(f"another campaign is at work in {WORK}; wait for it, or end it first") from None
     return file
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from benchmarks import campaign
 from benchmarks.records import RESULTS, lines, table
-from docs_tools import campaign_pages, fit_tables
+from docs_tools import fit_tables
+from docs_tools.campaign import page as campaign_page
 from docs_tools.first_look import five_minutes, one_command
 from docs_tools.speed_tables import (
     draws,
@@ -204,11 +205,13 @@ def fill_readme(mark: str, text: str) -> None:
 def main() -> None:
     """Write the page."""
     one_rate = no_retuning()
+    found = campaign.finished()
+    fill_readme("campaign", campaign_page.readme(found))
     fill_readme("no-retuning", one_rate.replace("](no_retuning/", "](results/no_retuning/"))
     fill_readme("one-command", one_command())
     fill_readme("five-minutes", five_minutes())
     sections = {
-        "The campaign: all of CIFAR-10": campaign_pages.written(campaign.finished()),
+        "The campaign: all of CIFAR-10": campaign_page.written(found),
         "One learning rate at every bit width, on digits": one_rate,
         "From CIFAR-10 to FINN": cifar_to_finn(),
         "ASLR against other schedules, in the order of running": f"{CHOICES}\n\n{comparisons()}",

@@ -28,7 +28,9 @@ from benchmarks.campaign_plan import (
     plan,
     tuned,
 )
-from docs_tools import campaign_pages
+from docs_tools.campaign import page
+from docs_tools.campaign.first_rate import first_rate_table
+from docs_tools.campaign.widths import accuracy_table, complete, gap_table, reach_table, verdict_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,8 +59,13 @@ def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
         len(found)
         == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 3
     )
-    assert "missing" not in campaign_pages.sensitivity_table(found)
-    assert "missing" not in campaign_pages.full_table(found)
+    for shown in (first_rate_table, accuracy_table, gap_table, reach_table):
+        assert "missing" not in shown(found)
+    assert complete(found)
+    last = next(reversed(found))
+    assert last.startswith(f"{FULL}-aslr_average")  # a rival, which the table does without
+    del found[last]
+    assert complete(found)
     for lr, name in ((0.01, "aslr_decay"), (0.01, "multistep")):
         assert Run(SENSITIVITY, name, 1, lr, 2).name in found
 
@@ -100,16 +107,48 @@ def test_a_record_that_was_cut_is_named(tmp_path: Path, content: str) -> None:
         finished(tmp_path)
 
 
-def test_what_is_missing_on_the_page_says_so_and_three_seeds_have_an_interval() -> None:
+def test_what_is_missing_in_the_tables_says_so_and_three_seeds_have_an_interval_and_an_answer() -> None:
     found = everything()
     one_seed = {name: records for name, records in found.items() if name.endswith("seed0")}
-    table = campaign_pages.full_table(one_seed)
-    assert "(1 of 3 seeds)" in table
-    assert "[" not in table.split("\n", 1)[1]
-    assert "missing" in campaign_pages.full_table({})
-    line = next(line for line in campaign_pages.full_table(found).splitlines() if line.startswith("| 8 |"))
-    assert "(lr 0.01)" in line  # the tuned rate
-    assert "[+" in line or "[-" in line
+    assert not complete(one_seed)
+    assert "(1 of 3 seeds)" in accuracy_table(one_seed)
+    assert "[" not in gap_table(one_seed)
+    assert row(gap_table(one_seed), 8)[1].endswith(" undecided")  # one seed decides nothing
+    assert "missing" in accuracy_table({})
+    assert "missing" in gap_table({})
+    assert verdict_line({}) == ""
+    assert "(lr 0.01)" in row(accuracy_table(found), 8)[5]  # the tuned rate
+    assert row(gap_table(found), 8)[1] == "-1.00 [-1.00..-1.00] falls short"  # lr 0.02 is a point below 0.01
+    assert "aslr_decay falls short at 4 of 4 bit widths (1, 2, 4, 8)" in verdict_line(found)
+
+
+def row(table: str, bits: int) -> list[str]:
+    """The cells of a bit width's row, the width itself first."""
+    line = next(line for line in table.splitlines() if line.startswith(f"| {bits} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_run_that_diverged_is_lost_and_counts_as_nothing() -> None:
+    found = everything()
+    lost = Run(FULL, "aslr_decay", 4, 0.02, 1)
+    found[lost.name] = [*found[lost.name][:-1], {"type": "failed", "reason": "the loss is nan"}]
+    assert complete(found)
+    assert row(gap_table(found), 4)[2].endswith(" falls short")
+    assert row(accuracy_table(found), 4)[2].startswith("41.40 ")
+
+
+def test_the_readme_leads_with_the_table_once_it_is_complete_and_says_before_how_far_it_is() -> None:
+    found = everything()
+    whole = page.readme(found)
+    assert accuracy_table(found) in whole
+    assert verdict_line(found) in whole
+    assert whole.index(accuracy_table(found)) < whole.index("How much depends on the first rate")
+    del found[Run(FULL, "wsd", 2, 0.02, 2).name]
+    told = page.readme(found)
+    assert f"{len(found)} runs have ended so far" in told
+    assert accuracy_table(found) not in told
+    assert "At 1 bit `aslr_decay` ends at 60.8 % from 0.003, the best of 5 first rates" in told
+    assert "0 of them on all images" in page.readme({})
 
 
 @dataclass(frozen=True)

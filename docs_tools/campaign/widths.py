@@ -1,0 +1,179 @@
+"""One rate at every bit width, beside a multi-step schedule that is tuned at each: tables, plot and verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.campaign_plan import BITS, FULL, GRID, HOME, ONE_RATE, SEEDS, Run, one_rate, tuned
+from benchmarks.records import table
+from docs_tools.campaign.cells import (
+    MISSING,
+    Accuracies,
+    Found,
+    diverged,
+    finish,
+    gap_text,
+    mean_text,
+    test_accuracies,
+)
+from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge
+from qtrain.report.comparison.verdict_words import further_text, tally
+from qtrain.report.statistics import Difference, difference_by_seed, epochs_to_reach
+from qtrain.schedulers.catalogue import label_of, row_of
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to choose the learning rate.
+
+    Attributes:
+        title: as the tables call it.
+        scheduler: that trains.
+        tuning_runs: training runs that its numbers cost for all widths together.
+    """
+
+    title: str
+    scheduler: str
+    tuning_runs: int
+
+
+TUNED = Way("multistep, tuned at each width", "multistep", len(GRID) * len(BITS))
+CARRIED = Way(f"multistep, tuned at {HOME} bits alone", "multistep", len(GRID))
+OURS = {name: Way(f"{name}, one lr0", name, 0) for name in ONE_RATE}
+WAYS = (*OURS.values(), TUNED, CARRIED)
+
+
+def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
+    """Return a cell's runs, one a seed; none while its rate is not known."""
+    if way is TUNED:
+        rate = tuned(found, bits)
+    elif way is CARRIED:
+        rate = tuned(found, HOME)
+    else:
+        rate = one_rate(found)
+    return [] if rate is None else [Run(FULL, way.scheduler, bits, rate, seed) for seed in SEEDS]
+
+
+def cell(found: Found, way: Way, bits: int) -> Accuracies:
+    """Return a cell's test accuracies by seed."""
+    return test_accuracies(found, runs_of(found, way, bits))
+
+
+def complete(found: Found) -> bool:
+    """Whether every run of the table has ended."""
+    return all(len(cell(found, way, bits)) == len(SEEDS) for way in WAYS for bits in BITS)
+
+
+def accuracy_table(found: Found) -> str:
+    """Return a row a bit width with each way's accuracy and rate, then what tuning cost."""
+    rows = [[str(bits), *(_accuracy_text(found, way, bits) for way in WAYS)] for bits in BITS]
+    rows.append(["tuning runs", *(str(way.tuning_runs) for way in WAYS)])
+    return table(["bits", *(way.title for way in WAYS)], rows)
+
+
+def _accuracy_text(found: Found, way: Way, bits: int) -> str:
+    text = mean_text(cell(found, way, bits))
+    return text if text == MISSING else f"{text} (lr {runs_of(found, way, bits)[0].lr:g})"
+
+
+def gap(found: Found, ours: Way, theirs: Way, bits: int) -> Difference | None:
+    """Return ``ours`` minus ``theirs`` over the seeds that both have, in points."""
+    return difference_by_seed(cell(found, ours, bits), cell(found, theirs, bits))
+
+
+def verdict_of(found: Found, ours: Way, bits: int) -> Verdict | None:
+    """Hold a way against the multi-step tuned at each width; None where the two share no seed that has ended."""
+    ended = {way: cell(found, way, bits) for way in (ours, TUNED)}
+    seeds = sorted(ended[ours].keys() & ended[TUNED].keys())
+    if not seeds:
+        return None
+    finished = {}
+    for way, accuracies in ended.items():  # a run that diverged counts as 0 in means; a verdict calls it lost
+        lost = diverged(found, runs_of(found, way, bits))
+        finished[way.title] = {seed: value for seed, value in accuracies.items() if seed not in lost}
+    return judge(ours.title, finished, [TUNED.title], seeds, TOLERANCE)[0]
+
+
+def gap_table(found: Found) -> str:
+    """Return a row a bit width: how far each way is from the tuned multi-step, and what the search brings."""
+    decay, constant = OURS["aslr_decay"], OURS["wsd"]
+    rows = []
+    for bits in BITS:
+        cells = [_judged_text(found, way, bits) for way in OURS.values()]
+        carried = gap_text(gap(found, CARRIED, TUNED, bits))
+        rows.append([str(bits), *cells, carried, gap_text(gap(found, decay, constant, bits))])
+    head = ["bits", *(f"{name} minus tuned" for name in OURS), f"tuned at {HOME} minus tuned", "aslr_decay minus wsd"]
+    return table(head, rows)
+
+
+def _judged_text(found: Found, way: Way, bits: int) -> str:
+    """Return ``+0.84 [-1.20..+2.88] undecided (6 more)``."""
+    verdict = verdict_of(found, way, bits)
+    if verdict is None:
+        return MISSING
+    further = further_text(verdict)
+    more = f" ({further} more)" if further else ""
+    return f"{gap_text(gap(found, way, TUNED, bits))} {verdict.answer}{more}"
+
+
+def verdict_line(found: Found) -> str:
+    """Return at which widths each way holds, is undecided or falls short; empty while no two runs can be compared."""
+    parts = []
+    for way in OURS.values():
+        verdicts = {str(bits): verdict_of(found, way, bits) for bits in BITS}
+        answers = {bits: verdict.answer for bits, verdict in verdicts.items() if verdict is not None}
+        if answers:
+            parts.append(f"{label_of(way.scheduler)} {tally(answers, 'at bit widths')}")
+    return f"{'; '.join(parts)}; the tolerance is {TOLERANCE:g} points." if parts else ""
+
+
+def reach_table(found: Found) -> str:
+    """Return the epochs until each way has the validation accuracy that the tuned multi-step of its seed ended with."""
+    rows = [[str(bits), *(_epochs_text(found, way, bits) for way in WAYS)] for bits in BITS]
+    return table(["bits", *(way.title for way in WAYS)], rows)
+
+
+def _epochs_text(found: Found, way: Way, bits: int) -> str:
+    """Return ``12, never, 15``: an epoch a seed."""
+    goals = {run.seed: _curve(found, run)[-1] for run in runs_of(found, TUNED, bits) if run.name in found}
+    reached = []
+    for run in runs_of(found, way, bits):
+        if run.name in found and run.seed in goals:
+            epoch = epochs_to_reach(_curve(found, run), goals[run.seed])
+            reached.append("never" if epoch is None else str(epoch))
+    return ", ".join(reached) or MISSING
+
+
+def _curve(found: Found, run: Run) -> Sequence[float]:
+    return [record["validation_accuracy"] for record in found[run.name] if record["type"] == "epoch"]
+
+
+def gap_figure(found: Found) -> Figure:
+    """Draw the difference to the multi-step tuned at each width, by bits, with the 95 % interval of three seeds."""
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.axhspan(-TOLERANCE, 0, color="#E4E7EB", lw=0)
+    axes.axhline(0, color="#333333", lw=1)
+    shown = [way for way in WAYS if way is not TUNED]
+    for i, way in enumerate(shown):
+        label: str | None = way.title
+        for place, bits in enumerate(BITS):
+            difference = gap(found, way, TUNED, bits)
+            if difference is not None:
+                _draw_gap(axes, place + 0.12 * (i - 2), difference, way, label)
+                label = None  # once in the legend
+    axes.set_xticks(range(len(BITS)), [str(bits) for bits in BITS])
+    axes.set_xlabel("bits of weights and activations")
+    axes.legend(frameon=False, fontsize=8)
+    finish(axes, "Test accuracy minus multi-step tuned at each width, points")
+    return figure
+
+
+def _draw_gap(axes: Axes, x: float, difference: Difference, way: Way, label: str | None) -> None:
+    look = row_of(way.scheduler)
+    colour, marker = ("#6B7280", "v") if way is CARRIED else (look.colour, look.marker)
+    if difference.low is not None and difference.high is not None:
+        axes.plot([x, x], [difference.low, difference.high], color=colour, lw=2, alpha=0.6)
+    axes.plot([x], [difference.mean], marker, color=colour, ms=6, label=label)
