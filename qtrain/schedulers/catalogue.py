@@ -122,6 +122,10 @@ _ROWS = {
         f"{_METHODS}.scheduled:Plateau.make", "schedule", tuned=("lr0", "factor", "patience"),
         colour="#E377C2", dashes=_DASHDOT, marker="D",
     ),
+    "greedy": Scheduler(
+        f"{_METHODS}.scheduled:Greedy.make", "schedule", tuned=("lr0", "factor", "patience"),
+        colour="#A0522D", dashes=_SHORT, marker="P",
+    ),
     "l4mom": Scheduler(
         f"{_METHODS}.line_search:make_l4mom", "line search", tuned=_L4, reads_lr=False,
         colour="#E69F00", dashes=_DASHED, marker="<",

@@ -475,7 +475,7 @@ def test_quantizers_collect_their_statistics_before_the_capture() -> None:
 
 
 SCHEDULERS = ["aslr", "aslr_decay", "aslr_capped", "aslr_smooth", "aslr_average", "multistep", "cosine"]
-SCHEDULERS += ["cosine_restarts", "constant", "wsd", "onecycle", "plateau"]
+SCHEDULERS += ["cosine_restarts", "constant", "wsd", "onecycle", "plateau", "greedy"]
 OPTIMIZERS = ["sgd", "nag", "adam", "adamw"]
 
 

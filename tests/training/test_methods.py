@@ -144,6 +144,12 @@ def test_what_is_kept_as_best_is_what_was_judged(
         ("aslr", {"snap": 1}, "aslr's option snap must be true or false, but got 1"),
         ("plateau", {"factor": "a"}, "plateau's option factor must be a number, but got 'a'"),
         ("plateau", {"factor": 2}, r"plateau takes factor in \(0, 1\)"),
+        ("greedy", {"factor": 2}, "greedy's factor must be between 0 and 1, but got 2"),
+        (
+            "greedy",
+            {"decay": 1},
+            "scheduler greedy has no option decay; it has factor, patience, window, min_lr, max_lr",
+        ),
         ("aslr_decay", {"decay": 0}, "decay must be a fraction of the run"),
         ("aslr_smooth", {"window": 0.5}, "window must be a whole number of epochs"),
         ("aslr_average", {"tail": 2}, "tail must be a fraction of the run"),
@@ -162,6 +168,10 @@ def test_options_reach_what_they_are_for(net: nn.Module, tiny: Callable[..., Rec
     for error in (0.5, 0.6):
         method.validated(error)
     assert method.rate() == 0.05
+    method = make_method(net, tiny(scheduler="greedy", scheduler_options={"factor": 0.5, "patience": 0}, lr=0.1), 3)
+    for error in (0.5, 0.4, 0.6):
+        method.validated(error)
+    assert method.rate() == 0.2
 
 
 def test_nag_is_sgd_with_nesterovs_momentum(net: nn.Module, tiny: Callable[..., Recipe]) -> None:

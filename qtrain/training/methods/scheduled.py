@@ -1,4 +1,4 @@
-"""Rates that a schedule says: functions of the epoch, and torch's plateau."""
+"""Rates that a schedule says: functions of the epoch, and two that follow the validation error."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from qtrain.errors import UserError
+from qtrain.optimizers.options import checked_options, options_of
 from qtrain.recipe import Recipe
+from qtrain.schedulers.greedy import GreedyLR
 from qtrain.schedulers.schedules import multistep
 from qtrain.training.methods.method import Method
 from qtrain.training.methods.optimizer import make_optimizer
@@ -91,3 +93,27 @@ class Plateau(Method):
     def validated(self, error: float) -> None:
         """Lower the rate after ``patience`` epochs without a better error."""
         self.plateau.step(error)
+
+
+class Greedy(Method):
+    """GreedyLR on the validation error."""
+
+    parts = ("optimizer", "greedy")
+
+    def __init__(self, optimizer: Optimizer, **options: Any):
+        super().__init__(optimizer)
+        self.greedy = GreedyLR(optimizer, **options)
+
+    @classmethod
+    def make(cls, model: nn.Module, recipe: Recipe, steps_per_epoch: int, **options: Any) -> "Greedy":
+        """Train so; ``options`` are ``GreedyLR``'s.
+
+        Raises:
+            UserError: an option that it does not have, or a number out of range.
+        """
+        options = checked_options(recipe.scheduler, options_of(GreedyLR), options)
+        return cls(make_optimizer(model, recipe), **options)
+
+    def validated(self, error: float) -> None:
+        """Raise the rate after epochs that were better, lower it after epochs that were not."""
+        self.greedy.step(error)
