@@ -26,7 +26,8 @@ ONE_RATE = (
     "wsd",
 )  # at ASLR's rate; wsd is what the search itself is measured against
 FIND_RATES = ("aslr_decay", "aslr_capped")  # trained from the range test's rate too
-RIVALS = ("cosine", "schedulefree", "aslr_average")
+RIVALS = ("cosine", "schedulefree", "aslr_average", "greedy")
+RIVAL_BITS = (1, 4)
 
 COMMON: dict[str, Any] = {
     "data": "cifar10",
@@ -103,7 +104,7 @@ def plan(found: Found) -> Iterator[Run]:
             for rate in (tuned(found, bits), tuned(found, HOME)):
                 if rate is not None:
                     yield Run(FULL, "multistep", bits, rate, seed)
-    yield from _at_one_rate(lr, (1, 4), SEEDS, RIVALS)
+    yield from _at_one_rate(lr, RIVAL_BITS, SEEDS, RIVALS)
 
 
 def _choice() -> Iterator[Run]:

@@ -2,7 +2,7 @@
 
 import statistics
 
-from benchmarks.campaign_plan import AUTO, CHOICE_SEEDS, FULL, GRID, HOME, RATES, SEEDS, SENSITIVITY
+from benchmarks.campaign_plan import AUTO, CHOICE_SEEDS, FULL, GRID, HOME, RATES, RIVAL_BITS, SEEDS, SENSITIVITY
 from docs_tools.campaign import first_rate, widths
 from docs_tools.campaign.cells import FOLDER, Found
 from qtrain.report.comparison.verdict import TOLERANCE
@@ -47,6 +47,11 @@ def written(found: Found) -> str:
             f"![difference to the tuned baseline by bit width](campaign/{WIDTHS_PLOT})",
             "Epochs until the validation accuracy that the tuned multi-step ended with, a number a seed:",
             widths.reach_table(found),
+        ]
+    if any(widths.cell(found, way, bits) for way in widths.OTHERS for bits in RIVAL_BITS):
+        parts += [
+            "Other schedulers at the same rate, beside the multi-step tuned at each width:",
+            widths.rival_table(found),
         ]
     parts += [
         "### How much depends on the first rate",

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.campaign_plan import BITS, FULL, GRID, HOME, ONE_RATE, SEEDS, Run, one_rate, tuned
+from benchmarks.campaign_plan import (
+    BITS,
+    FULL,
+    GRID,
+    HOME,
+    ONE_RATE,
+    RIVAL_BITS,
+    RIVALS,
+    SEEDS,
+    Run,
+    one_rate,
+    tuned,
+)
 from benchmarks.records import table
 from docs_tools.campaign.cells import (
     MISSING,
@@ -43,6 +55,7 @@ TUNED = Way("multistep, tuned at each width", "multistep", len(GRID) * len(BITS)
 CARRIED = Way(f"multistep, tuned at {HOME} bits alone", "multistep", len(GRID))
 OURS = {name: Way(f"{name}, one lr0", name, 0) for name in ONE_RATE}
 WAYS = (*OURS.values(), TUNED, CARRIED)
+OTHERS = tuple(Way(f"{name}, the same lr0", name, 0) for name in RIVALS)
 
 
 def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
@@ -127,6 +140,18 @@ def verdict_line(found: Found) -> str:
         if answers:
             parts.append(f"{label_of(way.scheduler)} {tally(answers, 'at bit widths')}")
     return f"{'; '.join(parts)}; the tolerance is {TOLERANCE:g} points." if parts else ""
+
+
+def rival_table(found: Found) -> str:
+    """Return accuracies of other schedulers at ASLR's rate, with their difference to the tuned multi-step."""
+    rows = []
+    for bits in RIVAL_BITS:
+        cells = []
+        for way in OTHERS:
+            text = mean_text(cell(found, way, bits))
+            cells.append(text if text == MISSING else f"{text}; {gap_text(gap(found, way, TUNED, bits))}")
+        rows.append([str(bits), *cells])
+    return table(["bits", *(f"{way.title}; minus tuned" for way in OTHERS)], rows)
 
 
 def reach_table(found: Found) -> str:

@@ -30,7 +30,7 @@ from benchmarks.campaign_plan import (
 )
 from docs_tools.campaign import page
 from docs_tools.campaign.first_rate import first_rate_table
-from docs_tools.campaign.widths import accuracy_table, complete, gap_table, reach_table, verdict_line
+from docs_tools.campaign.widths import accuracy_table, complete, gap_table, reach_table, rival_table, verdict_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,15 +57,16 @@ def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
     found = everything()
     assert (
         len(found)
-        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 3
+        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 4
     )
-    for shown in (first_rate_table, accuracy_table, gap_table, reach_table):
+    for shown in (first_rate_table, accuracy_table, gap_table, reach_table, rival_table):
         assert "missing" not in shown(found)
     assert complete(found)
     last = next(reversed(found))
-    assert last.startswith(f"{FULL}-aslr_average")  # a rival, which the table does without
+    assert last.startswith(f"{FULL}-greedy")  # a rival, which the table does without
     del found[last]
     assert complete(found)
+    assert row(rival_table(found), 4)[4].startswith("62.05 ± 0.07 (2 of 3 seeds); -1.00 [")
     for lr, name in ((0.01, "aslr_decay"), (0.01, "multistep")):
         assert Run(SENSITIVITY, name, 1, lr, 2).name in found
 
