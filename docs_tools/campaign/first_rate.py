@@ -45,12 +45,14 @@ def first_rate_table(found: Found) -> str:
 
 
 def span(cells: Mapping[float, Accuracies]) -> str:
-    """Return the rates whose mean is within ``CLOSE`` of the best, and how far their ends lie apart."""
+    """Return the rates whose mean is within ``CLOSE`` of the best; of several, how far their ends lie apart."""
     if not all(cells.values()):
         return MISSING
     means = {lr: statistics.mean(accuracies.values()) for lr, accuracies in cells.items()}
     best = max(means.values())
     good = [lr for lr, mean in means.items() if mean >= best - CLOSE]
+    if len(good) == 1:
+        return f"{good[0]:g} alone"
     return f"{min(good):g} to {max(good):g} ({max(good) / min(good):.0f} times)"
 
 
@@ -78,7 +80,7 @@ def choice_table(found: Found) -> str:
 
 def first_rate_figure(found: Found) -> Figure:
     """Draw test accuracy over the first rate, a panel a bit width: means as lines, seeds as dots."""
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     panels = figure.subplots(1, len(WIDTHS), sharey=True)
     for axes, bits in zip(panels, WIDTHS, strict=True):
         for scheduler in SCHEDULERS:
@@ -90,7 +92,8 @@ def first_rate_figure(found: Found) -> Figure:
         axes.set_xticks(RATES, [f"{lr:g}" for lr in RATES], minor=False)
         axes.set_xlabel("first learning rate")
         finish(axes, f"{bits} bit{'s' if bits > 1 else ''}: test accuracy, %")
-    panels[0].legend(frameon=False, fontsize=8)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
     return figure
 
 
