@@ -15,7 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-import qtrain.training.loop as loop
+import qtrain.training.beginning as beginning
 from benchmarks.gpu.data import data_set
 from benchmarks.gpu.place import Place, deterministic
 from benchmarks.gpu.report import Say
@@ -49,7 +49,7 @@ class Sessions(Silent):
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Inside, sessions that `train` makes are seen."""
-        make = loop.make_session
+        make = beginning.make_session
 
         def noting(*args: Any, **options: Any) -> Session:
             session = make(*args, **options)
@@ -57,7 +57,7 @@ class Sessions(Silent):
             self.replays = 0
             return session
 
-        with patch.object(loop, "make_session", noting):
+        with patch.object(beginning, "make_session", noting):
             yield
 
     def start(self, title: str, steps: int, done: int) -> None:

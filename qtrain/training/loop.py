@@ -1,10 +1,8 @@
 """The training loop, in one visible function."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +13,21 @@ from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
 from qtrain.recipe import Recipe
-from qtrain.records.format import to_json
-from qtrain.records.lock import only_here
-from qtrain.records.runs import Epoch, Result
+from qtrain.records.runs import Result
 from qtrain.training import checkpoint
-from qtrain.training.callbacks import Callback, Callbacks, TrainingRun
-from qtrain.training.check_model import check_labels, check_model, check_same, check_start
+from qtrain.training.beginning import check_folder, data_for, held_folder, ready, restored
+from qtrain.training.callbacks import Callback, Callbacks
 from qtrain.training.context import HERE, RunContext
-from qtrain.training.distributed import Ranks, join
+from qtrain.training.distributed import join
 from qtrain.training.evaluation import Evaluation, evaluate
-from qtrain.training.folder import (
-    check_data,
-    check_free,
-    check_run,
-    has_begun,
-    known_folder,
-    last_result,
-    recorded,
-    run_folder,
-    unrecorded,
-)
+from qtrain.training.folder import has_begun, last_result, unrecorded
 from qtrain.training.loggers.make import make_loggers
-from qtrain.training.losses import LOSSES, training_loss
-from qtrain.training.memory import keep_freed_memory
-from qtrain.training.progress import Silent, Watcher
-from qtrain.training.recorder import NoRecords, RecordWriter, machine
-from qtrain.training.saved_state import restoring
+from qtrain.training.losses import training_loss
+from qtrain.training.progress import Silent
+from qtrain.training.run import Run
+from qtrain.training.run_records import epoch_record, opened_records, result_of, result_record
 from qtrain.training.saver import Saver
-from qtrain.training.session import Loss, Session
-from qtrain.training.setup import batches_of, choose_device, fast_path, make_session, place
-from qtrain.training.splits import load_splits, thinned
+from qtrain.training.setup import choose_device, fast_path
 from qtrain.training.teacher import Teacher, teaching
 
 
@@ -100,42 +83,22 @@ def train(
     loggers = make_loggers(context.log)
     out = Path(out)
     where = choose_device(context.device)
-    _check_folder(out, recipe, resume, start)
-    data = load_splits(recipe, context.data_root) if data is None else thinned(data, recipe)
-    check_labels(data)
-    if resume:
-        check_data(out, data)
-    elif ranks.is_first:
-        for note in data.notes:
-            context.say(note)
-    data = data.to(where)
-    session = _ready(model, recipe, data, where, ranks, built)
+    check_folder(out, recipe, resume, start)
+    data = data_for(recipe, data, context, ranks, out if resume else None).to(where)
+    session = ready(model, recipe, data, where, ranks, built)
     data = replace(data, train=session.batches.split)  # one copy of the images: that inside the padding
     if resume and (ended := last_result(out)):
         checkpoint.load_best(model, recipe, out, where)
         return ended
-    goes_back = False
-    if resume and has_begun(out):
-        origin = checkpoint.last_whole(out)
-        state = session.restore(origin, recipe, where)
-        with restoring(origin):
-            told.load_state_dict(state)
-        checkpoint.check_best(out, recipe, session.at.best_epoch, session.at.epoch)
-        goes_back = origin.name == checkpoint.PREVIOUS
+    goes_back = resume and has_begun(out) and restored(session, recipe, out, where, told)
     ranks.wait()  # all have looked at the folder
     if resume:
         extra = unrecorded(out)
     if teacher is not None:
         extra = {"teacher": dict(teacher.facts), **(extra or {})}
-    held: AbstractContextManager[None] = nullcontext()
-    folder = held
-    if ranks.is_first:
-        held = only_here(out, again=True, say=context.say)  # the command or the engine holds it too
-        folder = known_folder(out) if resume else run_folder(out, recipe, files or {}, extra)
     with (
         teaching(teacher, recipe, data, ranks, out) as session.distillation,
-        held,
-        folder,
+        held_folder(out, recipe, context, ranks, resume, files, extra),
         ranks.shared_norms(model),
         fast_path(model, recipe) as left,
         stop_on_interrupt() as interrupted,
@@ -144,19 +107,10 @@ def train(
         if goes_back and ranks.is_first:
             checkpoint.go_back(out)
         shown = context.watch if ranks.is_first else Silent()
-        run = _Run(recipe, data, session, saver, where, shown, told, lambda: ranks.any(context.stop() or interrupted()))
-        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
-        records = RecordWriter(out, session.at.epoch, title, loggers, context.say) if ranks.is_first else NoRecords()
-        if records.empty:
-            records.write(_first_record(run, left, start, extra))
-        if ranks.is_first:
-            recorded(out)
+        run = Run(recipe, data, session, saver, where, shown, told, lambda: ranks.any(context.stop() or interrupted()))
+        records = opened_records(run, context, loggers, left, start, extra)
+        shown.start(run.title, recipe.epochs * len(session.batches), session.steps_done)
         result = None
-        if ranks.is_first:
-            for fact in _facts(run, left):
-                context.detail(fact)
-        title = f"{recipe.network} {recipe.scheduler} seed {recipe.seed}"
-        shown.start(title, recipe.epochs * len(session.batches), session.steps_done)
         try:
             told.begin(run.seen)
             while not run.ended:
@@ -168,7 +122,7 @@ def train(
                 lr = session.lr()
                 session.method.validated(1 - validation.accuracy / 100)
                 session.at.seconds += time.perf_counter() - started
-                record = _epoch_record(run, epoch, lr, loss, images / (trained - started), validation)
+                record = epoch_record(run, epoch, lr, loss, images / (trained - started), validation)
                 told.epoch_end(run.seen, record)
                 session.next_epoch()
                 saver.wait()  # the records are never two epochs ahead of the checkpoint
@@ -179,10 +133,11 @@ def train(
                 context.say(f"{told.stopped_by} ended the run after epoch {session.at.epoch}: {told.why_stopped}")
             saver.wait()
             ranks.wait()  # the best weights are written
-            result, last_record = _test(run)
+            test = _test(run)
+            result = result_of(run, test)
             if ranks.is_first:
                 checkpoint.forget_previous(out)
-            records.write(last_record)
+            records.write(result_record(run, result, test))
             return result
         finally:
             shown.finish()
@@ -190,81 +145,7 @@ def train(
             told.end(run.seen, result)
 
 
-def _check_folder(out: Path, recipe: Recipe, resume: bool, start: Mapping[str, Any] | None) -> None:
-    """See that the run can be written to ``out``, or that it is the run to be resumed."""
-    if resume:
-        check_run(out, recipe)
-        return
-    check_free(out)
-    check_start(recipe, start)
-
-
-def _ready(model: nn.Module, recipe: Recipe, data: DataSet, where: torch.device, ranks: Ranks, built: bool) -> Session:
-    """Bring the model to the device, see that it fits recipe and data, and make the run's session."""
-    batches = batches_of(recipe, data, ranks)
-    if where.type == "cpu":
-        keep_freed_memory()
-    torch.manual_seed(recipe.seed)  # for dropout and the like; a resumed run restores its own state
-    place(model, where)
-    check_model(model, data)
-    if not built:
-        check_same(model, recipe, data)
-    ranks.start_alike(model)
-    return make_session(model, recipe, batches, ranks, classes=data.classes)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the parts of the loop share.
-
-    Attributes:
-        recipe: of the run.
-        data: on the device.
-        session: all that changes while the run trains.
-        saver: writes to its folder.
-        where: its device.
-        watch: told of every step; silent on all ranks but the first.
-        callbacks: the run's own, on all ranks.
-        stopped: whether the run is to be saved and ended now; all ranks ask together.
-    """
-
-    recipe: Recipe
-    data: DataSet
-    session: Session
-    saver: Saver
-    where: torch.device
-    watch: Watcher
-    callbacks: Callbacks
-    stopped: Callable[[], bool]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What every record but the first says of the run."""
-        return {"seed": self.recipe.seed, "protocol": self.recipe.protocol, "scheduler": self.recipe.scheduler}
-
-    @property
-    def loss(self) -> Loss:
-        """The recipe's loss, of logits and labels, that validation and test have."""
-        return LOSSES[self.recipe.loss]
-
-    @property
-    def seen(self) -> TrainingRun:
-        """The run as callbacks see it."""
-        return TrainingRun(self.recipe, self.saver.out, self.session)
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is no epoch to train any more: all are behind, or a callback has ended the run after one."""
-        at = self.session.at
-        return at.epoch >= self.recipe.epochs or (self.callbacks.stopped and at.step == 0)
-
-    def save(self) -> None:
-        """Begin to write the checkpoint to go on from."""
-        if self.session.ranks.is_first:
-            self.saver.save(self.session.state(self.recipe) | self.callbacks.state_dict())
-
-
-def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
+def _train_epoch(run: Run, epoch: int) -> tuple[float, int]:
     """Train one epoch, or what is left of it.
 
     Returns:
@@ -301,7 +182,7 @@ def _train_epoch(run: _Run, epoch: int) -> tuple[float, int]:
     return mean_loss, images_seen
 
 
-def _validate(run: _Run, epoch: int) -> Evaluation:
+def _validate(run: Run, epoch: int) -> Evaluation:
     """Judge the model on the validation images, and keep its weights where they are the best so far.
 
     Raises:
@@ -321,87 +202,11 @@ def _validate(run: _Run, epoch: int) -> Evaluation:
     return found
 
 
-def _epoch_record(
-    run: _Run, epoch: int, lr: float, loss: float, images_per_second: float, validation: Evaluation
-) -> dict[str, Any]:
-    """Return what the records say of an epoch, counted from 0 here and from 1 there."""
-    record = Epoch(
-        epoch=epoch + 1,
-        lr=lr,
-        loss=loss,
-        validation_loss=validation.loss,
-        validation_accuracy=validation.accuracy,
-        images_per_second=images_per_second,
-        seconds=run.session.at.seconds,
-        draws=run.session.draws(),
-        counts=run.session.method.counts,
-        **run.facts,
-    )
-    return {"type": "epoch", **to_json(record)}
-
-
-def _test(run: _Run) -> tuple[Result, dict[str, Any]]:
-    """Read the test set, once, with the best weights; return the result and its record."""
+def _test(run: Run) -> Evaluation:
+    """Read the test set, once, with the best weights."""
     session = run.session
-    at = run.session.at
     checkpoint.load_best(session.model, run.recipe, run.saver.out, run.where)
-    test = evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
-    result = Result(
-        test_accuracy=test.accuracy,
-        validation_accuracy=at.best_accuracy,
-        best_epoch=at.best_epoch,
-        epochs=at.epoch,
-        seconds=at.seconds,
-        stopped_by=run.callbacks.stopped_by,
-        why_stopped=run.callbacks.why_stopped,
-    )
-    computer = machine(run.where, session.ranks.size)
-    more = {"test_loss": test.loss, "resumed": at.resumed, **run.facts, **computer}
-    return result, {"type": "result", **to_json(result), **more}
-
-
-def _first_record(
-    run: _Run, left: list[str], start: Mapping[str, Any] | None, extra: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return the run's own record.
-
-    Args:
-        run: that begins.
-        left: layers that keep Brevitas' forward pass.
-        start: where the model's weights come from.
-        extra: more entries.
-    """
-    return {
-        "type": "run",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **machine(run.where, run.session.ranks.size),
-        "recipe": run.recipe.to_dict(),
-        "data": to_json(run.data.facts()),
-        "forward": {"precision": run.recipe.precision, "brevitas": left},
-        **({"start": dict(start)} if start else {}),
-        **(extra or {}),
-    }
-
-
-def _facts(run: _Run, left: list[str]) -> list[str]:
-    """Say what a run works with, for a person who wants to know all.
-
-    Args:
-        run: that begins.
-        left: layers that keep Brevitas' forward pass.
-    """
-    data = run.data
-    weights = sum(parameter.numel() for parameter in run.session.model.parameters())
-    sizes = f"{len(data.train):,} to train, {len(data.validation):,} to validate, {len(data.test):,} to test with"
-    where = f"{run.where.type}, {torch.get_num_threads()} threads, {run.session.ranks.size} processes"
-    facts = [
-        f"{run.recipe.network}: {weights:,} parameters, {len(run.session.batches):,} steps an epoch",
-        f"{data.name}: {data.classes} classes, images {sizes}",
-        f"trains on {where}, products {run.recipe.precision}",
-    ]
-    if left:
-        facts.append(f"layers that keep Brevitas' own forward pass: {', '.join(left)}")
-    return facts
+    return evaluate(session.model, run.data.test, run.loss, ranks=session.ranks)
 
 
 def _check_finite(loss: float, recipe: Recipe, when: str) -> None:

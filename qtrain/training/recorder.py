@@ -131,8 +131,6 @@ class RecordWriter:
 class NoRecords:
     """In place of a ``RecordWriter`` on all ranks but the one that writes."""
 
-    empty = False
-
     def write(self, record: dict[str, Any]) -> None:
         """Do nothing."""
 

@@ -13,7 +13,7 @@ import torch
 
 import benchmarks.arms as arms
 import qtrain.data.jitter as jitter
-import qtrain.training.loop as loop
+import qtrain.training.beginning as beginning
 import qtrain.training.setup as setup
 from benchmarks.gpu.check_captured import (
     check_failed_captures,
@@ -92,7 +92,7 @@ def test_without_a_fault_every_check_passes(check: Callable[[Place, Say], None],
 
 def stale_scales(patch: Patch) -> None:
     """A1: the fast path is set up before a state is loaded, and holds the quantizers of then."""
-    make = loop.make_session
+    make = beginning.make_session
     kept: dict[int, Any] = {}
 
     def early(model: Any, recipe: Any, *args: Any, **options: Any) -> Any:
@@ -102,7 +102,7 @@ def stale_scales(patch: Patch) -> None:
                 kept[id(layer.fast.proxy)] = tensor_quantizer(layer.fast.proxy)
         return make(model, recipe, *args, **options)
 
-    patch.setattr(loop, "make_session", early)
+    patch.setattr(beginning, "make_session", early)
     patch.setattr(setup, "fast_forward", lambda model, precision: [])
     now = property(lambda self: kept.get(id(self.proxy)) or tensor_quantizer(self.proxy))
     patch.setattr(FastQuantizer, "quantizer", now)
@@ -204,14 +204,14 @@ def tf32_everywhere(module: Any) -> Callable[[Patch], None]:
 
 def kept_alive(patch: Patch) -> None:
     """B3: the step knows its session."""
-    make = loop.make_session
+    make = beginning.make_session
 
     def cycle(*args: Any, **options: Any) -> Any:
         session = make(*args, **options)
         session.batches.session = session
         return session
 
-    patch.setattr(loop, "make_session", cycle)
+    patch.setattr(beginning, "make_session", cycle)
 
 
 def adam_is_always_capturable(patch: Patch) -> None:

@@ -37,7 +37,7 @@ SCALES = {
 def few_images(monkeypatch: pytest.MonkeyPatch, few_digits: DataSet) -> None:
     """Let the recipes' data be few, since most time would go into evaluation."""
     few = replace(few_digits, validation=few_digits.validation.take(20), test=few_digits.test.take(20))
-    monkeypatch.setattr("qtrain.training.loop.load_splits", lambda recipe, root: few.subset(60))
+    monkeypatch.setattr("qtrain.training.beginning.load_splits", lambda recipe, root: few.subset(60))
 
 
 def after(steps: int) -> Callable[[], bool]:
