@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,8 +20,12 @@ from benchmarks.campaign_plan import (
     Run,
 )
 from benchmarks.records import table
-from docs_tools.campaign.cells import MISSING, Accuracies, Found, finish, mean_text, test_accuracies
+from docs_tools.campaign.cells import FOLDER, MISSING, Accuracies, Found, finish, mean_text, test_accuracies
+from qtrain.recipe import recipe_from_dict
+from qtrain.records.format import Source, from_json
+from qtrain.records.runs import Epoch
 from qtrain.schedulers.catalogue import row_of
+from qtrain.training.curves import too_high
 
 SCHEDULERS = ("aslr_decay", "aslr_capped", "wsd", "multistep", "aslr")
 WIDTHS = (1, HOME)
@@ -65,6 +70,36 @@ def found_rates(found: Found, scheduler: str, bits: int) -> str:
         if run.name in found:
             rates.append(f"{found[run.name][0]['recipe']['lr']:g}")
     return f"{text} from {', '.join(rates)}" if rates else text
+
+
+def warned_text(found: Found) -> str:
+    """Return how many runs end with the line that their first rate was too high, and how far behind they are."""
+    warned: dict[float, list[float]] = {lr: [] for lr in RATES}  # points behind the best rate, of each warned run
+    counts = dict.fromkeys(RATES, 0)
+    for bits in WIDTHS:
+        for scheduler in SCHEDULERS:
+            cells = {lr: cell(found, scheduler, bits, lr) for lr in RATES}
+            best = max((statistics.mean(of.values()) for of in cells.values() if of), default=0.0)
+            for lr, accuracies in cells.items():
+                counts[lr] += len(accuracies)
+                for seed, accuracy in accuracies.items():
+                    if _is_warned(found[Run(SENSITIVITY, scheduler, bits, lr, seed).name]):
+                        warned[lr].append(best - accuracy)
+    behind = [points for of in warned.values() for points in of]
+    if not behind:
+        return ""
+    shares = ", ".join(f"{len(of)} of {counts[lr]} from {lr:g}" for lr, of in warned.items() if of)
+    none = sum(counts[lr] for lr, of in warned.items() if not of)
+    return (
+        f"A run whose curves show that its first rate was far too high says so at its end: {shares} do, each at least "
+        f"{min(behind):.0f} points behind its scheduler's best rate, and none of the {none} from the other rates."
+    )
+
+
+def _is_warned(records: Sequence[dict[str, Any]]) -> bool:
+    source = Source(FOLDER, "take the campaign's records from git again")
+    epochs = [from_json(Epoch, record, source) for record in records if record["type"] == "epoch"]
+    return too_high(epochs, recipe_from_dict(records[0]["recipe"], "a record of the campaign")) is not None
 
 
 def choice_table(found: Found) -> str:

@@ -58,6 +58,7 @@ def written(found: Found) -> str:
         f"10,000 training images, 12 epochs, {len(SEEDS)} seeds: test accuracy in percent, mean ± standard deviation.",
         first_rate.first_rate_table(found),
         f"![test accuracy over the first learning rate](campaign/{FIRST_RATE_PLOT})",
+        first_rate.warned_text(found),
         "With lr auto the range test finds the first rate before the training, here in 300 steps; the runs have 1,200. "
         f"Whether that is as good as the best of the rates was asked on seeds {', '.join(map(str, CHOICE_SEEDS))}, on "
         "which nothing else is judged:",

@@ -13,11 +13,12 @@ from qtrain.data import DataSet
 from qtrain.errors import UserError
 from qtrain.interrupt import Interrupted, stop_on_interrupt
 from qtrain.recipe import Recipe
-from qtrain.records.runs import Result
+from qtrain.records.runs import Result, read_epochs
 from qtrain.training import checkpoint
 from qtrain.training.beginning import check_folder, data_for, held_folder, ready, restored
 from qtrain.training.callbacks import Callback, Callbacks
 from qtrain.training.context import HERE, RunContext
+from qtrain.training.curves import too_high
 from qtrain.training.distributed import join
 from qtrain.training.evaluation import Evaluation, evaluate
 from qtrain.training.folder import has_begun, last_result, unrecorded
@@ -138,6 +139,8 @@ def train(
             if ranks.is_first:
                 checkpoint.forget_previous(out)
             records.write(result_record(run, result, test))
+            if ranks.is_first and (hint := too_high(read_epochs(out), recipe)):
+                context.say(hint)
             return result
         finally:
             shown.finish()

@@ -29,7 +29,7 @@ from benchmarks.campaign_plan import (
     tuned,
 )
 from docs_tools.campaign import page
-from docs_tools.campaign.first_rate import first_rate_table
+from docs_tools.campaign.first_rate import first_rate_table, warned_text
 from docs_tools.campaign.widths import accuracy_table, complete, gap_table, reach_table, rival_table, verdict_line
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +136,12 @@ def test_a_run_that_diverged_is_lost_and_counts_as_nothing() -> None:
     assert complete(found)
     assert row(gap_table(found), 4)[2].endswith(" falls short")
     assert row(accuracy_table(found), 4)[2].startswith("41.40 ")
+
+
+def test_the_page_counts_the_runs_that_were_warned_of_their_rate() -> None:
+    found = {name: records for name, records in finished().items() if name.startswith(f"{SENSITIVITY}-")}
+    assert "of 30 from 0.3 do, each at least" in warned_text(found)
+    assert warned_text({}) == ""
 
 
 def test_the_readme_leads_with_the_table_once_it_is_complete_and_says_before_how_far_it_is() -> None:
