@@ -26,9 +26,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from qtrain.models.layers import ScalarNorm
 from qtrain.models.network import Network
+from qtrain.models.pynq_weights import is_pynq, pynq_names
 from qtrain.models.ranges import best_range, deviations
 from qtrain.models.resnet_pynq import RuntimeReLU
-from qtrain.models.weights import State, check_names, check_shapes, is_pynq, plain_state, pynq_names
+from qtrain.models.weights import State, check_names, check_shapes, plain_state
 
 RANGES = ".scaling_impl.value"  # trained ranges of weights and activations end so
 _QUANTIZER = ("_quant.", ".collected")

@@ -15,9 +15,10 @@ from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.reference import float64_reference
 from qtrain.export.stages import graph_stages
 from qtrain.models import Network, build_model
+from qtrain.models.pynq_weights import load_pynq
 from qtrain.models.resnet_pynq import PynqResNet, RuntimeReLU
 from qtrain.models.warm_start import initialise_from
-from qtrain.models.weights import load_pynq, plain_state
+from qtrain.models.weights import plain_state
 from tests.trained_networks import logits, pynq_module, steps
 
 MNIST = {"in_channels": 1, "image_size": 28}
