@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qtrain.export.errors import ProofError
 from qtrain.export.execute.batches import images_at_a_time
+from qtrain.export.execute.folded import folded, is_folded
 from qtrain.export.execute.integer_grid import Grid, grid_of, integer_grid
 from qtrain.export.execute.nodes import attributes_of, check_written, refusing, run_node
 from qtrain.export.execute.operators import AS_WRITTEN, OPERATORS, Attributes, Operator
@@ -88,8 +89,8 @@ class Executor:
         largest: values of an image's largest tensor, as far as images were executed.
 
     Raises:
-        ProofError: the graph holds an operator outside ``operators``, one that is not executed as it is specified, or
-            is no graph of one input whose nodes follow each other.
+        ProofError: the image meets an operator outside ``operators``, or one that is not executed as it is specified,
+            or it is no graph of one input whose nodes follow each other.
     """
 
     def __init__(
@@ -106,7 +107,11 @@ class Executor:
         made = {self.input}
         for node in model.graph.node:
             check_written(node, made | self.constants.keys())
-            self._add(node, operators, grids)
+            if node.op_type not in operators and is_folded(node, self.constants):
+                with refusing(node):
+                    self.constants.update(folded(node, self.constants, model.model.opset_import))
+            else:
+                self._add(node, operators, grids)
             made.update(name for name in node.output if name)
         if self.output not in made | self.constants.keys():
             raise ProofError(f"the graph's output {self.output!r} is made by no node")
