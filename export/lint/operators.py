@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from onnx import NodeProto
 
 from qtrain.export.lint.finding import UNMAPPED, WHOLE, Spot
@@ -18,6 +19,12 @@ KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
 _ACTIVATION = "use a brevitas.nn.QuantReLU (unsigned) or a signed QuantIdentity or QuantHardTanh"
 _TWO_BRANCHES = "of two branches FINN takes the sum only (one shared signed QuantIdentity on both)"
 _REARRANGED = "flatten for a linear layer only; what mixes or splits channels has no hardware"
+_SHAPES = "flatten with nn.Flatten(), and keep shapes constant"
+_CHOSEN = "nothing picks or reorders channels or pixels; prepare images before the network, or let a convolution choose"
+_SPATIAL = "take the mean over the whole image with nn.AdaptiveAvgPool2d(1)"
+_STATISTICS = "nothing takes means of channels or batches; normalize images by constants, features by nn.BatchNorm2d"
+# Behind the logits they change no class: the largest stays the largest.
+_RISING = frozenset(("Erf", "Exp", "Sigmoid", "Softplus", "Softsign", "Tanh"))
 _LEFT = {  # the image is subtracted, or divided by
     "Sub": "write c - x as x * -1.0 + c",
     "Div": "nothing divides by what comes of the image; multiply and add constants",
@@ -25,16 +32,16 @@ _LEFT = {  # the image is subtracted, or divided by
 _MENDS = {
     "Concat": "add the branches (one shared signed QuantIdentity on both) instead of concatenating them; widen a "
     "shortcut with a 1x1 QuantConv2d instead of channels of zeros",
-    "ReduceMean": "take the mean over the whole image with nn.AdaptiveAvgPool2d(1)",
     "ConvTranspose": "FINN's steps have no transposed convolution; leave it to the processor or use QuantConv2d",
     "ArgMax": "return the logits; the export puts TopK behind them",
     "DequantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     "QuantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     **dict.fromkeys(("Squeeze", "Unsqueeze"), "flatten with nn.Flatten(); an axis that comes or goes has no hardware"),
     "Neg": "multiply by -1.0 instead",
-    **dict.fromkeys(("Shape", "Gather", "Slice"), "flatten with nn.Flatten(), and keep shapes constant"),
+    "Shape": _SHAPES,
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),
-    **dict.fromkeys(("Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "HardSwish", "HardSigmoid"), _ACTIVATION),
+    **dict.fromkeys(("Clip", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "HardSwish", "HardSigmoid"), _ACTIVATION),
+    **dict.fromkeys(("Gelu", "Mish", "Softsign", "ThresholdedRelu"), _ACTIVATION),
     "Sigmoid": f"nn.SiLU holds one, as nn.Sigmoid does; {_ACTIVATION}",
     "Tanh": f"nn.Mish and nn.GELU of tanh hold one, as nn.Tanh does; {_ACTIVATION}",
     "Erf": f"nn.GELU holds one; {_ACTIVATION}",
@@ -57,9 +64,44 @@ def without_hardware(graph: GraphView) -> Iterator[Spot]:
             mend = _LEFT[kind]
         elif kind in KNOWN:
             continue
+        elif kind in _RISING and _is_last(graph, node):
+            mend = f"return the logits: {kind} changes no class"
+        elif kind in ("Gather", "Slice"):
+            mend = _CHOSEN if len(graph.shape(node.input[0])) > 1 else _SHAPES  # else of what Shape gives
+        elif kind == "ReduceMean":
+            mend = _SPATIAL if _axes(graph, node) == {2, 3} else _STATISTICS
         else:
             mend = _MENDS.get(kind, "")
         yield graph.spot(node, UNMAPPED.format(kind), mend=mend)
+
+
+def not_finite_constants(graph: GraphView) -> Iterator[Spot]:
+    """Find layers that meet the image with NaN or infinite numbers, which no weight holds: they are made on the way."""
+    mend = "look at what makes it: a logarithm or root of a negative number, a division by zero, a number too large"
+    for node in graph.nodes:
+        if not graph.dynamic(node) or node.op_type == "Clip":  # a clip may be open on a side
+            continue
+        for index in range(len(node.input)):
+            constant = graph.constant(node, index)
+            if constant is None or constant.dtype.kind != "f" or np.isfinite(constant).all():
+                continue
+            wrong = int((~np.isfinite(constant)).sum())
+            says = f"nothing of use: a constant of {node.op_type} holds {wrong} of {constant.size} values that are NaN "
+            says += "or infinite"
+            yield graph.spot(node, says, mend=mend)
+
+
+def _is_last(graph: GraphView, node: NodeProto) -> bool:
+    """Whether nothing reads what a node makes but the choice of a class."""
+    return all(reader.op_type == "TopK" for reader in graph.consumers(node))
+
+
+def _axes(graph: GraphView, node: NodeProto) -> set[int]:
+    """Return the axes that a reduction is over, counted from the front; all of them where it names none."""
+    rank = len(graph.shape(node.input[0]))
+    given = graph.constant(node, 1)  # an input since opset 18
+    axes = attributes(node).get("axes", range(rank)) if given is None else given.tolist()
+    return {int(axis) % rank for axis in axes} if rank else set()
 
 
 def _rearranges(graph: GraphView, node: NodeProto) -> bool:

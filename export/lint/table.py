@@ -93,6 +93,7 @@ RULES: tuple[Rule, ...] = (
         step=TRAINING,
         mend="train again from a checkpoint before they appeared, with a lower learning rate",
         module=modules.not_finite,
+        graph=operators.not_finite_constants,
     ),
     Rule(
         "zero-weights",
@@ -567,6 +568,7 @@ BY_ID = {rule.id: rule for rule in RULES}
 # The order in which a cleaned graph's rules are asked, and so that of their findings, errors before warnings and notes.
 # The rules of one line look at the same layers: what they find stands layer by layer.
 GRAPH_ORDER: tuple[tuple[str, ...], ...] = (
+    ("not-finite",),
     ("operator",),
     ("average-pool",),
     ("trunc-pool", "trunc-compilers", "trunc-rounding"),

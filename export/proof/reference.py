@@ -66,7 +66,8 @@ def float64_reference(model: nn.Module, example: Tensor, device: torch.device | 
         device: of the copy, the CPU by default; the scales and rounded weights are the CPU's.
 
     Raises:
-        ProofError: the network computes something else with its products on integers than without.
+        ProofError: the network gives numbers that are not finite, or something else with its products on integers
+            than without.
     """
     single = bare_copy(model)
     scales: dict[str, Tensor] = {}
@@ -97,6 +98,8 @@ def float64_reference(model: nn.Module, example: Tensor, device: torch.device | 
         settle(double)
         use_integer_products(double)
         difference = float((_value(double(image)) - plain).abs().max())
+    if not bool(plain.isfinite().all()):
+        raise ProofError("the network gives NaN or infinite numbers; look at its weights, and at what it divides by")
     if not difference <= INTEGER_TOLERANCE * max(1.0, float(plain.abs().max())):
         raise ProofError(f"the network differs by {difference:.2g} between float64 and integer products; report this")
     return double

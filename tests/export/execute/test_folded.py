@@ -23,7 +23,7 @@ from qtrain.export.execute.executor import Executor
 from qtrain.export.execute.folded import FOLDED, folded
 from qtrain.export.execute.operators import OPERATORS
 from tests.export.execute.test_execute import one_node
-from tests.export.test_reports import Small, exported, found, settled
+from tests.export.small import Small, exported, found, settled
 
 # --- Operator by operator --------------------------------------------------------------------------------------------
 
