@@ -100,6 +100,8 @@ def load_data(
     if protocol not in PROTOCOLS:
         hint = did_you_mean(protocol, PROTOCOLS)
         raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}{hint}")
+    if not isinstance(options, DataOptions):
+        raise UserError(f"options must be DataOptions, such as DataOptions(image_size=(48, 48)), but got {options!r}")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed} is out of range; choose from 0 to {2**32 - 1}")
     if protocol == "paper" and validation_size is not None:

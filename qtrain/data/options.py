@@ -27,6 +27,9 @@ class DataOptions:
         channels: 1 or 3 for a folder of images; for arrays what they must have. None takes what is found.
         layout: of arrays, one of ``LAYOUTS``.
         value_range: what the bytes 0 and 255 stand for, where values are no bytes.
+
+    Raises:
+        UserError: a value of another kind, or out of range.
     """
 
     image_size: tuple[int, int] | None = None
@@ -34,12 +37,23 @@ class DataOptions:
     layout: Layout | None = None
     value_range: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        size = self.image_size
+        if size is not None and not (isinstance(size, tuple) and len(size) == 2 and all(map(_is_count, size))):
+            raise UserError(f"image_size must be height and width in pixels, such as (48, 48), but got {size!r}")
+        if self.channels is not None and not _is_count(self.channels):
+            raise UserError(f"channels must be a whole number, 1 or more, but got {self.channels!r}")
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise UserError(f"layout must be one of {', '.join(LAYOUTS)}, but got {self.layout!r}")
+        parse_range(self.value_range)
+
     def given(self) -> list[str]:
         """Return the names of what is said, as options have them."""
         return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
 
 
-PLAIN = DataOptions()
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def parse_size(value: Any) -> tuple[int, int] | None:
@@ -74,6 +88,9 @@ def parse_range(value: Any) -> tuple[float, float] | None:
     if not -float("inf") < low < high < float("inf"):
         raise UserError(f"value_range must be two numbers, the lower first, such as -1,1, but got {value!r}")
     return low, high
+
+
+PLAIN = DataOptions()
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
