@@ -114,7 +114,7 @@ def _changed(code: str) -> Example:
         graph = exported(PROBES["base"])
         nodes = {kind: [node for node in graph.graph.node if node.op_type == kind] for kind in ("MaxPool", "Conv")}
         scope = {"pool": nodes["MaxPool"][0], "conv": nodes["Conv"][0], "model": graph}
-        exec(code, scope | {"attribute": onnx.helper.make_attribute})
+        exec(code, scope | {"attribute": onnx.helper.make_attribute, "onnx": onnx})
         del graph.graph.value_info[:]
         return lint_graph(graph)
 
@@ -155,6 +155,7 @@ EXAMPLES: dict[str, Example] = {
         "last = next(n for n in model.graph.node if n.op_type == 'MatMul')\n"
         "last.op_type = 'Gemm'\nlast.attribute.append(attribute('alpha', 0.5))"
     ),
+    "unread": _changed("model.graph.node.append(onnx.helper.make_node('Identity', [pool.output[0]], ['unread']))"),
     "thresholds": _probe("relu_8_bits"),
     "custom-steps": _probe("residual_post"),
 }

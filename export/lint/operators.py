@@ -19,6 +19,7 @@ KNOWN |= {"Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax"}
 _ACTIVATION = "use a brevitas.nn.QuantReLU (unsigned) or a signed QuantIdentity or QuantHardTanh"
 _TWO_BRANCHES = "of two branches FINN takes the sum only (one shared signed QuantIdentity on both)"
 _REARRANGED = "flatten for a linear layer only; what mixes or splits channels has no hardware"
+_NO_SCALE = "let the quantizer measure its scale again, or load weights from before it became 0"
 _SHAPES = "flatten with nn.Flatten(), and keep shapes constant"
 _CHOSEN = "nothing picks or reorders channels or pixels; prepare images before the network, or let a convolution choose"
 _SPATIAL = "take the mean over the whole image with nn.AdaptiveAvgPool2d(1)"
@@ -54,7 +55,7 @@ def without_hardware(graph: GraphView) -> Iterator[Spot]:
     for node in graph.nodes:
         kind = node.op_type
         streams = len(graph.dynamic(node))
-        if not streams:
+        if not streams or not graph.is_read(node):
             continue
         if streams > 1 and kind in ("Mul", "Div", "Sub", *PRODUCTS):
             mend = _TWO_BRANCHES
@@ -75,12 +76,23 @@ def without_hardware(graph: GraphView) -> Iterator[Spot]:
         yield graph.spot(node, UNMAPPED.format(kind), mend=mend)
 
 
+def unread(graph: GraphView) -> Iterator[Spot]:
+    """Find what is computed from the image and goes nowhere: the compiler stumbles over the fork, or keeps it."""
+    for node in graph.nodes:
+        if graph.dynamic(node) and not graph.is_read(node):
+            yield graph.spot(
+                node, f"AssertionError, or Unsupported/unmapped layer(s): nothing reads its {node.op_type}"
+            )
+
+
 def not_finite_constants(graph: GraphView) -> Iterator[Spot]:
-    """Find layers that meet the image with NaN or infinite numbers, which no weight holds: they are made on the way."""
+    """Find constants that are NaN or infinite, made on the way where no weight holds them, and scales of 0."""
     mend = "look at what makes it: a logarithm or root of a negative number, a division by zero, a number too large"
     for node in graph.nodes:
-        if not graph.dynamic(node) or node.op_type == "Clip":  # a clip may be open on a side
+        if node.op_type == "Clip":  # may be open on a side
             continue
+        if node.op_type in QUANTIZERS and (scale := graph.constant(node, 1)) is not None and not np.all(scale):
+            yield graph.spot(node, "nothing of use: it divides by its scale, which is 0", mend=_NO_SCALE)
         for index in range(len(node.input)):
             constant = graph.constant(node, index)
             if constant is None or constant.dtype.kind != "f" or np.isfinite(constant).all():

@@ -68,6 +68,7 @@ class GraphView:
         fixed: paths of the modules whose quantizers keep their scales in training.
         nodes: of the graph, in its order.
         streams: by the names of the tensors that depend on the image; constants have none.
+        read: names of the tensors that the graph's outputs are made of, the outputs among them.
     """
 
     def __init__(self, model: ModelWrapper, paths: Iterable[str] = (), fixed: Collection[str] = ()):
@@ -86,6 +87,14 @@ class GraphView:
         for node in self.nodes:
             if any(name in self.streams for name in node.input):
                 self.streams.update(dict.fromkeys(node.output, _flow(self, node)))
+        self.read = {value.name for value in model.graph.output}
+        for node in reversed(self.nodes):  # the graph is sorted
+            if self.is_read(node):
+                self.read.update(node.input)
+
+    def is_read(self, node: NodeProto) -> bool:
+        """Return whether the graph's outputs depend on what a node makes."""
+        return any(name in self.read for name in node.output)
 
     def spot(
         self, node: NodeProto, says: str, *, blamed: NodeProto | str | None = None, mend: str = "", step: str = ""
@@ -127,11 +136,11 @@ class GraphView:
         return [name for name in node.input if name in self.streams]
 
     def of_type(self, *kinds: str) -> Iterator[NodeProto]:
-        """Yield the nodes of these operators, in graph order, those on constants (weights) too."""
-        return (node for node in self.nodes if node.op_type in kinds)
+        """Yield the nodes of these operators that are read, in graph order, those on constants (weights) too."""
+        return (node for node in self.nodes if node.op_type in kinds and self.is_read(node))
 
     def running(self, *kinds: str) -> Iterator[NodeProto]:
-        """Yield the nodes of these operators that work on what depends on the image."""
+        """Yield the nodes of these operators that work on what depends on the image, and are read."""
         return (node for node in self.of_type(*kinds) if self.dynamic(node))
 
     def shape(self, tensor: str) -> tuple[int, ...]:

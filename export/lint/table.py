@@ -554,6 +554,15 @@ RULES: tuple[Rule, ...] = (
         error=errors.unreadable,
     ),
     Rule(
+        "unread",
+        WHOLE_GRAPH,
+        "error",
+        "Of a QONNX file: operators on the image whose results nothing reads",
+        step="step_qonnx_to_finn, step_streamline or " + PARTITION,
+        mend='take them out: onnxoptimizer.optimize(model, ["eliminate_deadend"]), or export the network again',
+        graph=operators.unread,
+    ),
+    Rule(
         "custom-steps",
         WHOLE_GRAPH,
         "note",
@@ -568,7 +577,7 @@ BY_ID = {rule.id: rule for rule in RULES}
 # The order in which a cleaned graph's rules are asked, and so that of their findings, errors before warnings and notes.
 # The rules of one line look at the same layers: what they find stands layer by layer.
 GRAPH_ORDER: tuple[tuple[str, ...], ...] = (
-    ("not-finite",),
+    ("unread", "not-finite"),
     ("operator",),
     ("average-pool",),
     ("trunc-pool", "trunc-compilers", "trunc-rounding"),
