@@ -38,7 +38,10 @@ def open_sizes(model: ModelWrapper) -> Iterator[Spot]:
     constants = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if value.name in constants or all(dim.dim_value > 0 for dim in dims[1:]):
+        if value.name in constants or (dims and dims[0].dim_value >= 0 and all(dim.dim_value > 0 for dim in dims[1:])):
+            continue
+        if not dims:
+            yield Spot(WHOLE, f"nothing: input {value.name} says no shape, and hardware is built for one size")
             continue
         sizes = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
         yield Spot(WHOLE, f"nothing: input {value.name} is [{sizes}], and hardware is built for one size")

@@ -194,6 +194,19 @@ def open_sizes(graph: ModelWrapper) -> None:
         graph.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
 
 
+def shapeless(graph: ModelWrapper) -> None:
+    graph.graph.input[0].type.tensor_type.ClearField("shape")
+
+
+def negative(axis: int) -> Edit:
+    """Write an open size as some do; the compilers take it for a number."""
+
+    def edit(graph: ModelWrapper) -> None:
+        graph.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = -1
+
+    return edit
+
+
 def newer_names(graph: ModelWrapper) -> None:
     for node in graph.graph.node:
         node.op_type = "IntQuant" if node.op_type == "Quant" else node.op_type
@@ -209,6 +222,9 @@ def two_outputs(graph: ModelWrapper) -> None:
     [
         ("base", channels_last, "channels-last", "layout mismatch"),
         ("base", open_sizes, "open-size", "[N, 3, H, W]"),
+        ("base", shapeless, "open-size", "says no shape"),
+        ("base", negative(0), "open-size", "[-1, 3, 8, 8]"),
+        ("base", negative(2), "open-size", "[1, 3, -1, 8]"),
         ("one logit", lambda graph: None, "output", "one logit"),
         ("base", two_outputs, "output", "has 2"),
     ],
