@@ -91,9 +91,11 @@ def not_finite_constants(graph: GraphView) -> Iterator[Spot]:
     for node in graph.nodes:
         if node.op_type == "Clip":  # may be open on a side
             continue
-        if node.op_type in QUANTIZERS and (scale := graph.constant(node, 1)) is not None and not np.all(scale):
+        sign = node.op_type == "BipolarQuant"  # whose scale is no number where integers were meant: a rule of its own
+        scale = graph.constant(node, 1) if node.op_type in QUANTIZERS and not sign else None
+        if scale is not None and not np.all(scale):
             yield graph.spot(node, "nothing of use: it divides by its scale, which is 0", mend=_NO_SCALE)
-        for index in range(len(node.input)):
+        for index in range(1 if sign else len(node.input)):
             constant = graph.constant(node, index)
             if constant is None or constant.dtype.kind != "f" or np.isfinite(constant).all():
                 continue

@@ -236,6 +236,16 @@ def test_ends_that_hardware_has_not_are_named(network: str, edit: Edit, rule: st
     assert says in found.says
 
 
+def test_a_scale_of_0_is_named_and_not_its_bits() -> None:
+    def without_scale(graph: ModelWrapper) -> None:
+        node = next(node for node in graph.graph.node if node.op_type == "Quant" and "act1" in node.name)
+        graph.set_initializer("nothing", np.zeros((), np.float32))
+        node.input[1] = "nothing"
+
+    (only,) = [found for found in lint_graph(graph_of("base", without_scale)) if found.severity == "error"]
+    assert (only.rule, only.says) == ("not-finite", "nothing of use: it divides by its scale, which is 0")
+
+
 def test_newer_names_are_a_warning_with_the_line_that_renames() -> None:
     found = [finding for finding in lint_graph(graph_of("base", newer_names)) if finding.severity != "note"]
     assert [(finding.rule, finding.severity) for finding in found] == [("renamed", "warning")]
