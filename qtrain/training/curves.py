@@ -34,5 +34,5 @@ def too_high(epochs: Sequence[Epoch], recipe: Recipe) -> str | None:
     return (
         f"validation was best after epoch {best + 1} of {len(epochs)} and is {lost:.0f} points lower in the last "
         f"quarter, where the training loss has not fallen either: a first rate of {recipe.rate:g} is probably too "
-        "high; --lr auto asks the range test for one"
+        "high; take a lower one, or what --lr auto finds if it is not from there"
     )

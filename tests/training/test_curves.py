@@ -41,7 +41,8 @@ def epochs(accuracies: Sequence[float], losses: Sequence[float] | None = None) -
 def test_a_run_that_was_best_early_and_got_much_worse_is_told_of(tiny: Callable[..., Recipe]) -> None:
     assert too_high(epochs(FALLING), tiny(scheduler="aslr", lr=0.3)) == (
         "validation was best after epoch 2 of 8 and is 19 points lower in the last quarter, where the training loss "
-        "has not fallen either: a first rate of 0.3 is probably too high; --lr auto asks the range test for one"
+        "has not fallen either: a first rate of 0.3 is probably too high; take a lower one, or what "
+        "--lr auto finds if it is not from there"
     )
 
 
