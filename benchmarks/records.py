@@ -1,6 +1,7 @@
 """Records as Markdown: what the pages made of results/ share."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,19 @@ def lines(name: str) -> list[dict[str, Any]]:
     """The records of one file, oldest first."""
     path = RESULTS / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def of(benchmark: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of one benchmark, oldest first."""
+    return [record for record in records if record["benchmark"] == benchmark]
+
+
+def newest(records: Iterable[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    """Of records that are equal in these values the last, where the first of them stood."""
+    found = {}
+    for record in records:
+        found[tuple(record[key] for key in keys)] = record
+    return list(found.values())
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

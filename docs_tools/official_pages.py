@@ -1,12 +1,16 @@
 """Render docs/official-finn.md from results/official_finn.jsonl; `make results` calls it."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import newest, table
+
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results" / "official_finn.jsonl", ROOT / "docs" / "official-finn.md"
-COMPILERS = ("main", "dev", "finn-plus")
+PLUS = "finn-plus"
+COMPILERS = ("main", "dev", PLUS)
 SIZES = {"MVAU": 2, "VVAU": 1, "Thresholding": 1}  # of a unit's numbers those that are the layer's, not its folding's
 Record = dict[str, Any]
 
@@ -58,105 +62,124 @@ no folder, `HOME` and `FINN_BUILD_DIR` are fresh ones, and qonnx's rounding of e
 """
 
 
-def newest(path: Path) -> list[Record]:
-    """The records; of several for one network, folding and compiler the last."""
+def read(path: Path) -> list[Record]:
+    """Return the records; of several for one network, folding and compiler the last."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return list({(r["network"], r["folded"], r["compiler"]): r for r in map(json.loads, lines)}.values())
+    return newest(map(json.loads, lines), "network", "folded", "compiler")
 
 
 def versions(records: list[Record]) -> str:
-    """The compilers with their commits."""
-    said = []
-    for name in COMPILERS:
-        of = [r for r in records if r["compiler"] == name]
-        commits = sorted({tuple(sorted(r["commits"].items())) for r in of})
-        if name == "finn-plus":
-            said.append(
-                " and ".join(sorted({f"finn-plus {r['versions']['finn-plus']}" for r in of if "versions" in r}))
-            )
-            continue
-        said += [f"official `{name}` {dict(c)['finn'][:9]} with qonnx {dict(c)['qonnx'][:9]}" for c in commits]
-    return "\n".join(f"- {line}" for line in said)
+    """Return the compilers with their commits."""
+    lines = []
+    for branch in ("main", "dev"):
+        commits = {(r["commits"]["finn"], r["commits"]["qonnx"]): None for r in _of(branch, records)}
+        lines += [f"- official `{branch}` {finn[:9]} with qonnx {qonnx[:9]}" for finn, qonnx in sorted(commits)]
+    releases = {record["versions"][PLUS] for record in _of(PLUS, records) if "versions" in record}
+    lines.append("- " + " and ".join(f"{PLUS} {release}" for release in sorted(releases)))
+    return "\n".join(lines)
+
+
+def _of(compiler: str, records: list[Record]) -> list[Record]:
+    return [record for record in records if record["compiler"] == compiler]
 
 
 def golden(record: Record) -> str:
-    """Images with the expected class, over all verify steps."""
-    pairs = [[int(n) for n in text.split(" of ")] for text in record["golden"].values()]
-    return f"{sum(p[0] for p in pairs)} of {sum(p[1] for p in pairs)}" if pairs else ""
+    """Return the images with the expected class, over all verify steps."""
+    if not record["golden"]:
+        return ""
+    pairs = [_equal_of(text) for text in record["golden"].values()]
+    return f"{sum(equal for equal, _ in pairs)} of {sum(images for _, images in pairs)}"
+
+
+def _equal_of(text: str) -> tuple[int, int]:
+    """Read "7 of 10"."""
+    equal, images = text.split(" of ")
+    return int(equal), int(images)
 
 
 def row(record: Record) -> list[str]:
-    """A line of the table."""
+    """Return a line of the table."""
     classes = record.get("classes")
-    figures = [record.get(name) for name in ("lut", "bram_18k", "fps")]
-    return [
-        record["network"],
-        f"{record['width']:g}, {record['image_size']}",
-        record["compiler"],
-        "yes" if record["one_partition"] else "no",
-        golden(record),
-        f"{classes['equal']} of {classes['images']}" if classes else "not executed",
-        *(f"{value:,.0f}" if value is not None else "" for value in figures),
-    ]
+    cells = [record["network"], f"{record['width']:g}, {record['image_size']}", record["compiler"]]
+    cells.append("yes" if record["one_partition"] else "no")
+    cells.append(golden(record))
+    cells.append(f"{classes['equal']} of {classes['images']}" if classes else "not executed")
+    for name in ("lut", "bram_18k", "fps"):
+        value = record.get(name)
+        cells.append("" if value is None else f"{value:,.0f}")
+    return cells
 
 
-def table(records: list[Record]) -> str:
-    """All records, the compilers of a network one below the other."""
+def estimates(records: list[Record]) -> str:
+    """Return the table of all records, the compilers of a network one below the other."""
     head = ["network", "width, pixels", "compiler", "partition", "golden pair", "classes", "LUT", "BRAM", "frames/s"]
-    order = list(dict.fromkeys(r["network"] for r in records))
+    order = networks(records)
     ranked = sorted(records, key=lambda r: (order.index(r["network"]), COMPILERS.index(r["compiler"])))
-    rows = [head, ["---"] * len(head), *map(row, ranked)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return table(head, [row(record) for record in ranked])
+
+
+def networks(records: list[Record]) -> list[str]:
+    """Return each network once, in the order of the records."""
+    return list(dict.fromkeys(record["network"] for record in records))
 
 
 def disagreements(records: list[Record]) -> str:
-    """What did not go as in the other compilers, in the compiler's words."""
+    """Say what did not go as in the other compilers, in the compiler's words."""
     lines = []
-    for r in records:
-        classes = r.get("classes")
-        said = r.get("said") or r.get("error") or ""
-        if said or not r["one_partition"] or (classes and classes["equal"] < classes["images"]):
-            lines.append(f"- {r['network']}, {r['compiler']}: {said or 'see the table'}")
-        for kind, text in r["golden"].items():
-            equal, images = text.split(" of ")
+    for record in records:
+        classes = record.get("classes")
+        said = record.get("said") or record.get("error")
+        where = f"- {record['network']}, {record['compiler']}"
+        if said or not record["one_partition"] or (classes and classes["equal"] < classes["images"]):
+            lines.append(f"{where}: {said or 'see the table'}")
+        for kind, text in record["golden"].items():
+            equal, images = _equal_of(text)
             if equal != images:
-                exact = r["golden"].get("streamlined_python", "none")
+                exact = record["golden"].get("streamlined_python", "none")
                 lines.append(
-                    f"- {r['network']}, {r['compiler']}: {kind} {text} images, in float32 that rounds at a quantizer's "
-                    f"boundary; streamlined_python, integers alone, {exact}"
+                    f"{where}: {kind} {text} images, in float32 that rounds at a quantizer's boundary; "
+                    f"streamlined_python, integers alone, {exact}"
                 )
     return "\n".join(lines) or "None."
 
 
 def sizes(record: Record) -> dict[str, str]:
-    """Names of matrix units and thresholds with the layer's size."""
-    return {n: "x".join(v.split("x")[: SIZES[n.split("_")[0]]]) for n, v in record.get("units", {}).items()}
+    """Return the names of matrix units and thresholds with the layer's size."""
+    found = {}
+    for name, size in record.get("units", {}).items():
+        kind = name.split("_")[0]
+        found[name] = "x".join(size.split("x")[: SIZES[kind]])
+    return found
 
 
 def units(records: list[Record]) -> str:
-    """Whether the names that a translated folding uses mean the same layers everywhere."""
-    same, other = 0, []
-    for network in dict.fromkeys(r["network"] for r in records):
-        found = {r["compiler"]: sizes(r) for r in records if r["network"] == network and r.get("units")}
-        if len(found) < len(COMPILERS):
+    """Say whether the names that a translated folding uses mean the same layers everywhere."""
+    same = 0
+    others = []
+    for network in networks(records):
+        by_compiler = {r["compiler"]: sizes(r) for r in records if r["network"] == network and r.get("units")}
+        if len(by_compiler) < len(COMPILERS):
             continue
-        for name in dict.fromkeys(name for of in found.values() for name in of):
-            if len({of.get(name) for of in found.values()}) == 1:
+        for name in dict.fromkeys(itertools.chain.from_iterable(by_compiler.values())):
+            found = {compiler: of.get(name) for compiler, of in by_compiler.items()}
+            if len(set(found.values())) == 1:
                 same += 1
             else:
-                other.append(f"{network} {name} ({', '.join(f'{c}: {of.get(name)}' for c, of in found.items())})")
-    return UNITS.format(units=f"{same:,}", others=f"others: {'; '.join(other)}" if other else "there are no others")
+                each = ", ".join(f"{compiler}: {size}" for compiler, size in found.items())
+                others.append(f"{network} {name} ({each})")
+    said = f"others: {'; '.join(others)}" if others else "there are no others"
+    return UNITS.format(units=f"{same:,}", others=said)
 
 
 def main() -> None:
     """Write the page."""
-    records = newest(RESULTS)
+    records = read(RESULTS)
     plain = [r for r in records if not r["folded"]]
     folded = [r for r in records if r["folded"]]
     head = INTRO.format(versions=versions(plain), board=plain[0]["board"], fps=plain[0]["target_fps"])
-    sections = [head, table(plain), "## What differs", disagreements(plain), units(plain)]
+    sections = [head, estimates(plain), "## What differs", disagreements(plain), units(plain)]
     if folded:
-        sections += [FOLDED.format(fps=folded[0]["target_fps"]), table(folded), disagreements(folded)]
+        sections += [FOLDED.format(fps=folded[0]["target_fps"]), estimates(folded), disagreements(folded)]
     PAGE.write_text("\n\n".join(section.strip() for section in [*sections, SETUP]) + "\n")
 
 

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from qtrain.report.sweep.page import picture_texts, sweep_markdown, write_sweep_report
 from qtrain.report.sweep.rows import read_sweep
@@ -23,25 +24,41 @@ search that no own cell of its sweep is as cheap and on validation images as acc
 FINN's estimates. Networks are narrow and runs short, so that two CPU cores could train them: read differences between
 bit widths, not accuracies.
 """
+Row = dict[str, Any]
 STAGES = ("train", "lint", "export", "estimate")
 
 
-def times(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    """Where the time went, over all cells."""
-    total = {stage: sum(row["seconds"][stage] or 0 for row in rows) for stage in STAGES}
-    shares = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in total.items())
+def times(rows: list[Row]) -> str:
+    """Say where the time went, over all cells."""
+    failed = [row for row in rows if row["state"] == "failed"]
     proofs = [row["proof"] for row in rows if row["proof"]]
-    equal = f"{sum(p['equal'] for p in proofs):,} of {sum(p['images'] for p in proofs):,}"
-    failed = sum(row["state"] == "failed" for row in rows)
-    proven = f"; {equal} test images equal in graph and torch" if proofs else ""
-    return f"{len(rows)} cells, {failed} failed{proven}. Wall time: {shares}."
+    said = f"{len(rows)} cells, {len(failed)} failed"
+    if proofs:
+        equal = sum(proof["equal"] for proof in proofs)
+        images = sum(proof["images"] for proof in proofs)
+        said += f"; {equal:,} of {images:,} test images equal in graph and torch"
+    shares = []
+    for stage in STAGES:
+        seconds = sum(row["seconds"][stage] or 0 for row in rows)
+        shares.append(f"{stage} {seconds:,.0f} s")
+    return f"{said}. Wall time: {', '.join(shares)}."
 
 
 def section(folder: Path, docs: Path) -> str:
-    """One sweep; its figures, table and page go to ``docs/sweeps/NAME``."""
+    """Return the text of one sweep; its figures, table and page go to ``docs/sweeps/NAME``."""
     plan = json.loads((folder / "sweep.json").read_text())
     rows = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
-    files = docs / FILES / folder.name
+    here = f"{FILES}/{folder.name}"
+    texts = _draw(folder, docs / here)
+    images = "\n".join(f"![{text}]({here}/{picture})" for picture, text in texts.items())
+    page = f'<a href="{here}/report.html">the interactive page</a>'
+    links = f"[All rows as CSV]({here}/sweep.csv); {page}, in the built site."
+    head = f"## {_title(plan)}\n\n    {plan['command']}"
+    return f"{head}\n\n{times(rows)} {links}\n\n{images}\n\n{sweep_markdown(folder)}"
+
+
+def _draw(folder: Path, files: Path) -> dict[str, str]:
+    """Write a sweep's figures, table and page into a folder; return the figures' names with what is seen on each."""
     files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch) / folder.name))
@@ -49,15 +66,17 @@ def section(folder: Path, docs: Path) -> str:
         page = write_sweep_report(copy)
         for path in (page, copy / "sweep.csv", *copy.glob("report/*.png")):
             shutil.copy(path, files / path.name)
-    here = f"{FILES}/{folder.name}"
-    images = "\n".join(f"![{texts[path.stem]}]({here}/{path.name})" for path in sorted(files.glob("*.png")))
-    page = f'<a href="{here}/report.html">the interactive page</a>'
-    links = f"[All rows as CSV]({here}/sweep.csv); {page}, in the built site."
-    what = ", bits searched for each layer" if plan.get("search") else ""
+    return {path.name: texts[path.stem] for path in sorted(files.glob("*.png"))}
+
+
+def _title(plan: Row) -> str:
+    """Name a sweep by what tells it from the others."""
+    title = f"{plan['family']} on {plan['data']}"
     if plan["warm_from"] is not None:
-        what = f", warm starts from {plan['warm_from']} bits beside training from scratch"
-    head = f"## {plan['family']} on {plan['data']}{what}\n\n    {plan['command']}"
-    return f"{head}\n\n{times(rows)} {links}\n\n{images}\n\n{sweep_markdown(folder)}"
+        return f"{title}, warm starts from {plan['warm_from']} bits beside training from scratch"
+    if plan.get("search"):
+        return f"{title}, bits searched for each layer"
+    return title
 
 
 def main(docs: Path = DOCS) -> None:

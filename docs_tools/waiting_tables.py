@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.records import NOT_YET, lines, spread, table
+from benchmarks.records import NOT_YET, lines, newest, of, spread, table
 
 USED = "fast, batch 100"  # what a run validates with on a CPU
 BEFORE = "brevitas, batch 500"
@@ -12,9 +12,9 @@ def waiting() -> str:
     """The last record of each, both sides of one run."""
     records = lines("benchmarks.jsonl")
     parts = [
-        _starts([r for r in records if r["benchmark"] == "start"]),
-        _checkpoints([r for r in records if r["benchmark"] == "checkpoint"]),
-        _evaluations([r for r in records if r["benchmark"] == "evaluation"]),
+        _starts(of("start", records)),
+        _checkpoints(of("checkpoint", records)),
+        _evaluations(of("evaluation", records)),
     ]
     return "\n\n".join(part for part in parts if part) or NOT_YET
 
@@ -45,14 +45,13 @@ def _checkpoints(records: list[dict[str, Any]]) -> str:
 
 def _evaluations(records: list[dict[str, Any]]) -> str:
     """The fast evaluation over Brevitas' own, by network."""
-    last = {(r["network"], r["width"]): r for r in records}
-    if not last:
-        return ""
     rows = []
-    for (network, width), r in last.items():
+    for r in newest(records, "network", "width"):
         times = r["times"]
         per_image = 1e3 / r["images"]
         both = [times[BEFORE]["median"] * per_image, times[USED]["median"] * per_image]
-        rows.append([network, f"{width:g}", *(f"{ms:.3f}" for ms in both), spread(r["ratios"][USED])])
+        rows.append([r["network"], f"{r['width']:g}", *(f"{ms:.3f}" for ms in both), spread(r["ratios"][USED])])
     head = ["network", "width", f"{BEFORE}, CPU ms an image", f"{USED}, CPU ms an image", "ratio"]
+    if not rows:
+        return ""
     return f"Validation on one thread; every arm gives the same logits.\n\n{table(head, rows)}"
