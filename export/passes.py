@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx.helper as oh
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.fold_constants import FoldConstants
@@ -14,6 +14,7 @@ from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 from qonnx.transformation.insert_topk import InsertTopK
 from qonnx.transformation.quant_constant_folding import FoldTransposeIntoQuantInit
+from qonnx.util.basic import get_by_name
 
 from qtrain.export import naming
 
@@ -35,7 +36,7 @@ class Pass:
     pixels: bool
 
 
-def clean(model: ModelWrapper) -> ModelWrapper:
+def fold(model: ModelWrapper) -> ModelWrapper:
     """Fold constants but not the quantizers, drop what nothing reads, infer shapes: qonnx's clean-up, names kept."""
     for node in model.graph.node:
         if node.op_type in QUANTIZERS:
@@ -48,6 +49,32 @@ def clean(model: ModelWrapper) -> ModelWrapper:
     ):
         model = model.transform(step)
     return model
+
+
+def clean(model: ModelWrapper) -> ModelWrapper:
+    """Fold, and take out what torch's exporter writes for ``x.float()`` and ``x.to(device)`` where x is a float."""
+    model = fold(model)
+    for node in [node for node in model.graph.node if node.op_type == "Cast" and _keeps_type(model, node)]:
+        _take_out(model, node)
+    return model
+
+
+def _keeps_type(model: ModelWrapper, node: NodeProto) -> bool:
+    described = model.get_tensor_valueinfo(node.input[0])
+    return described is not None and described.type.tensor_type.elem_type == get_by_name(node.attribute, "to").i
+
+
+def _take_out(model: ModelWrapper, node: NodeProto) -> None:
+    """Let the readers of a node read what it reads; the graph's output keeps its name."""
+    before, after = node.input[0], node.output[0]
+    model.graph.node.remove(node)
+    if after == model.graph.output[0].name:
+        before, after = after, before
+        model.find_producer(after).output[0] = before
+    for reader in model.graph.node:
+        for index, tensor in enumerate(reader.input):
+            if tensor == after:
+                reader.input[index] = before
 
 
 def take_pixels(model: ModelWrapper) -> ModelWrapper:

@@ -107,7 +107,7 @@ class Executor:
         made = {self.input}
         for node in model.graph.node:
             check_written(node, made | self.constants.keys())
-            if node.op_type not in operators and is_folded(node, self.constants):
+            if is_folded(node, self.constants):
                 with refusing(node):
                     self.constants.update(folded(node, self.constants, model.model.opset_import))
             else:

@@ -6,6 +6,7 @@ What an operator does not do as specified it refuses with a ``ProofError``: a wr
 from collections.abc import Callable
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,6 +56,17 @@ def _mat_mul(_: Attributes, x: Tensor, y: Tensor) -> Tensor:
     if x.dim() > 1 and y.dim() > 1:
         check_size([*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
     return x @ y
+
+
+def _cast(a: Attributes, x: Tensor) -> Tensor:
+    """Another type of float, all of which are executed in one.
+
+    Raises:
+        ProofError: it is to be a type that rounds.
+    """
+    if a["to"] not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        raise ProofError(f"a Cast to {TensorProto.DataType.Name(a['to'])} rounds, and is not executed")
+    return x if x.is_floating_point() else x.double()
 
 
 def _axis(a: Attributes, x: Tensor, default: int) -> int:
@@ -210,6 +222,7 @@ OPERATORS: dict[str, Operator] = {
     "Sqrt": lambda _, x: x.sqrt(),
     "Relu": lambda _, x: x.relu(),
     "Identity": lambda _, x: x,
+    "Cast": _cast,
     "MatMul": _mat_mul,
     "Transpose": _transpose,
     "Flatten": _flatten,
@@ -235,6 +248,7 @@ READ: dict[str, frozenset[str]] = {
     **{name: frozenset() for name in ("Add", "Sub", "Mul", "Div", "Sqrt", "Relu", "Identity", "MatMul")},
     "BipolarQuant": frozenset(),
     "GlobalAveragePool": frozenset(),
+    "Cast": frozenset(("saturate", "to")),
     "Transpose": frozenset(("perm",)),
     "Flatten": frozenset(("axis",)),
     "Reshape": frozenset(("allowzero",)),

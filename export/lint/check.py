@@ -21,7 +21,7 @@ from qtrain.export.lint.modules import fixed_scales, module_paths
 from qtrain.export.lint.running import Trial
 from qtrain.export.lint.streams import GraphView
 from qtrain.export.lint.table import MODULE_ORDER
-from qtrain.export.passes import annotate, clean, take_class
+from qtrain.export.passes import annotate, fold, take_class
 from qtrain.export.stages import Stage, graph_stages
 
 __all__ = ["Finding", "lint_file", "lint_graph", "lint_module"]
@@ -94,7 +94,7 @@ def lint_graph(model: ModelWrapper) -> Findings:
         node.name = node.name or f"{node.op_type}_{i}"
         node.op_type = OLDER_NAMES.get(node.op_type, node.op_type)
     try:
-        model = annotate(clean(_for_one_image(model)))
+        model = annotate(fold(_for_one_image(model)))
         found += ask_file(model, "output", "input-type")
         if without_class := ask_file(model, "no-top1"):
             found += without_class

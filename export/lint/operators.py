@@ -38,6 +38,7 @@ _MENDS = {
     "DequantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     "QuantizeLinear": "export with brevitas.export.export_qonnx instead of QCDQ",
     **dict.fromkeys(("Squeeze", "Unsqueeze"), "flatten with nn.Flatten(); an axis that comes or goes has no hardware"),
+    "Cast": "leave out .half(), .double() and .int(): FINN takes the types of values from their quantizers",
     "Neg": "multiply by -1.0 instead",
     "Shape": _SHAPES,
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "use nn.BatchNorm2d"),

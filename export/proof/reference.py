@@ -23,6 +23,7 @@ from qtrain.export.execute.batches import images_at_a_time
 from qtrain.export.execute.precision import exact_float32
 from qtrain.export.module_copy import copy_module
 from qtrain.export.proof.integer_products import use_integer_products
+from qtrain.export.proof.kept_float64 import keep_float64
 from qtrain.export.proof.settled import settle
 
 INTEGER_TOLERANCE = 1e-9
@@ -92,6 +93,7 @@ def float64_reference(model: nn.Module, example: Tensor, device: torch.device | 
             module.register_forward_hook(_answer_with(scales[path].to(where, torch.float64)))
     for path, weight in decoupled_weights(single, example).items():
         double.get_submodule(f"{path}.weight_quant").register_forward_hook(_answer_with(in_float64(weight, where)))
+    keep_float64(double)
     image = example.to(where, torch.float64)
     with exact_float32(where):
         plain = _value(double(image))

@@ -75,7 +75,7 @@ def test_a_cast_rounds_and_is_kept_in_double() -> None:
 
 
 def test_only_what_images_may_not_meet_is_named() -> None:
-    assert not FOLDED & set(OPERATORS)
+    assert FOLDED & set(OPERATORS) == {"Cast"}  # of images from float to float alone, of constants to any type
     assert all(onnx.defs.has(operator) for operator in FOLDED)
 
 
