@@ -81,6 +81,22 @@ class Counts(LooksAtTheImage):
         return self.body(x) * (1 + self.calls % 2)
 
 
+class TakesOneImage(LooksAtTheImage):
+    """A size that was written down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One image, whatever comes."""
+        return self.body(x.view(1, 3, 8, 8))
+
+
+class DividesByTheBatch(LooksAtTheImage):
+    """The answer depends on how many images there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A size that is computed with."""
+        return self.body(x / x.shape[0])
+
+
 def _without_statistics() -> tuple[Finding, ...]:
     return lint_module(net({"norm1": nn.BatchNorm2d(8, track_running_stats=False)}), SHAPE)
 
@@ -134,6 +150,8 @@ EXAMPLES: dict[str, Example] = {
     "frozen-branch": _module(LooksAtTheImage),
     "random": _module(Drops),
     "moving-state": _module(Counts),
+    "one-image": _module(TakesOneImage),
+    "across-images": _module(DividesByTheBatch),
     "batch-statistics": Example(_without_statistics, 'net({"norm1": nn.BatchNorm2d(8, track_running_stats=False)})'),
     "not-finite": Example(lambda: _with_weights(float("nan")), "nn.init.constant_(model.conv2.weight, float('nan'))"),
     "zero-weights": Example(lambda: _with_weights(0.0), "nn.init.zeros_(model.conv2.weight)"),

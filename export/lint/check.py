@@ -55,7 +55,8 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
             return in_order(unfit), ()
         if causes := _causes(trial):
             return in_order(causes), ()
-        frozen = ask_run(trial, "frozen-branch")
+        # What Python decides it decides for a whole batch, which the first of these rules names.
+        asked = ask_run(trial, "frozen-branch") or ask_run(trial, "across-images")
         try:
             with _without_graph_dump():
                 stages = tuple(graph_stages(module, shape))
@@ -64,9 +65,9 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
         except Exception as error:
             if is_of_machine(error):
                 raise
-            return in_order([*ask_error(error, "export"), *ask_module(network, "average-pool"), *frozen]), ()
+            return in_order([*ask_error(error, "export"), *ask_module(network, "average-pool"), *asked]), ()
         graph = GraphView(stages[-1].graph, module_paths(network), fixed_scales(network))
-        return in_order([*ask_module(network, *MODULE_ORDER), *frozen, *ask_graph(graph)]), stages
+        return in_order([*ask_module(network, *MODULE_ORDER), *asked, *ask_graph(graph)]), stages
 
 
 def _causes(trial: Trial) -> list[Finding]:
@@ -77,7 +78,7 @@ def _causes(trial: Trial) -> list[Finding]:
         return unfit
     if ask_module(trial.network, "weights-clamped"):  # they shrink with every call, which their own rule names
         return ask_run(trial, "random", "batch-statistics")
-    return ask_run(trial, "random", "batch-statistics", "moving-state")
+    return ask_run(trial, "one-image", "random", "batch-statistics", "moving-state")
 
 
 def lint_graph(model: ModelWrapper) -> Findings:

@@ -16,10 +16,25 @@ def error_line(error: Exception) -> str:
 
 
 def not_exported(error: Exception) -> Iterator[Spot]:
-    """Name the module that torch was in when it could not go on, as far as its error tells."""
+    """Name the module that torch was in when it could not go on, and what it stopped at, as far as its error tells."""
     scope = re.search(r"scope: ([^#\n]+)", str(error))
     parts = [part.rpartition("::")[2].strip() for part in scope[1].split("/")[1:]] if scope else []
-    yield Spot(".".join(parts) or WHOLE, f"nothing: torch cannot export it ({error_line(error)})")
+    says = f"nothing: torch cannot export it ({error_line(error)})"
+    yield Spot(".".join(parts) or WHOLE, says, mend=_export_mend(str(error)))
+
+
+def _export_mend(said: str) -> str:
+    """Return the mend for the operator that torch stopped at; empty where it names none, or one not by its fault."""
+    uneven = re.search(r"operator (\w+), output size that are not factor of input size", said)
+    if uneven:
+        return f"give {uneven[1]} an output size that divides the size of what it reads"
+    unknown = re.search(r"Exporting the operator '(?:\w+::)?(\w+)' to ONNX", said)
+    if unknown:
+        return (
+            f"do without {unknown[1]}: what it does to images belongs before the network, what it does to features "
+            "into convolutions, linear layers, pools and quantizers"
+        )
+    return ""
 
 
 def unreadable(error: Exception) -> Iterator[Spot]:

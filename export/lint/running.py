@@ -5,11 +5,14 @@ The latter are looked at before the graph, whose rules would blame what follows 
 
 from __future__ import annotations
 
+import pickle
+import random
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,6 +23,7 @@ from qtrain.export.lint.ends import one_logit
 from qtrain.export.lint.errors import error_line
 from qtrain.export.lint.finding import WHOLE, Spot
 from qtrain.export.module_copy import copy_module
+from qtrain.export.proof.reference import float64_reference
 
 RUNS = 4  # of the same images; a module that acts on every second or third call shows itself
 
@@ -77,16 +81,53 @@ class Trial:
         """What was noted while the network computed."""
         images = self._images  # drawn before anybody looks for what draws
         looks = _Looks({id(module): path for path, module in self._twin.named_modules() if path})
-        with looks:
-            self._twin(images)
+        before = _generators()
+        try:
+            with looks:
+                self._twin(images)
+        except Exception as error:
+            looks.failure = error_line(error)
+        for name, state in _generators().items():
+            if state != before[name]:
+                looks.random.setdefault(WHOLE, name)
         return looks
 
     @cached_property
     @torch.no_grad()
     def answers_differ(self) -> bool:
         """Whether the same images get other answers at another call."""
+        if self.looks.failure:
+            return False
         first, *others = [_value(self._twin(self._images)) for _ in range(RUNS)]
         return not all(torch.allclose(other, first, rtol=0, atol=0, equal_nan=True) for other in others)
+
+    @cached_property
+    @torch.no_grad()
+    def depends_on_others(self) -> bool:
+        """Whether an image gets another answer beside another image than alone.
+
+        In float32 sums in another order may do that. In float64 too, but there they are next to nothing.
+        """
+        if not _differs_alone(self._twin, self._images, 1e-5):
+            return False
+        try:
+            double = float64_reference(self.network, self._images)
+            return _differs_alone(double, self._images.double(), 1e-9)
+        except Exception:  # a network that has constants in float32 may not run in float64
+            return False
+
+
+def _differs_alone(network: nn.Module, images: Tensor, tolerance: float) -> bool:
+    """Tell whether images get other answers alone than together, by more than this share of the largest."""
+    together = _value(network(images))
+    alone = torch.cat([_value(network(image)) for image in images.split(1)])
+    largest = float(together.abs().max())
+    return bool((alone - together).abs().max() > tolerance * largest)  # of what is not finite nothing is told
+
+
+def _generators() -> dict[str, bytes]:
+    """Return the states of the generators that torch knows nothing of, by the name of their modules."""
+    return {"random": pickle.dumps(random.getstate()), "numpy.random": pickle.dumps(np.random.get_state())}
 
 
 def _value(output: Any) -> Any:
@@ -103,12 +144,14 @@ class _Looks(TorchDispatchMode):
     Attributes:
         random: name of the operator that draws, by path of the layer.
         training: paths of the layers whose normalisation takes the batch's statistics.
+        failure: why the network does not take two images, in one line; empty where it does.
     """
 
     def __init__(self, paths: Mapping[int, str]):
         super().__init__()
         self.random: dict[str, str] = {}
         self.training: dict[str, None] = {}
+        self.failure = ""
         self._paths = paths
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -178,4 +221,20 @@ def moving_states(trial: Trial) -> Iterator[Spot]:
     """Find networks that answer otherwise at another call, where neither of the rules above tells why."""
     if not trial.looks.random and not trial.looks.training and trial.answers_differ:
         says = "nothing, and no proof can hold: the same images get other answers at each call, in evaluation mode"
+        yield Spot(WHOLE, says)
+
+
+def one_image(trial: Trial) -> Iterator[Spot]:
+    """Find networks that take one image and not two: they are trained, and compared with their graph, in batches."""
+    if trial.looks.failure:
+        yield Spot(WHOLE, f"nothing, and no proof can run: it takes one image, but not two ({trial.looks.failure})")
+
+
+def across_images(trial: Trial) -> Iterator[Spot]:
+    """Find networks whose answer to an image depends on others, where none of the rules above tells why."""
+    looks = trial.looks
+    told = looks.failure or looks.random or looks.training or trial.answers_differ
+    if not told and trial.depends_on_others:
+        says = "nothing, and no proof can hold: an image's answer depends on the images beside it, or on how many "
+        says += "there are"
         yield Spot(WHOLE, says)

@@ -456,7 +456,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "Random numbers that are drawn in evaluation mode: dropout, noise, a module left in train mode",
         step=TORCH,
-        mend=f"{_LEAVE}; nn.Dropout does so by itself",
+        mend=f"{_LEAVE}; nn.Dropout does so by itself; what draws in any mode goes below `if self.training:`",
         run=running.random_numbers,
     ),
     Rule(
@@ -477,6 +477,24 @@ RULES: tuple[Rule, ...] = (
         mend="let forward depend on the image and the weights alone: no counter, no random of Python or numpy, no "
         "state that it moves",
         run=running.moving_states,
+    ),
+    Rule(
+        "one-image",
+        WHOLE_GRAPH,
+        "error",
+        "A network that takes one image at a time only",
+        step=TORCH,
+        mend="flatten with nn.Flatten() or torch.flatten(x, 1), and take the number of images from x.shape[0]",
+        run=running.one_image,
+    ),
+    Rule(
+        "across-images",
+        WHOLE_GRAPH,
+        "error",
+        "A network whose answer to an image depends on the images beside it",
+        step=TORCH,
+        mend="compute along channels and pixels alone, nothing along axis 0; use x.shape[0] as a size, not as a number",
+        run=running.across_images,
     ),
     Rule(
         "transpose",

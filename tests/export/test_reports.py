@@ -3,19 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from brevitas.quant import Int8AccumulatorAwareWeightQuant
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from qtrain.errors import UserError
 from qtrain.export import ProofError, export_finn, verify
 from qtrain.export.bare import bare_copy
 from qtrain.export.lint.check import lint_graph, lint_module
-from qtrain.export.lint.finding import WHOLE
 from qtrain.export.pipeline import prove_stages
 from qtrain.export.proof.against_torch import check_stage
 from qtrain.export.proof.bare_graph import image_shape
@@ -348,79 +345,6 @@ def test_what_is_not_finite_is_named_and_nothing_else(path: str, value: float) -
     (only,) = found(spoiled(path, value))
     assert (only.rule, only.layer) == ("not-finite", path.rpartition(".")[0])
     assert "not finite" in only.says
-
-
-# --- Networks that answer otherwise each time ------------------------------------------------------------------------
-
-
-class Changed(Small):
-    """The small network with something between its features and its last layer."""
-
-    def __init__(self, change: Callable[[nn.Module, Tensor], Tensor]):
-        super().__init__()
-        self.calls = 0
-        self.change = change
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.change(self, self.features(x)))
-
-
-def counting(network: nn.Module, x: Tensor) -> Tensor:
-    network.calls += 1
-    return x * (1 + network.calls % 2)
-
-
-def normalised(_: nn.Module, x: Tensor) -> Tensor:
-    return F.batch_norm(x.reshape(len(x), 8, 4, 4), None, None, training=True).flatten(1)
-
-
-def in_train_mode() -> nn.Module:
-    network = Small()
-    network.pool = nn.Sequential(network.pool, nn.Dropout2d(0.3))
-    network.pool.train = lambda mode=True: network.pool  # as Monte Carlo dropout keeps it
-    return settled(network)
-
-
-def without_statistics() -> nn.Module:
-    network = Small()
-    network.norm1 = nn.BatchNorm2d(8, track_running_stats=False)
-    return settled(network)
-
-
-CHANGING = {
-    "F.dropout": (lambda: settled(Changed(lambda _, x: F.dropout(x, 0.5))), "random", WHOLE),
-    "noise": (lambda: settled(Changed(lambda _, x: x + torch.randn_like(x))), "random", WHOLE),
-    "numpy": (lambda: settled(Changed(lambda _, x: x * float(np.random.rand()))), "moving-state", WHOLE),
-    "counter": (lambda: settled(Changed(counting)), "moving-state", WHOLE),
-    "train mode": (in_train_mode, "random", "pool.1"),
-    "no statistics": (without_statistics, "batch-statistics", "norm1"),
-    "F.batch_norm": (
-        lambda: settled(Changed(normalised)),
-        "batch-statistics",
-        WHOLE,
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", CHANGING)
-def test_answers_that_are_not_the_images_alone_are_named(kind: str, tmp_path: Path) -> None:
-    make, rule, layer = CHANGING[kind]
-    findings = found(make())
-    assert (rule, layer) in [(finding.rule, finding.layer) for finding in findings]
-    assert findings[0].severity == "error"
-    with pytest.raises(UserError, match=rule) as caught:
-        exported(make(), tmp_path)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_looking_draws_no_random_numbers_of_the_user() -> None:
-    network = CHANGING["F.dropout"][0]()
-    torch.manual_seed(5)
-    first = torch.rand(3)
-    torch.manual_seed(5)
-    lint_module(network, SHAPE)
-    assert torch.equal(first, torch.rand(3))
 
 
 # --- Files of foreign origin ------------------------------------------------------------------------------------------

@@ -164,11 +164,27 @@ class Deciding(nn.Module):
             return self.body(1 - x)
         if self.kind == "value":
             x = x * float(x.amax())
+        if self.kind == "array":
+            x = x * float(np.max(x.numpy()))
+        if self.kind == "list":
+            x = x * sum(x.flatten().tolist())
+        if self.kind == "how many":
+            x = x * len(x[x > 0.5])
+        if self.kind == "where":
+            x = x * len(torch.nonzero(x))
         return self.body(x)
 
 
 @pytest.mark.parametrize(
-    ("kind", "line"), [("branch", 'if self.kind == "branch" and x.mean() > 0.5:'), ("value", "x = x * float(x.amax())")]
+    ("kind", "line"),
+    [
+        ("branch", 'if self.kind == "branch" and x.mean() > 0.5:'),
+        ("value", "x = x * float(x.amax())"),
+        ("array", "x = x * float(np.max(x.numpy()))"),
+        ("list", "x = x * sum(x.flatten().tolist())"),
+        ("how many", "x = x * len(x[x > 0.5])"),
+        ("where", "x = x * len(torch.nonzero(x))"),
+    ],
 )
 def test_python_that_looks_at_the_image_is_a_warning_that_names_its_line(kind: str, line: str) -> None:
     network = nn.Sequential(OrderedDict(inner=Deciding(kind)))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from qtrain.errors import UserError
 from tests.export.lint.probe_networks import linear
 from tests.export.small import Small, found, settled
 
@@ -92,3 +93,48 @@ def test_numbers_that_are_made_on_the_way_and_are_none_are_named(value: float) -
     assert (only.rule, only.severity) == ("not-finite", "error")
     assert "1 of 1 values that are NaN or infinite" in only.says
     assert "a division by zero" in only.mend
+
+
+class Pooled(Averaged):
+    """The small network with another pool over the image."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.pool = pool
+        self.fc = linear(8 * 9)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.act1(self.norm1(self.conv1(self.inp(x))))
+        return torch.flatten(self.pool(self.act2(self.norm2(self.conv2(x)))), 1)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "operator"),
+    [
+        (lambda x: torch.fft.fft2(x).real, "fft_fft2"),
+        (lambda x: torch.cummax(x, 1).values, "cummax"),
+        (lambda x: torch.rot90(x, 1, (2, 3)), "rot90"),
+    ],
+)
+def test_an_operator_that_torch_cannot_export_is_named_in_the_mend(prepare: Callable, operator: str) -> None:
+    (finding,) = [finding for finding in found(settled(Prepared(prepare))) if finding.severity == "error"]
+    assert finding.rule == "export"
+    assert finding.mend.startswith(f"do without {operator}: ")
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(3), nn.AdaptiveMaxPool2d(3)])
+def test_pools_that_torch_cannot_export_are_to_have_a_size_that_divides(pool: nn.Module) -> None:
+    (finding,) = [finding for finding in found(settled(Pooled(pool))) if finding.rule == "export"]
+    assert "an output size that divides" in finding.mend
+
+
+def test_what_draws_in_any_mode_is_to_draw_in_training_alone() -> None:
+    network = settled(Prepared(lambda x: x + torch.rand_like(x)))
+    (finding,) = [finding for finding in found(network) if finding.rule == "random"]
+    assert "what draws in any mode goes below `if self.training:`" in finding.mend
+
+
+def test_a_network_that_leaves_torch_gets_a_line_about_that() -> None:
+    network = settled(Prepared(lambda x: torch.from_numpy(x.detach().numpy().copy())))
+    with pytest.raises(UserError, match=r"finds nothing in Prepared that reads the image.*without \.numpy"):
+        found(network)
