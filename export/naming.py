@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
 from qtrain.export.proof.reference import call_name
@@ -57,23 +58,36 @@ def _layer_of(full: str, names: Collection[str]) -> tuple[str, str]:
 
 def rename(model: ModelWrapper) -> ModelWrapper:
     """Name nodes by their layers (``conv1``, ``act1``, ``norm9_Mul``), tensors by their nodes."""
-    full = [readable(node.name) for node in model.graph.node]
-    scopes = [name.removesuffix(f"_{node.op_type}") for name, node in zip(full, model.graph.node, strict=True)]
-    in_scope = Counter(scopes)
-    taken: Counter[str] = Counter()
-    for node, name, scope in zip(model.graph.node, full, scopes, strict=True):
-        # One operator in its layer: the layer's name says it all.
-        short = scope if in_scope[scope] == 1 else name
-        taken[short] += 1
-        node.name = short if taken[short] == 1 else f"{short}_{taken[short] - 1}"
-    names: dict[str, str] = {}
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        names |= {t: f"{node.name}_param{i}" for i, t in enumerate(node.input) if t in initializers}
-        names |= {t: f"{node.name}_out{i or ''}" for i, t in enumerate(node.output)}
-    names |= {model.graph.input[0].name: "global_in", model.graph.output[0].name: "global_out"}
-    _rename_tensors(model, {old: new for old, new in names.items() if old and old != new})
+    for node, name in zip(model.graph.node, _node_names(model.graph.node), strict=True):
+        node.name = name
+    _rename_tensors(model, _tensor_names(model))
     return model
+
+
+def _node_names(nodes: Sequence[NodeProto]) -> list[str]:
+    """Return a layer's name for its only operator, and else the operator behind it; a second use is counted."""
+    full = [readable(node.name) for node in nodes]
+    layers = [name.removesuffix(f"_{node.op_type}") for name, node in zip(full, nodes, strict=True)]
+    operators = Counter(layers)
+    wanted = [layer if operators[layer] == 1 else name for name, layer in zip(full, layers, strict=True)]
+    taken: Counter[str] = Counter()
+    names = []
+    for name in wanted:
+        names.append(f"{name}_{taken[name]}" if taken[name] else name)
+        taken[name] += 1
+    return names
+
+
+def _tensor_names(model: ModelWrapper) -> dict[str, str]:
+    """Return the new name of each tensor by its old one."""
+    graph = model.graph
+    parameters = {tensor.name for tensor in graph.initializer}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        names |= {t: f"{node.name}_param{i}" for i, t in enumerate(node.input) if t in parameters}
+        names |= {t: f"{node.name}_out{i or ''}" for i, t in enumerate(node.output)}
+    names |= {graph.input[0].name: "global_in", graph.output[0].name: "global_out"}
+    return {old: new for old, new in names.items() if old and old != new}
 
 
 def _rename_tensors(model: ModelWrapper, names: Mapping[str, str]) -> None:
