@@ -1,6 +1,6 @@
 """bnn_pynq's checkpoints: which of this project's networks they are for, and under which names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,48 +56,66 @@ def pynq_names(model: Network, state: State) -> State:
     Raises:
         UserError: the checkpoint is for a network of another structure.
     """
-    layouts = [found for prefix, found in _LAYOUTS.items() if any(k.startswith(prefix) for k in state)]
-    if not layouts:
+    layout = next((found for prefix, found in _LAYOUTS.items() if any(key.startswith(prefix) for key in state)), None)
+    if layout is None:
         raise UserError(f"this is no checkpoint of bnn_pynq: it has no {', no '.join(_LAYOUTS)}...")
-    kind, name = layouts[0]
+    kind, name = layout
     if not isinstance(model, kind):
         why = "; its additions, pool and last layer differ from RESNET18's" if kind is PynqResNet else ""
         raise UserError(f"this is a checkpoint of bnn_pynq for {name}, not for {network_name(model)}{why}; train that")
-    paths = _pynq_paths(model)
-    renamed: State = {}
-    for key, value in state.items():
-        theirs = next((p for p in paths if key.startswith(f"{p}.")), None)
-        if key.endswith(_OLD):
-            continue
-        ours = key if theirs is None else paths[theirs] + key.removeprefix(theirs)
-        if ours in renamed and not torch.equal(renamed[ours], value):
-            raise UserError(f"{key} must be equal in the places that share it, but differs; take an older copy")
-        renamed[ours] = value
+    renamed = _renamed(state, _pynq_paths(model))
     for path, module in model.named_modules():
         if isinstance(module, RuntimeReLU) and (key := f"{path}.{module.value_name}") in renamed:
             renamed[f"{path}.collected"] = module.finished(renamed[key])
     return renamed
 
 
+def _renamed(state: State, paths: Mapping[str, str]) -> State:
+    """Return a state under other paths of its layers.
+
+    Raises:
+        UserError: two layers that share a quantizer hold different values of it.
+    """
+    renamed: State = {}
+    for key, value in state.items():
+        if key.endswith(_OLD):
+            continue
+        theirs = next((path for path in paths if key.startswith(f"{path}.")), "")
+        ours = paths[theirs] + key.removeprefix(theirs) if theirs else key
+        if ours in renamed and not torch.equal(renamed[ours], value):
+            raise UserError(f"{key} must be equal in the places that share it, but differs; take an older copy")
+        renamed[ours] = value
+    return renamed
+
+
 def _pynq_paths(model: Network) -> dict[str, str]:
-    """Paths of bnn_pynq's layers to those of ``model``; shared quantizers have several there and one here."""
+    """Return paths of bnn_pynq's layers with those of ``model``."""
     children = [name for name, _ in model.named_children()]
     if isinstance(model, CNV):
-        at = children.index("flatten")
-        paths = {f"conv_features.{i}": name for i, name in enumerate(children[:at])}
-        return paths | {f"linear_features.{i}": name for i, name in enumerate(children[at + 1 :])}
+        flatten = children.index("flatten")
+        return _numbered("conv_features", children[:flatten]) | _numbered("linear_features", children[flatten + 1 :])
     if isinstance(model, FullyConnected):
-        return {f"features.{i}": name for i, name in enumerate(name for name in children if name != "flatten")}
+        return _numbered("features", [name for name in children if name != "flatten"])
+    return _resnet_paths(model)
+
+
+def _numbered(sequence: str, names: Sequence[str]) -> dict[str, str]:
+    return {f"{sequence}.{i}": name for i, name in enumerate(names)}
+
+
+def _resnet_paths(model: Network) -> dict[str, str]:
+    """Return those of its ResNet; a quantizer that blocks share has a path in each there, and one here."""
+    children = [name for name, _ in model.named_children()]
     paths = {"relu": "act1"} | {_RESNET.get(name, name): name for name in children}
+    inner = {"act1": "relu1"} | _RESNET | _SHORTCUT
     shared = "act1"
     for stage in (name for name in children if name.startswith("stage")):
-        for j, (name, block) in enumerate(model.get_submodule(stage).named_children()):
-            ours = f"{stage}.{name}"
-            theirs = f"layer{stage.removeprefix('stage')}.{j}"
-            inner = {"act1": "relu1"} | _RESNET | _SHORTCUT
+        for i, (name, block) in enumerate(model.get_submodule(stage).named_children()):
+            theirs, ours = f"layer{stage.removeprefix('stage')}.{i}", f"{stage}.{name}"
             parts = [*dict(block.named_children()), *_SHORTCUT]
             paths |= {f"{theirs}.{inner.get(part, part)}": f"{ours}.{part}" for part in parts}
-            shared = f"{ours}.shortcut.act" if len(block.shortcut) else shared  # type: ignore[arg-type]
+            if len(block.shortcut):  # type: ignore[arg-type]
+                shared = f"{ours}.shortcut.act"
             paths[f"{theirs}.relu2"] = shared
             shared = f"{ours}.act2"
     return paths
