@@ -3,7 +3,7 @@
 import statistics
 
 from benchmarks.campaign_plan import AUTO, CHOICE_SEEDS, FULL, GRID, HOME, RATES, RIVAL_BITS, SEEDS, SENSITIVITY
-from docs_tools.campaign import first_rate, widths
+from docs_tools.campaign import first_rate, ways, widths
 from docs_tools.campaign.cells import FOLDER, Found
 from qtrain.report.comparison.verdict import TOLERANCE
 from qtrain.report.comparison.verdict_words import words_line
@@ -48,7 +48,7 @@ def written(found: Found) -> str:
             "Epochs until the validation accuracy that the tuned multi-step ended with, a number a seed:",
             widths.reach_table(found),
         ]
-    if any(widths.cell(found, way, bits) for way in widths.OTHERS for bits in RIVAL_BITS):
+    if any(ways.cell(found, way, bits) for way in ways.OTHERS for bits in RIVAL_BITS):
         parts += [
             "Other schedulers at the same rate, beside the multi-step tuned at each width:",
             widths.rival_table(found),
@@ -74,7 +74,7 @@ def readme(found: Found) -> str:
     known = " ".join(part for part in parts if part)
     sensitivity = f"How much depends on the first rate ({runs_ended(found, SENSITIVITY)} runs of 12 epochs). {known}"
     picture = f"![test accuracy over the first learning rate, CIFAR-10](results/campaign/{FIRST_RATE_PLOT})"
-    if not widths.complete(found):
+    if not ways.complete(found):
         way = (
             f"On CIFAR-10 a [campaign](results/README.md) is under way that asks for all bit widths what the table on "
             f"digits below asks: {len(found)} runs have ended so far, {runs_ended(found, FULL)} of them on all images."

@@ -1,82 +1,18 @@
 """One rate at every bit width, beside a multi-step schedule that is tuned at each: tables, plot and verdicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.campaign_plan import (
-    BITS,
-    FULL,
-    GRID,
-    HOME,
-    ONE_RATE,
-    RIVAL_BITS,
-    RIVALS,
-    SEEDS,
-    Run,
-    one_rate,
-    tuned,
-)
+from benchmarks.campaign_plan import BITS, HOME, RIVAL_BITS, Run
 from benchmarks.records import table
-from docs_tools.campaign.cells import (
-    MISSING,
-    Accuracies,
-    Found,
-    diverged,
-    finish,
-    gap_text,
-    mean_text,
-    test_accuracies,
-)
-from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge
+from docs_tools.campaign.cells import MISSING, Found, finish, gap_text, mean_text
+from docs_tools.campaign.ways import CARRIED, OTHERS, OURS, TUNED, WAYS, Way, cell, gap, runs_of, verdict_of
+from qtrain.report.comparison.verdict import TOLERANCE
 from qtrain.report.comparison.verdict_words import further_text, tally
-from qtrain.report.statistics import Difference, difference_by_seed, epochs_to_reach
+from qtrain.report.statistics import Difference, epochs_to_reach
 from qtrain.schedulers.catalogue import label_of, row_of
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to choose the learning rate.
-
-    Attributes:
-        title: as the tables call it.
-        scheduler: that trains.
-        tuning_runs: training runs that its numbers cost for all widths together.
-    """
-
-    title: str
-    scheduler: str
-    tuning_runs: int
-
-
-TUNED = Way("multistep, tuned at each width", "multistep", len(GRID) * len(BITS))
-CARRIED = Way(f"multistep, tuned at {HOME} bits alone", "multistep", len(GRID))
-OURS = {name: Way(f"{name}, one lr0", name, 0) for name in ONE_RATE}
-WAYS = (*OURS.values(), TUNED, CARRIED)
-OTHERS = tuple(Way(f"{name}, the same lr0", name, 0) for name in RIVALS)
-
-
-def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
-    """Return a cell's runs, one a seed; none while its rate is not known."""
-    if way is TUNED:
-        rate = tuned(found, bits)
-    elif way is CARRIED:
-        rate = tuned(found, HOME)
-    else:
-        rate = one_rate(found)
-    return [] if rate is None else [Run(FULL, way.scheduler, bits, rate, seed) for seed in SEEDS]
-
-
-def cell(found: Found, way: Way, bits: int) -> Accuracies:
-    """Return a cell's test accuracies by seed."""
-    return test_accuracies(found, runs_of(found, way, bits))
-
-
-def complete(found: Found) -> bool:
-    """Whether every run of the table has ended."""
-    return all(len(cell(found, way, bits)) == len(SEEDS) for way in WAYS for bits in BITS)
 
 
 def accuracy_table(found: Found) -> str:
@@ -89,24 +25,6 @@ def accuracy_table(found: Found) -> str:
 def _accuracy_text(found: Found, way: Way, bits: int) -> str:
     text = mean_text(cell(found, way, bits))
     return text if text == MISSING else f"{text} (lr {runs_of(found, way, bits)[0].lr:g})"
-
-
-def gap(found: Found, ours: Way, theirs: Way, bits: int) -> Difference | None:
-    """Return ``ours`` minus ``theirs`` over the seeds that both have, in points."""
-    return difference_by_seed(cell(found, ours, bits), cell(found, theirs, bits))
-
-
-def verdict_of(found: Found, ours: Way, bits: int) -> Verdict | None:
-    """Hold a way against the multi-step tuned at each width; None where the two share no seed that has ended."""
-    ended = {way: cell(found, way, bits) for way in (ours, TUNED)}
-    seeds = sorted(ended[ours].keys() & ended[TUNED].keys())
-    if not seeds:
-        return None
-    finished = {}
-    for way, accuracies in ended.items():  # a run that diverged counts as 0 in means; a verdict calls it lost
-        lost = diverged(found, runs_of(found, way, bits))
-        finished[way.title] = {seed: value for seed, value in accuracies.items() if seed not in lost}
-    return judge(ours.title, finished, [TUNED.title], seeds, TOLERANCE)[0]
 
 
 def gap_table(found: Found) -> str:

@@ -30,7 +30,8 @@ from benchmarks.campaign_plan import (
 )
 from docs_tools.campaign import page
 from docs_tools.campaign.first_rate import first_rate_table, warned_text
-from docs_tools.campaign.widths import accuracy_table, complete, gap_table, reach_table, rival_table, verdict_line
+from docs_tools.campaign.ways import complete
+from docs_tools.campaign.widths import accuracy_table, gap_table, reach_table, rival_table, verdict_line
 
 ROOT = Path(__file__).parents[2]
 
