@@ -7,6 +7,7 @@ from docs_tools.campaign import first_rate, ways, widths
 from docs_tools.campaign.cells import FOLDER, Found
 from qtrain.report.comparison.verdict import TOLERANCE
 from qtrain.report.comparison.verdict_words import words_line
+from qtrain.schedulers.catalogue import DEFAULT
 
 FIRST_RATE_PLOT, WIDTHS_PLOT = "sensitivity.png", "bits.png"
 SETTING = (
@@ -92,15 +93,15 @@ def runs_ended(found: Found, part: str) -> int:
 
 def first_rate_text(found: Found, bits: int) -> str:
     """Return what ASLR's default ends with from its best first rate, from the ends of them all, and from lr auto."""
-    best, accuracy = _best(found, "aslr_decay", bits)
-    auto = first_rate.cell(found, "aslr_decay", bits, AUTO)
-    ends = [first_rate.cell(found, "aslr_decay", bits, lr) for lr in (RATES[0], RATES[-1])]
+    best, accuracy = _best(found, DEFAULT, bits)
+    auto = first_rate.cell(found, DEFAULT, bits, AUTO)
+    ends = [first_rate.cell(found, DEFAULT, bits, lr) for lr in (RATES[0], RATES[-1])]
     if not all((auto, *ends)):
         return ""
     low, high, found_rate = (statistics.mean(of.values()) for of in (*ends, auto))
     others = [f"{_best(found, name, bits)[1]:.1f} with `{name}`" for name in ("wsd", "multistep", "aslr")]
     return (
-        f"At {bits} bit{'s' if bits > 1 else ''} `aslr_decay` ends at {accuracy:.1f} % from {best:g}, the best of "
+        f"At {bits} bit{'s' if bits > 1 else ''} `{DEFAULT}` ends at {accuracy:.1f} % from {best:g}, the best of "
         f"{len(RATES)} first rates, at {low:.1f} from {RATES[0]:g} and at {high:.1f} from {RATES[-1]:g}; the range "
         f"test (`--lr auto`) takes it to {found_rate:.1f}. From their own best rates: {', '.join(others)}."
     )
