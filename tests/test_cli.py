@@ -16,6 +16,7 @@ from qtrain.data import DataSet
 from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
 from qtrain.recipe import Recipe, dump_recipe
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Interrupted, train
 from qtrain.training.context import RunContext
 from tests.checks import check_refusal, tree
@@ -157,7 +158,7 @@ BAD: list[tuple[str, list[str], list[str]]] = [
         ["undecided must be ok or fail, but got 'maybe'"],
     ),
     ("nothing to compare with", [*COMPARE, "--schedulers", "aslr"], ["aslr and at least one other, each once"]),
-    ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], ["aslr_decay and at least one other, each once"]),
+    ("no aslr", [*COMPARE, "--schedulers", "multistep,cosine"], [f"{DEFAULT} and at least one other, each once"]),
     ("twice the same", [*COMPARE, "--schedulers", "aslr,aslr"], ["aslr and at least one other, each once"]),
     ("unknown in a list", [*COMPARE, "--schedulers", "aslr,step"], ["one of aslr, aslr_decay", "'step'"]),
     ("unknown board to come", [*COMPARE, "--board", "foo"], ["unknown board 'foo'"]),
@@ -289,7 +290,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(here: Path, cli: Ca
 def test_training_prints_the_result_and_where_it_is(here: Path, cli: Callable) -> None:
     outcome = cli(*TRAIN, "--seed", "3")
     assert (outcome.status, outcome.err) == (0, "")
-    folder = "runs/CNV_1W1A-digits-aslr_decay-seed3"
+    folder = f"runs/CNV_1W1A-digits-{DEFAULT}-seed3"
     *_, result, onward = outcome.out.splitlines()
     assert result.startswith(f"{folder}: test accuracy ")
     assert onward == f"next: qtrain export {folder}"

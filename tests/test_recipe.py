@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from qtrain.cli import main
 from qtrain.errors import UserError
 from qtrain.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, shipped_recipes
-from qtrain.schedulers.catalogue import SCHEDULERS
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 OPEN = st.floats(0, 1, exclude_min=True, exclude_max=True)
 FACTOR = st.floats(0, 1, exclude_min=True)
@@ -380,5 +380,5 @@ def test_an_average_of_weights_goes_with_no_scheduler_that_has_its_own(scheduler
         Recipe("CNV_1W1A", scheduler=scheduler, ema=0.99)
     assert str(error.value) == (
         f"ema is 0.99, but scheduler {scheduler} judges an average of its own; leave ema out, or choose another "
-        "scheduler, such as aslr_decay"
+        f"scheduler, such as {DEFAULT}"
     )

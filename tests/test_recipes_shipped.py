@@ -10,6 +10,7 @@ from qtrain.data import DataSet, make_batches
 from qtrain.models import Network, build_model
 from qtrain.recipe import AUTO, Recipe, default_recipe, load_recipe, shipped_recipes
 from qtrain.records.runs import read_records
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.schedulers.schedules import cosine, multistep
 from qtrain.training import train
 from qtrain.training.methods.make import make_method
@@ -79,7 +80,7 @@ def test_a_shipped_recipe_trains_a_few_steps(path: Path, which: str, tmp_path: P
 @pytest.mark.parametrize("path", sampled(shipped_recipes().values(), TRAINED, id=lambda path: path.stem))
 def test_aslr_on_a_shipped_recipe_changes_the_schedule_and_nothing_else(path: Path, few_digits: DataSet) -> None:
     shipped = shipped_recipe(path)
-    assert shipped.scheduler == "aslr_decay"
+    assert shipped.scheduler == DEFAULT
     ours, theirs = shipped, shipped.replace(scheduler=shipped.baseline)
     methods = [make_method(narrow(recipe), recipe, 10) for recipe in (ours, theirs)]
     aslr, baseline = (method.optimizer for method in methods)

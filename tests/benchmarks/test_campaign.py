@@ -32,6 +32,7 @@ from docs_tools.campaign import page
 from docs_tools.campaign.first_rate import first_rate_table, warned_text
 from docs_tools.campaign.ways import complete
 from docs_tools.campaign.widths import accuracy_table, gap_table, reach_table, rival_table, verdict_line
+from qtrain.schedulers.catalogue import DEFAULT
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,7 +156,7 @@ def test_the_readme_leads_with_the_table_once_it_is_complete_and_says_before_how
     told = page.readme(found)
     assert f"{len(found)} runs have ended so far" in told
     assert accuracy_table(found) not in told
-    assert "At 1 bit `aslr_decay` ends at 60.8 % from 0.003, the best of 5 first rates" in told
+    assert f"At 1 bit `{DEFAULT}` ends at 60.8 % from 0.003, the best of 5 first rates" in told
     assert "0 of them on all images" in page.readme({})
 
 

@@ -13,6 +13,7 @@ from qtrain.experiments.run import resume_run, train_recipe
 from qtrain.experiments.status import CellsStatus
 from qtrain.recipe import Recipe
 from qtrain.records.runs import read_records
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Callback, Interrupted, RunContext, TrainingRun
 from tests.checks import check_refusal, tree
 
@@ -120,7 +121,7 @@ def test_a_cell_that_cannot_write_ends_a_comparison_and_is_not_counted_as_failed
     words = ["compare", "CNV_1W1A", *SMALL, "--seeds", "1", "--out", "cmp", "--log", "none", "--quiet"]
     with largest_file(RECORDS_FIT):
         outcome = cli(*words)
-    check_refusal(outcome, 2, "cmp/aslr_decay-seed0/best.pt: File too large; finished runs, and the last checkpoints")
+    check_refusal(outcome, 2, f"cmp/{DEFAULT}-seed0/best.pt: File too large; finished runs, and the last checkpoints")
     assert outcome.err.strip().endswith(f"go on with: qtrain {shlex.join(words)}")
     assert not list((tmp_path / "cmp").glob("*/failed.json"))
     assert cli(*words).status == 0

@@ -23,6 +23,7 @@ from qtrain.experiments.cells import CellTask
 from qtrain.recipe import Recipe
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.status import StatusFile
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Interrupted, checkpoint
 from tests.engines.ray_tasks import Failing
 
@@ -177,7 +178,7 @@ def test_a_comparison_in_a_relative_folder_runs_on_the_cluster(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the workers have another working directory
     found = compare(tiny(epochs=1), Path("cmp"), seeds=1, tolerance=100, engine=OnRay(cluster.address))
-    assert [cell.folder for cell in found.cells] == [Path("cmp/aslr_decay-seed0"), Path("cmp/multistep-seed0")]
+    assert [cell.folder for cell in found.cells] == [Path(f"cmp/{DEFAULT}-seed0"), Path("cmp/multistep-seed0")]
     assert all((cell.folder / RECORDS).exists() for cell in found.cells)
     assert StatusFile.read(Path("cmp")).cells == {"done": 2, "failed": 0, "running": 0, "waiting": 0}
 

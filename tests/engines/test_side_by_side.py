@@ -26,6 +26,7 @@ from qtrain.experiments.run_cells import run_cells
 from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.lock import alone_in
 from qtrain.records.runs import RECORDS, read_records
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Interrupted
 from qtrain.training.context import RunContext
 from tests.engines.side_by_side_tasks import Endless, Killed, Wrong
@@ -158,7 +159,7 @@ def test_an_interrupted_command_goes_on_to_the_results_of_an_undisturbed_one(
     monkeypatch.chdir(tmp_path)
     recipe = tiny(epochs=25, train_size=20, validation_size=20)
     Path("mine.yaml").write_text(dump_recipe(recipe))
-    runs = [Path("cmp") / f"{scheduler}-seed0" for scheduler in ("aslr_decay", "multistep")]
+    runs = [Path("cmp") / f"{scheduler}-seed0" for scheduler in (DEFAULT, "multistep")]
     process = start((*COMMAND, "--jobs=2"), tmp_path)
     wait_for(process, lambda: all(lines(run) >= 2 for run in runs))
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal: parent and workers

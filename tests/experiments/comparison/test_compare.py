@@ -19,12 +19,13 @@ from qtrain.recipe import Recipe, dump_recipe
 from qtrain.records.files import write_json_lines
 from qtrain.records.runs import RECORDS, read_records
 from qtrain.report.comparison.verdict import Answer
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Interrupted, train
 from qtrain.training.context import RunContext
 from tests.experiments.comparison.step_counter import StepCounter
 
 FLAGS = ["--config=mine.yaml", "--out=cmp"]
-CELLS = ["aslr_decay-seed3", "multistep-seed3", "aslr_decay-seed4", "multistep-seed4"]
+CELLS = [f"{DEFAULT}-seed3", "multistep-seed3", f"{DEFAULT}-seed4", "multistep-seed4"]
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -75,15 +76,15 @@ def test_the_summary_is_what_the_records_say(done: Path) -> None:
     assert {c["folder"]: c["test_accuracy"] for c in summary["cells"]} == accuracy
     assert [c["folder"] for c in summary["cells"]] == CELLS
     assert summary["differences"]["multistep"] == [
-        accuracy["aslr_decay-seed3"] - accuracy["multistep-seed3"],
-        accuracy["aslr_decay-seed4"] - accuracy["multistep-seed4"],
+        accuracy[f"{DEFAULT}-seed3"] - accuracy["multistep-seed3"],
+        accuracy[f"{DEFAULT}-seed4"] - accuracy["multistep-seed4"],
     ]
 
 
 def test_paired_runs_begin_with_the_same_weights_and_batches(done: Path, recipe: Recipe, tmp_path: Path) -> None:
     """Up to the first drawn rate the two schedules are one run: the loss of the first step is the same."""
     losses = []
-    for scheduler in ("aslr_decay", "multistep"):
+    for scheduler in (DEFAULT, "multistep"):
         one = recipe.replace(scheduler=scheduler, train_size=20)
         train_recipe(one, tmp_path / scheduler)
         losses.append(read_records(tmp_path / scheduler)[1]["loss"])
@@ -101,14 +102,14 @@ def test_finished_runs_are_read_and_not_trained_again(cmp: Path, recipe: Recipe)
 
 def test_an_interrupted_run_continues_and_a_lost_one_is_trained(cmp: Path, done: Path, recipe: Recipe) -> None:
     shutil.rmtree(cmp / "multistep-seed4")
-    shutil.rmtree(cmp / "aslr_decay-seed4")
-    cell = recipe.replace(scheduler="aslr_decay", seed=4)
+    shutil.rmtree(cmp / f"{DEFAULT}-seed4")
+    cell = recipe.replace(scheduler=DEFAULT, seed=4)
     steps = iter(range(1, 9))
     with pytest.raises(Interrupted):
-        train(model_of(cell), cell, cmp / "aslr_decay-seed4", context=RunContext(stop=lambda: next(steps) == 2))
-    begun = read_records(cmp / "aslr_decay-seed4")[0]
+        train(model_of(cell), cell, cmp / f"{DEFAULT}-seed4", context=RunContext(stop=lambda: next(steps) == 2))
+    begun = read_records(cmp / f"{DEFAULT}-seed4")[0]
     compare(recipe, cmp, seeds=2)
-    assert read_records(cmp / "aslr_decay-seed4")[0] == begun
+    assert read_records(cmp / f"{DEFAULT}-seed4")[0] == begun
     for name in CELLS:
         (_, *ours), (_, *theirs) = read_records(cmp / name), read_records(done / name)
         for one, other in zip(ours, theirs, strict=True):
@@ -118,12 +119,12 @@ def test_an_interrupted_run_continues_and_a_lost_one_is_trained(cmp: Path, done:
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_trained_again(cmp: Path, done: Path, recipe: Recipe) -> None:
-    for path in (cmp / "aslr_decay-seed3").iterdir():
+    for path in (cmp / f"{DEFAULT}-seed3").iterdir():
         if path.name != "recipe.yaml":
             path.unlink()
     compare(recipe, cmp, seeds=2)
-    theirs = read_records(done / "aslr_decay-seed3")[-1]["test_accuracy"]
-    assert read_records(cmp / "aslr_decay-seed3")[-1]["test_accuracy"] == theirs
+    theirs = read_records(done / f"{DEFAULT}-seed3")[-1]["test_accuracy"]
+    assert read_records(cmp / f"{DEFAULT}-seed3")[-1]["test_accuracy"] == theirs
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.03}, {"width": 0.25}, {"network": "CNV_2W2A"}])
@@ -131,7 +132,7 @@ def test_a_folder_of_another_recipe_is_refused_untouched(cmp: Path, recipe: Reci
     before = state(cmp)
     with pytest.raises(
         UserError,
-        match=r"aslr_decay-seed3 is a run of another recipe \(.* instead of .*\); name a new folder with --out$",
+        match=rf"{DEFAULT}-seed3 is a run of another recipe \(.* instead of .*\); name a new folder with --out$",
     ):
         compare(recipe.replace(**change), cmp, seeds=2)
     assert state(cmp) == before
@@ -159,29 +160,29 @@ def test_more_seeds_add_runs_to_those_there(cmp: Path, recipe: Recipe) -> None:
 def test_a_comparison_is_judged_by_the_pairs_of_its_seeds(
     recipe: Recipe, aslr: list[float], multistep: list[float], tolerance: float, answer: Answer
 ) -> None:
-    cells = [Cell("aslr_decay", s, Path(f"a{s}"), v) for s, v in enumerate(aslr)]
+    cells = [Cell(DEFAULT, s, Path(f"a{s}"), v) for s, v in enumerate(aslr)]
     cells += [Cell("multistep", s, Path(f"m{s}"), v) for s, v in reversed(list(enumerate(multistep)))]
     (found,) = Comparison(recipe, tuple(cells), tolerance).verdicts
     assert (found.baseline, found.answer) == ("multistep", answer)
 
 
 def test_a_rival_that_wins_fails_the_comparison_only_where_it_is_named(recipe: Recipe) -> None:
-    won = {"aslr_decay": 80.0, "multistep": 80.0, "prodigy": 90.0}
+    won = {DEFAULT: 80.0, "multistep": 80.0, "prodigy": 90.0}
     cells = tuple(Cell(s, seed, Path(f"{s}{seed}"), accuracy) for s, accuracy in won.items() for seed in (0, 1))
     assert [v.baseline for v in Comparison(recipe, cells, 0.5).verdicts] == ["multistep"]
     assert Comparison(recipe, cells, 0.5).file().to_json()["verdict"]["answer"] == "holds"
     named = Comparison(recipe, cells, 0.5, against=("prodigy", "multistep"))
     assert {v.baseline: v.answer for v in named.verdicts} == {"prodigy": Answer.SHORT, "multistep": Answer.HOLDS}
     assert named.file().to_json()["verdict"]["answer"] == "falls short"
-    assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences("aslr_decay") == [10.0, 10.0]
+    assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences(DEFAULT) == [10.0, 10.0]
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"challenger": "prodigy"}, "schedulers must be prodigy and at least one other"),
-        ({"against": ["cosine"]}, r"against must name schedulers that aslr_decay is compared with \(multistep\)"),
-        ({"against": ["aslr_decay"]}, "against must name schedulers"),
+        ({"against": ["cosine"]}, rf"against must name schedulers that {DEFAULT} is compared with \(multistep\)"),
+        ({"against": [DEFAULT]}, "against must name schedulers"),
         ({"tuning": {"cosine": 3}}, "tuning must give runs"),
         ({"seeds": 0}, "seeds must be 1 or more"),
     ],
@@ -194,8 +195,8 @@ def test_arguments_out_of_range_change_nothing(recipe: Recipe, tmp_path: Path, o
 
 def test_options_of_schedulers_are_by_scheduler(recipe: Recipe, tmp_path: Path) -> None:
     both = recipe.replace(scheduler_options={"multistep": {"a": 1}})
-    found = {r.scheduler: r.scheduler_options for r, _ in cells_of(both, tmp_path, ("aslr_decay", "multistep"), 1)}
-    assert found == {"aslr_decay": {}, "multistep": {"a": 1}}
+    found = {r.scheduler: r.scheduler_options for r, _ in cells_of(both, tmp_path, (DEFAULT, "multistep"), 1)}
+    assert found == {DEFAULT: {}, "multistep": {"a": 1}}
     with pytest.raises(UserError, match="must be by scheduler, as in"):
         compare(recipe.replace(scheduler_options={"eta_max": 10}), tmp_path / "new")
     assert not list(tmp_path.iterdir())
@@ -218,7 +219,7 @@ def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Re
     assert [v.answer for v in comparison.verdicts] == [Answer.SHORT]
     summary = json.loads((out / "comparison.json").read_text())
     assert summary["cells"] == []
-    assert [c["scheduler"] for c in summary["failed"]] == ["aslr_decay", "multistep"]
+    assert [c["scheduler"] for c in summary["failed"]] == [DEFAULT, "multistep"]
     assert all(c["reason"].startswith("the loss is ") for c in summary["failed"])
     before, count = state(out), watch.count
     assert compare(broken, out, seeds=1, engine=watch) == comparison
@@ -230,9 +231,9 @@ def test_a_run_that_diverges_is_recorded_and_repeated_only_when_asked(recipe: Re
 
 def test_a_rival_that_diverges_stops_no_other_and_fails_nothing(recipe: Recipe, tmp_path: Path) -> None:
     wild = recipe.replace(scheduler_options={"l4mom": {"alpha": 1e30}})
-    found = compare(wild, tmp_path / "cmp", seeds=1, schedulers=("l4mom", "aslr_decay", "multistep"), tolerance=100)
+    found = compare(wild, tmp_path / "cmp", seeds=1, schedulers=("l4mom", DEFAULT, "multistep"), tolerance=100)
     assert [c.scheduler for c in found.cells if c.failed] == ["l4mom"]
-    assert len(found.accuracies("aslr_decay")) == len(found.accuracies("multistep")) == 1
+    assert len(found.accuracies(DEFAULT)) == len(found.accuracies("multistep")) == 1
     assert [v.one_seed for v in found.verdicts] == [True]
 
 
@@ -258,13 +259,13 @@ def test_the_command_ends_with_status_1_where_aslr_diverged(
     Path("mine.yaml").write_text(dump_recipe(recipe.replace(lr=1e30)))
     outcome = cli("compare", *FLAGS, "--seeds=1")
     assert outcome.status == 1
-    assert outcome.err == "qtrain: aslr_decay falls short of multistep: aslr_decay diverged with seed 3.\n"
+    assert outcome.err == f"qtrain: {DEFAULT} falls short of multistep: {DEFAULT} diverged with seed 3.\n"
     assert "diverged" in outcome.out
 
 
 def test_the_command_ends_with_status_0_where_aslr_keeps_up(cmp: Path, cli: Callable) -> None:
     for name in CELLS:
-        set_accuracy(cmp / name, 90.0 if name.startswith("aslr_decay") else 90.5)
+        set_accuracy(cmp / name, 90.0 if name.startswith(DEFAULT) else 90.5)
     before = {name: state(cmp / name) for name in CELLS}
     outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
     assert (outcome.status, outcome.err) == (0, "")
@@ -274,11 +275,11 @@ def test_the_command_ends_with_status_0_where_aslr_keeps_up(cmp: Path, cli: Call
 
 def test_the_command_ends_with_status_1_and_a_line_where_aslr_falls_short(cmp: Path, cli: Callable) -> None:
     for name in CELLS:
-        set_accuracy(cmp / name, 90.0 if name.startswith("aslr_decay") else 90.75)
+        set_accuracy(cmp / name, 90.0 if name.startswith(DEFAULT) else 90.75)
     outcome = cli("compare", *FLAGS, "--seeds=2", "--tolerance=0.5")
     assert outcome.status == 1
     said = (
-        "aslr_decay falls short of multistep: 0.75 points below (95 % interval -0.75 to -0.75, 2 paired seeds); even "
+        f"{DEFAULT} falls short of multistep: 0.75 points below (95 % interval -0.75 to -0.75, 2 paired seeds); even "
         "the interval's upper end is beyond the tolerance of 0.5 points."  # both seeds differ by as much
     )
     assert outcome.err == f"qtrain: {said}\n"
@@ -293,31 +294,31 @@ def test_two_schedulers_that_win_are_told_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(dump_recipe(recipe))
-    for scheduler, accuracy in (("aslr_decay", 50.0), ("cosine", 51.0), ("constant", 60.0)):
+    for scheduler, accuracy in ((DEFAULT, 50.0), ("cosine", 51.0), ("constant", 60.0)):
         train_recipe(recipe.replace(scheduler=scheduler), Path("cmp") / f"{scheduler}-seed3")
         set_accuracy(Path("cmp") / f"{scheduler}-seed3", accuracy)
-    words = ["--seeds=1", "--schedulers=aslr_decay, cosine,constant", "--undecided=fail"]
+    words = ["--seeds=1", f"--schedulers={DEFAULT}, cosine,constant", "--undecided=fail"]
     outcome = cli("compare", *FLAGS, *words)
     assert outcome.status == 1
     assert outcome.err.count("\n") == 1
-    assert "With it aslr_decay's test accuracy is 1.00 points below cosine's" in outcome.err
-    assert "With it aslr_decay's test accuracy is 10.00 points below constant's" in outcome.err
+    assert f"With it {DEFAULT}'s test accuracy is 1.00 points below cosine's" in outcome.err
+    assert f"With it {DEFAULT}'s test accuracy is 10.00 points below constant's" in outcome.err
 
 
 @pytest.mark.slow
 def test_a_schedulers_first_run_is_exported_once_and_then_proven_again(cmp: Path, recipe: Recipe) -> None:
-    cells = tuple(Cell("aslr_decay", seed, cmp / f"aslr_decay-seed{seed}", 0.0) for seed in (3, 4))
+    cells = tuple(Cell(DEFAULT, seed, cmp / f"{DEFAULT}-seed{seed}", 0.0) for seed in (3, 4))
     comparison = Comparison(recipe, cells, tolerance=0.5)
     target = {"board": "ZCU104", "target_fps": 1000, "clock_ns": 10.0}
     export_cells(comparison, **target)
     before = state(cmp)
-    assert [str(p.relative_to(cmp)) for p in cmp.glob("*/finn")] == ["aslr_decay-seed3/finn"]
-    manifest = json.loads((cmp / "aslr_decay-seed3" / "finn" / "manifest.json").read_text())
-    assert manifest["source"]["recipe"] == recipe.replace(scheduler="aslr_decay").to_dict()
+    assert [str(p.relative_to(cmp)) for p in cmp.glob("*/finn")] == [f"{DEFAULT}-seed3/finn"]
+    manifest = json.loads((cmp / f"{DEFAULT}-seed3" / "finn" / "manifest.json").read_text())
+    assert manifest["source"]["recipe"] == recipe.replace(scheduler=DEFAULT).to_dict()
     assert manifest["proof"]["images"] == manifest["proof"]["equal"] == len(load_data("digits").test)
     export_cells(comparison, **target)
     assert state(cmp) == before
-    (cmp / "aslr_decay-seed3" / "finn" / "model.onnx").write_bytes(b"")
+    (cmp / f"{DEFAULT}-seed3" / "finn" / "model.onnx").write_bytes(b"")
     with pytest.raises(ProofError, match="is not what was exported"):
         export_cells(comparison, **target)
 

@@ -22,11 +22,12 @@ from qtrain.records.runs import RECORDS, read_records
 from qtrain.records.status import StatusFile
 from qtrain.report.comparison.grid import accuracy_by_bits, grid_verdict, read_grid, summary_table, write_grid_report
 from qtrain.report.comparison.verdict import Answer
+from qtrain.schedulers.catalogue import DEFAULT
 from tests.experiments.comparison.step_counter import StepCounter
 from tests.report.comparison.report_data import without_plotly
 
 NETWORKS = ("CNV_1W1A", "CNV_2W2A")
-CELLS = [f"{network}/{scheduler}-seed0" for network in NETWORKS for scheduler in ("aslr_decay", "multistep")]
+CELLS = [f"{network}/{scheduler}-seed0" for network in NETWORKS for scheduler in (DEFAULT, "multistep")]
 STEPS = 2 * 3  # of a run
 
 
@@ -138,7 +139,7 @@ def test_a_killed_grid_goes_on_where_it_was_and_equals_an_undisturbed_one(
     assert list(read_grid(out).comparisons) == ["CNV_1W1A"]
     assert grid_verdict(read_grid(out)) == (
         Answer.UNDECIDED,
-        "aslr_decay is undecided on 1 of 1 networks (CNV_1W1A); the tolerance is 100 points; CNV_2W2A still to come.",
+        f"{DEFAULT} is undecided on 1 of 1 networks (CNV_1W1A); the tolerance is 100 points; CNV_2W2A still to come.",
     )
     kept = {cell: (out / cell / RECORDS).stat().st_mtime_ns for cell in CELLS[:2]}
     watch = StepCounter()
@@ -152,7 +153,7 @@ def test_a_killed_grid_goes_on_where_it_was_and_equals_an_undisturbed_one(
 def test_all_folders_are_checked_before_anything_is_trained(grid: Path, recipes: list[Recipe]) -> None:
     shutil.rmtree(grid / "CNV_1W1A")
     before = sorted(grid.rglob("*"))
-    with pytest.raises(UserError, match="aslr_decay-seed0 is a run of another recipe"):
+    with pytest.raises(UserError, match=f"{DEFAULT}-seed0 is a run of another recipe"):
         compare_grid([r.replace(lr=0.03) for r in recipes], grid, seeds=1)
     assert sorted(grid.rglob("*")) == before
 
@@ -182,9 +183,9 @@ def test_the_summary_and_the_figure_show_the_recorded_accuracies(grid: Path) -> 
     accuracy = {cell: read_records(grid / cell)[-1]["test_accuracy"] for cell in CELLS}
     rows = summary_table(data).rows
     assert [(row[0], row[1], row[2]) for row in rows] == [
-        ("CNV_1W1A", "aslr_decay", f"{accuracy[CELLS[0]]:.2f}"),
+        ("CNV_1W1A", DEFAULT, f"{accuracy[CELLS[0]]:.2f}"),
         ("", "multistep", f"{accuracy[CELLS[1]]:.2f}"),
-        ("CNV_2W2A", "aslr_decay", f"{accuracy[CELLS[2]]:.2f}"),
+        ("CNV_2W2A", DEFAULT, f"{accuracy[CELLS[2]]:.2f}"),
         ("", "multistep", f"{accuracy[CELLS[3]]:.2f}"),
     ]
     assert [row[5:] for row in rows] == [("", ""), ("undecided", ""), ("", ""), ("undecided", "")]
@@ -192,7 +193,7 @@ def test_the_summary_and_the_figure_show_the_recorded_accuracies(grid: Path) -> 
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
     drawn = {c.get_label(): list(c.lines[0].get_ydata()) for c in axes.containers}
     assert drawn == {
-        "aslr_decay": [accuracy[CELLS[0]], accuracy[CELLS[2]]],
+        DEFAULT: [accuracy[CELLS[0]], accuracy[CELLS[2]]],
         "multistep": [accuracy[c] for c in CELLS[1::2]],
     }
 
@@ -238,9 +239,9 @@ def test_the_command_fails_where_one_network_diverged_and_report_shows_it_again(
     (grid / CELLS[2] / "failed.json").write_text('{"reason": "the loss is nan at step 2"}')
     outcome = cli(*words)
     assert outcome.status == 1
-    assert "CNV_2W2A: aslr_decay falls short of multistep: aslr_decay diverged with seed 0." in outcome.err
+    assert f"CNV_2W2A: {DEFAULT} falls short of multistep: {DEFAULT} diverged with seed 0." in outcome.err
     said = "falls short on 1 of 2 networks (CNV_2W2A), is undecided on 1 (CNV_1W1A)"
-    assert outcome.out.endswith(f"aslr_decay {said}; the tolerance is 0.5 points.\n")
+    assert outcome.out.endswith(f"{DEFAULT} {said}; the tolerance is 0.5 points.\n")
     again = cli("report", "out")
     assert (again.status, again.err) == (0, "")
     assert outcome.out.endswith(again.out)

@@ -23,6 +23,7 @@ from qtrain.export import verify
 from qtrain.export.compiler.start import find_compiler
 from qtrain.records.checksum import without_checksum
 from qtrain.records.runs import read_records
+from qtrain.schedulers.catalogue import DEFAULT
 from qtrain.training import Interrupted
 from qtrain.training.context import RunContext
 from tests.checks import check_refusal, tree
@@ -292,7 +293,7 @@ def _stopped(out: Path, what: SweepPlan, after: int = 0) -> Path:
         (["TFC", "--weight-bits=1", "--train-size=99999"], "99999"),
         (["TFC", "--weight-bits=1", "--device=cuda:99"], "cuda:99"),
         (["TFC", "--weight-bits=1", "--lr=auto", "--scheduler=armijo"], "would not read the rate"),
-        (["TFC", "--weight-bits=1", "--scheduler-options={patience: 5}"], "aslr_decay has no option patience"),
+        (["TFC", "--weight-bits=1", "--scheduler-options={patience: 5}"], f"{DEFAULT} has no option patience"),
         (["TFC", "--weight-bits=1", "--lr=auto", "--scheduler-options={tie: 5}"], "tie must be"),
         (["TFC", "--weight-bits=1", "--out=mine"], "mine holds other things"),
         (["--resume=nowhere"], "is no sweep"),
