@@ -59,7 +59,7 @@ def compare_parser() -> Parser:
     parser.add(
         "--challenger",
         type=str | None,
-        help=f"the scheduler that is judged; default {DEFAULT} where it takes part, else aslr",
+        help=f"the scheduler that is judged; default {DEFAULT} where it takes part, else aslr or an option of it",
         takes="NAME",
         completes="scheduler",
         rare=True,

@@ -22,7 +22,7 @@ from qtrain.records.lock import only_here
 from qtrain.records.status import StatusFile
 from qtrain.report.comparison.verdict import TOLERANCE, Judged, verdicts_record
 from qtrain.report.statistics import ASLR
-from qtrain.schedulers.catalogue import DEFAULT
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 from qtrain.training.context import HERE, RunContext
 
 BASELINE = "multistep"
@@ -99,10 +99,9 @@ class Comparison(Judged):
 
 
 def default_challenger(schedulers: Sequence[str]) -> str:
-    """Return the scheduler that is judged where none is named: what a recipe trains with, else the paper's."""
-    if ASLR in schedulers and DEFAULT not in schedulers:
-        return ASLR
-    return DEFAULT
+    """Return the scheduler that is judged where none is named: what a recipe trains with, else the first ASLR there."""
+    options = [name for name in schedulers if (row := SCHEDULERS.find(name)) and row.family == "aslr"]
+    return next((name for name in (DEFAULT, ASLR, *options) if name in schedulers), DEFAULT)
 
 
 def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequence[str] = ()) -> None:
@@ -113,7 +112,8 @@ def check_schedulers(schedulers: Sequence[str], challenger: str, against: Sequen
     """
     if challenger not in schedulers or len(schedulers) < 2 or len(set(schedulers)) < len(schedulers):
         raise UserError(
-            f"schedulers must be {challenger} and at least one other, each once, but got {list(schedulers)}"
+            f"schedulers must be {challenger} and at least one other, each once, but got {list(schedulers)}; "
+            "challenger says which is judged"
         )
     others = [name for name in schedulers if name != challenger]
     strange = [name for name in against if name not in others]
@@ -186,7 +186,8 @@ def compare(
         schedulers: the challenger and others.
         seeds: runs a scheduler.
         tolerance: points that the challenger may fall short by.
-        challenger: the scheduler that is judged; default aslr_decay where it takes part, else aslr.
+        challenger: the scheduler that is judged; default the one of recipes where it takes part, else aslr or an option
+            of it.
         against: the schedulers it is held against; by default the recipe's baseline where it is among them, else the
             others that are tuned by hand, else all others.
         tuning: tuning runs that a scheduler's numbers cost before, by scheduler; for the record.

@@ -11,7 +11,7 @@ from qtrain.data import load_data
 from qtrain.errors import UserError
 from qtrain.experiments import Comparison, compare
 from qtrain.experiments.cells import Cell, cells_of
-from qtrain.experiments.comparison.compare import export_cells, parse_tuning
+from qtrain.experiments.comparison.compare import default_challenger, export_cells, parse_tuning
 from qtrain.experiments.model import model_of
 from qtrain.experiments.run import train_recipe
 from qtrain.export import ProofError
@@ -175,6 +175,19 @@ def test_a_rival_that_wins_fails_the_comparison_only_where_it_is_named(recipe: R
     assert {v.baseline: v.answer for v in named.verdicts} == {"prodigy": Answer.SHORT, "multistep": Answer.HOLDS}
     assert named.file().to_json()["verdict"]["answer"] == "falls short"
     assert Comparison(recipe, cells, 0.5, challenger="prodigy").differences(DEFAULT) == [10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "judged"),
+    [
+        (("multistep", DEFAULT, "aslr"), DEFAULT),
+        (("multistep", "aslr"), "aslr"),
+        (("multistep", "aslr_average", "aslr"), "aslr"),
+        (("multistep", "aslr_average"), "aslr_average"),
+    ],
+)
+def test_what_is_judged_is_the_default_and_else_an_aslr(schedulers: tuple[str, ...], judged: str) -> None:
+    assert default_challenger(schedulers) == judged
 
 
 @pytest.mark.parametrize(
