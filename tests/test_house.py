@@ -34,12 +34,13 @@ EVERYWHERE = {
 EVERYWHERE |= {"qtrain.brevitas_start"}  # which imports nothing of qtrain and comes before all
 ALLOWED: dict[str, set[str]] = {
     "qtrain.models": {"qtrain.data", "qtrain.recipe"},  # a recipe describes a network, its data set the classes
-    "qtrain.export": set(),
+    "qtrain.export": {"qtrain.generators"},
+    "qtrain.generators": set(),
     "qtrain.module_state": set(),
     "qtrain.plugins": set(),
     "qtrain.extras": {"qtrain"},  # the version, which names the wheel
     "qtrain.own_code": set(),
-    "qtrain.schedulers": {"qtrain.module_state"},
+    "qtrain.schedulers": {"qtrain.generators", "qtrain.module_state"},
     "qtrain.schedulers.catalogue": set(),
     "qtrain.optimizers": {"qtrain.module_state"},
     "qtrain.data": {"qtrain.data.catalogue", "qtrain.data.options"},

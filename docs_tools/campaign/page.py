@@ -17,8 +17,8 @@ SETTING = (
 ONE_RATE = (
     f"All 45,000 training images, 20 epochs, {len(SEEDS)} seeds: test accuracy in percent, mean ± standard deviation. "
     f"The one rate is the range test's at {HOME} bits; multi-step was tuned on validation accuracy over lr "
-    f"{', '.join(f'{lr:g}' for lr in GRID)}, a run each. wsd is constant with aslr_decay's decay, so that their "
-    "difference is what the search brings."
+    f"{', '.join(f'{lr:g}' for lr in GRID)}, a run each. wsd is constant with the decay of aslr_decay and "
+    "aslr_capped, so that their difference to it is what the search brings."
 )
 GAPS = (
     "Differences in points, paired by seed, with the 95 % interval of their mean. "

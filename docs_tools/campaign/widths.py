@@ -14,6 +14,8 @@ from qtrain.report.comparison.verdict_words import further_text, tally
 from qtrain.report.statistics import Difference, epochs_to_reach
 from qtrain.schedulers.catalogue import label_of, row_of
 
+SEARCHES = ("aslr_decay", "aslr_capped")  # with wsd's decay, so that what differs is the search
+
 
 def accuracy_table(found: Found) -> str:
     """Return a row a bit width with each way's accuracy and rate, then what tuning cost."""
@@ -29,14 +31,15 @@ def _accuracy_text(found: Found, way: Way, bits: int) -> str:
 
 def gap_table(found: Found) -> str:
     """Return a row a bit width: how far each way is from the tuned multi-step, and what the search brings."""
-    decay, constant = OURS["aslr_decay"], OURS["wsd"]
+    searched = [OURS[name] for name in SEARCHES]
     rows = []
     for bits in BITS:
         cells = [_judged_text(found, way, bits) for way in OURS.values()]
         carried = gap_text(gap(found, CARRIED, TUNED, bits))
-        rows.append([str(bits), *cells, carried, gap_text(gap(found, decay, constant, bits))])
-    head = ["bits", *(f"{name} minus tuned" for name in OURS), f"tuned at {HOME} minus tuned", "aslr_decay minus wsd"]
-    return table(head, rows)
+        brought = [gap_text(gap(found, way, OURS["wsd"], bits)) for way in searched]
+        rows.append([str(bits), *cells, carried, *brought])
+    against_tuned = [*(f"{name} minus tuned" for name in OURS), f"tuned at {HOME} minus tuned"]
+    return table(["bits", *against_tuned, *(f"{name} minus wsd" for name in SEARCHES)], rows)
 
 
 def _judged_text(found: Found, way: Way, bits: int) -> str:

@@ -23,6 +23,7 @@ from qtrain.export.lint.streams import GraphView
 from qtrain.export.lint.table import MODULE_ORDER
 from qtrain.export.passes import annotate, fold, take_class
 from qtrain.export.stages import Stage, graph_stages
+from qtrain.generators import kept_generators
 
 __all__ = ["Finding", "lint_file", "lint_graph", "lint_module"]
 
@@ -48,7 +49,7 @@ def lint_with_stages(module: nn.Module, shape: tuple[int, ...]) -> tuple[Finding
         The findings, and the stages of the graph that was looked at; none where what was found first needs no graph,
         or where there cannot be one.
     """
-    with torch.random.fork_rng(devices=[]):  # a network may draw random numbers; the user's stay as they are
+    with kept_generators():  # a network may draw random numbers; the user's stay as they are
         network = bare_copy(module)
         trial = Trial(network, shape)
         if unfit := ask_run(trial, "axes", "flat-input"):

@@ -35,7 +35,7 @@ def compare_parser() -> Parser:
         f"worst decides. {RECIPES}",
         examples=(
             "qtrain compare CNV_1W1A --data digits",
-            "qtrain compare CNV,VGG11 --bits 1,2,4,8 --data digits --schedulers aslr,aslr_decay,multistep",
+            "qtrain compare CNV,VGG11 --bits 1,2,4,8 --data digits --schedulers aslr,aslr_capped,multistep",
             "qtrain compare CNV --bits 1,2,3,4,6,8 --lr-from 8 --data digits --jobs 4",
         ),
     )

@@ -15,7 +15,7 @@ Kind = Literal["method", "rate_by_epoch", "rate_by_step"]
 Family = Literal["aslr", "schedule", "line search", "rival"]
 Dashes = str | tuple[int, tuple[int, ...]]
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p", "<", ">")  # as Matplotlib has them
-DEFAULT = "aslr_decay"  # what a recipe trains with and a comparison judges where nothing else is said
+DEFAULT = "aslr_capped"  # what a recipe trains with and a comparison judges where nothing else is said
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
 """Everything that training changes, put back in place."""
 
 import copy
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from qtrain.generators import kept_generators
 from qtrain.module_state import numbers_of, restore_numbers
 
 
@@ -31,20 +30,19 @@ def restored(model: nn.Module, optimizer: Optimizer) -> Iterator[None]:
     numbers = numbers_of(modules)
     # Deep, for state_dict hands out the state's own tensors.
     state = copy.deepcopy(optimizer.state_dict())
-    random_state = _random_state()
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for held, name, tensor, value in tensors:
-                tensor.copy_(value)
-                if held[name] is not tensor:
-                    held[name] = tensor
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        restore_numbers(numbers)
-        optimizer.load_state_dict(state)
-        _set_random_state(random_state)
+    with kept_generators(range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for held, name, tensor, value in tensors:
+                    tensor.copy_(value)
+                    if held[name] is not tensor:
+                        held[name] = tensor
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            restore_numbers(numbers)
+            optimizer.load_state_dict(state)
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[Any, str, Tensor, Tensor]]:
@@ -53,16 +51,3 @@ def _tensors(module: nn.Module) -> Iterator[tuple[Any, str, Tensor, Tensor]]:
         for name, tensor in held.items():
             if tensor is not None:
                 yield held, name, tensor, tensor.detach().clone()
-
-
-def _random_state() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
-
-
-def _set_random_state(state: tuple[Any, ...]) -> None:
-    random.setstate(state[0])
-    np.random.set_state(state[1])
-    torch.set_rng_state(state[2])
-    if state[3]:
-        torch.cuda.set_rng_state_all(state[3])

@@ -70,11 +70,14 @@ def same(first, second):
 
 @EVERY_KIND
 def test_it_learns(name, optimizer):
-    model = net()
-    rival = rival_of(model, name, optimizer)
-    losses = train(model, rival, 300)
-    assert median(losses[-50:]) < 0.8 * median(losses[:10])  # D-Adaptation keeps jumping now and then
-    assert rival.rate() > 0
+    left = []
+    for seed in range(7):  # D-Adaptation keeps jumping now and then, at which step is up to the processor's rounding
+        model = net()
+        rival = rival_of(model, name, optimizer)
+        losses = train(model, rival, 300, seed)
+        left.append(median(losses[-50:]) / median(losses[:10]))
+        assert rival.rate() > 0
+    assert median(left) < 0.5
 
 
 @EVERY_KIND

@@ -90,10 +90,20 @@ def test_answers_that_are_not_the_images_alone_are_named(kind: str, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_looking_draws_no_random_numbers_of_the_user() -> None:
-    network = CHANGING["F.dropout"][0]()
-    torch.manual_seed(5)
-    first = torch.rand(3)
-    torch.manual_seed(5)
+@pytest.mark.parametrize("kind", ["F.dropout", "numpy", "random"])
+def test_looking_draws_no_random_numbers_of_the_user(kind: str) -> None:
+    network = CHANGING[kind][0]()
+    first = drawn()
     lint_module(network, SHAPE)
-    assert torch.equal(first, torch.rand(3))
+    between = drawn(seeded=False)
+    drawn()
+    assert between == drawn(seeded=False) != first
+
+
+def drawn(seeded: bool = True) -> list[float]:
+    """The next number of each generator, from its start or from where it is."""
+    if seeded:
+        torch.manual_seed(5)
+        np.random.seed(5)
+        random.seed(5)
+    return [float(torch.rand(())), float(np.random.rand()), random.random()]
