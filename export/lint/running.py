@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qtrain.errors import UserError
+from qtrain.errors import UserError, is_of_machine
 from qtrain.export.bare import called
 from qtrain.export.lint.ends import one_logit
 from qtrain.export.lint.errors import error_line
@@ -51,6 +51,8 @@ class Trial:
             with torch.no_grad():
                 output = self.network(torch.zeros(1, *self.shape))
         except Exception as error:
+            if is_of_machine(error):
+                raise
             size = "x".join(map(str, self.shape))
             raise UserError(
                 f"{called(self.network)} cannot take images of {size} ({error_line(error)}); mend it, or give the size "
@@ -86,6 +88,8 @@ class Trial:
             with looks:
                 self._twin(images)
         except Exception as error:
+            if is_of_machine(error):
+                raise
             looks.failure = error_line(error)
         for name, state in _generators().items():
             if state != before[name]:
@@ -113,7 +117,9 @@ class Trial:
         try:
             double = float64_reference(self.network, self._images)
             return _differs_alone(double, self._images.double(), 1e-9)
-        except Exception:  # a network that has constants in float32 may not run in float64
+        except Exception as error:  # a network that has constants in float32 may not run in float64
+            if is_of_machine(error):
+                raise
             return False
 
 

@@ -1,5 +1,6 @@
 """Networks whose answer to an image is not the image's alone: drawn, counted, or mixed with others of its batch."""
 
+import errno
 import random
 import time
 from collections.abc import Callable
@@ -88,6 +89,19 @@ def test_answers_that_are_not_the_images_alone_are_named(kind: str, tmp_path: Pa
         exported(make(), tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_what_the_machine_lacks_is_not_blamed_on_the_network(images: int) -> None:
+    def reading(_: nn.Module, x: Tensor) -> Tensor:
+        if len(x) == images:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return x
+
+    network = settled(Changed(lambda _, x: x))
+    network.change = reading
+    with pytest.raises(OSError, match="Too many open files"):
+        lint_module(network, SHAPE)
 
 
 @pytest.mark.parametrize("kind", ["F.dropout", "numpy", "random"])
