@@ -10,7 +10,7 @@ from qtrain.report.statistics import Difference, default_judged, difference_by_s
 
 # Points that a challenger may fall short by where nobody says otherwise: more than the ASLR paper's scheduler is behind
 # its tuned baselines anywhere in Tables III and IV (0.3), less than the seed alone moves a baseline (its standard
-# deviation in results/comparisons.jsonl, small networks and short runs, is 0.8 in the median).
+# deviation in results/comparisons.jsonl, small networks and short runs, is 0.6 in the median).
 TOLERANCE = 0.5
 LIMIT = 100  # further seeds that are worth counting
 

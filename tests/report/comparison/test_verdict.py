@@ -235,13 +235,13 @@ def test_the_default_tolerance_has_the_reason_that_is_given() -> None:
         name = record["recipe"].get("baseline", "multistep")
         ours, theirs = (
             {cell["seed"]: cell["test_accuracy"] for cell in record["cells"] if cell["scheduler"] == scheduler}
-            for scheduler in ("aslr", name)
+            for scheduler in (record.get("challenger", "aslr"), name)
         )
         if theirs:
             of_baselines.append(statistics.stdev(theirs.values()))
             of_differences.append(statistics.stdev(ours[seed] - theirs[seed] for seed in theirs))
     assert behind < TOLERANCE < statistics.median(of_baselines)
-    assert round(statistics.median(of_baselines), 1) == 0.8
+    assert round(statistics.median(of_baselines), 1) == 0.6
     # What docs/commands.md says of the seeds that this takes
     spread = statistics.median(of_differences)
     assert round(spread, 1) == 1.4
