@@ -7,7 +7,7 @@ from qtrain.records.files import write_whole
 from qtrain.report.comparison.page import REPORT
 from qtrain.report.console import report_console
 from qtrain.report.fit.figures import pareto_figure
-from qtrain.report.fit.read import FitData, read_fit
+from qtrain.report.fit.read import FitData, luts, read_fit
 from qtrain.report.fit.tables import (
     candidates_table,
     errors_table,
@@ -92,7 +92,7 @@ def _seen(data: FitData) -> str:
     """Return what is to be seen on the picture."""
     points = []
     for one in data.front():
-        points.append(f"{one.name} {one.validation_accuracy:.2f} % at {(one.used or {})['LUT']:,} LUT")
+        points.append(f"{one.name} {one.validation_accuracy:.2f} % at {luts(one):,.0f} LUT")
     return f"Pareto front: {'; '.join(points) or 'no network yet'}."
 
 

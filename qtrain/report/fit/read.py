@@ -47,8 +47,15 @@ class FitData:
     def front(self) -> list[Candidate]:
         """Return the candidates that none beats in both LUTs and validation accuracy, from the smallest on."""
         ended = self.ended
-        luts = [float((one.used or {})["LUT"]) for one in ended]
-        return [ended[i] for i in pareto_front(luts, [one.validation_accuracy for one in ended])]
+        return [
+            ended[i] for i in pareto_front([luts(one) for one in ended], [one.validation_accuracy for one in ended])
+        ]
+
+
+def luts(candidate: Candidate) -> float:
+    """Return the LUTs of a candidate that has ended, by the compiler."""
+    assert candidate.used is not None
+    return float(candidate.used["LUT"])
 
 
 def read_fit(folder: Path) -> FitData:
