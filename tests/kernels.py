@@ -26,6 +26,7 @@ from qtrain.triton_kernels import trust
 ROOMS = (operators.ROOM, crop_operator.ROOM, update.ROOM)
 CAPABILITIES = (75, 80, 90)
 MODULES = (
+    "qtrain.models.fused.kernel_parts",
     "qtrain.models.fused.norm_kernels",
     "qtrain.models.fused.rounding_kernels",
     "qtrain.models.fused.magnitude_kernels",

@@ -16,42 +16,13 @@ import triton.language as tl
 from torch import Tensor
 
 from qtrain.models.fused.carried import Scale
+from qtrain.models.fused.kernel_parts import clamped, norm_of, passing, rounded, scale_of, steps_of, tile_of
 from qtrain.models.fused.plain import Scales, Target
 
 TILE = 4096  # numbers of a tile; 16 a thread, which need no more registers than there are
 WARPS = 8
 MOST_PARTS = 256  # programs over the rows of a reduction, whose results one more tile adds
 FINISH_COLUMNS = 16
-ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2**23: adding it leaves no place for what lies behind the point
-
-
-@triton.jit
-def rounded(steps, low, high, SIGN: tl.constexpr):
-    """Integers from one below ``low`` to one above ``high``: what lies further out is as good as that; NaN stays."""
-    if SIGN:
-        return tl.where(steps >= 0, 1.0, -1.0)
-    near = tl.minimum(tl.maximum(steps, low - 1.0), high + 1.0)
-    return tl.where(steps == steps, (near + ROUNDER) - ROUNDER, steps)
-
-
-@triton.jit
-def clamped(integers, low, high):
-    """Integers from ``low`` to ``high``; NaN stays."""
-    inside = tl.minimum(tl.maximum(integers, low), high)
-    return tl.where(integers == integers, inside, integers)
-
-
-@triton.jit
-def passing(steps, integers, low, high, SIGN: tl.constexpr, CLAMPS: tl.constexpr, RELU: tl.constexpr):
-    """1 where gradients pass, else 0."""
-    passes = steps == steps
-    if CLAMPS:
-        passes = tl.abs(steps) <= 1.0 if SIGN else (integers >= low) & (integers <= high)
-    else:
-        passes = passes | (steps != steps)
-    if RELU:
-        passes = passes & (steps > 0)
-    return passes.to(tl.float32)
 
 
 @triton.jit
@@ -64,9 +35,7 @@ def moments_kernel(sums, parts, rows, channels, tiles, ROWS: tl.constexpr, COLUM
     squares = tl.zeros([COLUMNS], tl.float32)
     tile = part * tiles
     while tile < part * tiles + tiles:  # the interpreter has no range of its own numbers
-        row = tile * ROWS + tl.arange(0, ROWS)
-        mask = (row < rows)[:, None] & (column < channels)[None, :]
-        at = row.to(tl.int64)[:, None] * channels + column[None, :]
+        mask, at = tile_of(tile * ROWS + tl.arange(0, ROWS), column, rows, channels)
         values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
         here = tl.minimum(tl.maximum(rows - tile * ROWS, 0), ROWS).to(tl.float32)
         if here > 0:
@@ -80,16 +49,6 @@ def moments_kernel(sums, parts, rows, channels, tiles, ROWS: tl.constexpr, COLUM
         tile += 1
     tl.store(parts + (part * 2) * channels + column, mean, mask=column < channels)
     tl.store(parts + (part * 2 + 1) * channels + column, squares, mask=column < channels)
-
-
-@triton.jit
-def scale_of(pointer, constant, column, channels, KIND: tl.constexpr):
-    """A scale for each of the columns: a constant (0), one number (1), or one for each channel (2)."""
-    if KIND == 0:
-        return tl.zeros_like(column).to(tl.float32) + constant
-    if KIND == 1:
-        return tl.zeros_like(column).to(tl.float32) + tl.load(pointer)
-    return tl.load(pointer + column, mask=column < channels, other=1.0)
 
 
 @triton.jit
@@ -143,13 +102,6 @@ def statistics_kernel(
 
 
 @triton.jit
-def steps_of(sums, product, mean, slope, beta, own):
-    """The normalised sums in units of the quantizer's scale; arguments but the sums by channel."""
-    normed = (sums * product[None, :] - mean[None, :]) * slope[None, :] + beta[None, :]
-    return tl.div_rn(normed, tl.zeros_like(normed) + own[None, :])
-
-
-@triton.jit
 def quantize_kernel(
     sums,
     statistics,
@@ -177,16 +129,11 @@ def quantize_kernel(
     """The integers of one tile, in the type of ``out``."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
-    mask = (row < rows)[:, None] & there[None, :]
-    at = row.to(tl.int64)[:, None] * channels + column[None, :]
+    mask, at = tile_of(row, column, rows, channels)
     product = scale_of(input_scale, input_constant, column, channels, INPUT)
     product = product * scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
     own = scale_of(scale, constant, column, channels, OWN)
-    mean = tl.load(statistics + column, mask=there, other=0.0)
-    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
-    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
-    offset = tl.load(beta + column, mask=there, other=0.0)
+    mean, _, slope, offset = norm_of(statistics, gamma, beta, column, channels)
     values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
     steps = steps_of(values, product, mean, slope, offset, own)
     integers = clamped(rounded(steps, low, high, SIGN), low, high)
@@ -230,18 +177,13 @@ def totals_kernel(
     product = scale_of(input_scale, input_constant, column, channels, INPUT)
     product = product * scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
     own = scale_of(scale, constant, column, channels, OWN)
-    mean = tl.load(statistics + column, mask=there, other=0.0)
-    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
-    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
-    offset = tl.load(beta + column, mask=there, other=0.0)
+    mean, inverse, slope, offset = norm_of(statistics, gamma, beta, column, channels)
     to_gamma = tl.zeros([COLUMNS], tl.float32)
     to_beta = tl.zeros([COLUMNS], tl.float32)
     to_scale = tl.zeros([COLUMNS], tl.float32)
     tile = part * tiles
     while tile < part * tiles + tiles:  # the interpreter has no range of its own numbers
-        row = tile * ROWS + tl.arange(0, ROWS)
-        mask = (row < rows)[:, None] & there[None, :]
-        at = row.to(tl.int64)[:, None] * channels + column[None, :]
+        mask, at = tile_of(tile * ROWS + tl.arange(0, ROWS), column, rows, channels)
         values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)
         given = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
         steps = steps_of(values, product, mean, slope, offset, own)
@@ -291,16 +233,12 @@ def gradient_kernel(
     """The gradient of one tile's sums, in the type of ``out``."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
-    mask = (row < rows)[:, None] & there[None, :]
-    at = row.to(tl.int64)[:, None] * channels + column[None, :]
+    mask, at = tile_of(row, column, rows, channels)
     weights = scale_of(weight_scale, weight_constant, column, channels, WEIGHT)
     product = scale_of(input_scale, input_constant, column, channels, INPUT) * weights
     own = scale_of(scale, constant, column, channels, OWN)
-    mean = tl.load(statistics + column, mask=there, other=0.0)
-    inverse = tl.load(statistics + channels + column, mask=there, other=0.0)
-    slope = tl.load(gamma + column, mask=there, other=0.0) * inverse
-    offset = tl.load(beta + column, mask=there, other=0.0)
+    mean, inverse, slope, offset = norm_of(statistics, gamma, beta, column, channels)
+    there = column < channels
     mean_normed = tl.load(totals + column, mask=there, other=0.0) / rows
     mean_passed = tl.load(totals + channels + column, mask=there, other=0.0) / rows
     values = tl.load(sums + at, mask=mask, other=0.0).to(tl.float32)

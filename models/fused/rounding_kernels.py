@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from qtrain.models.fused.carried import Scale
-from qtrain.models.fused.norm_kernels import clamped, passing, rounded
+from qtrain.models.fused.kernel_parts import clamped, passing, rounded
 from qtrain.models.fused.plain import Target
 
 BLOCK = 1024
