@@ -47,15 +47,13 @@ def fill_readme(mark: str, text: str) -> None:
 
 def main() -> None:
     """Write the page."""
-    one_rate = no_retuning()
     found = campaign.finished()
     fill_readme("campaign", campaign_page.readme(found))
-    fill_readme("no-retuning", one_rate.replace("](no_retuning/", "](results/no_retuning/"))
     fill_readme("one-command", one_command())
     fill_readme("five-minutes", five_minutes())
     sections = {
         "The campaign: all of CIFAR-10": campaign_page.written(found),
-        "One learning rate at every bit width, on digits": one_rate,
+        "One learning rate at every bit width, on digits": no_retuning(),
         "From CIFAR-10 to FINN": cifar_to_finn(),
         "ASLR against other schedules, in the order of running": comparisons(),
         "Schedulers across bit widths": grids(),

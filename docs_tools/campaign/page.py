@@ -3,8 +3,9 @@
 import statistics
 
 from benchmarks.campaign_plan import AUTO, CHOICE_SEEDS, FULL, GRID, HOME, RATES, RIVAL_BITS, SEEDS, SENSITIVITY
-from docs_tools.campaign import first_rate, ways, widths
+from docs_tools.campaign import first_rate, rivals, ways, widths
 from docs_tools.campaign.cells import FOLDER, Found
+from docs_tools.campaign.shows import LIMITS, shows
 from qtrain.report.comparison.verdict import TOLERANCE
 from qtrain.report.comparison.verdict_words import words_line
 from qtrain.schedulers.catalogue import DEFAULT
@@ -24,10 +25,6 @@ GAPS = (
     "Differences in points, paired by seed, with the 95 % interval of their mean. "
     f"{words_line(TOLERANCE)} In brackets behind undecided: the further seeds that would decide if mean and spread "
     "stayed as they are."
-)
-LIMITS = (
-    "What this does not show: other networks and data, longer trainings, or a multi-step whose milestones were tuned "
-    "too. One network, one data set, 20 epochs, three seeds."
 )
 
 
@@ -52,8 +49,11 @@ def written(found: Found) -> str:
     if any(ways.cell(found, way, bits) for way in ways.OTHERS for bits in RIVAL_BITS):
         parts += [
             "Other schedulers at the same rate, beside the multi-step tuned at each width:",
-            widths.rival_table(found),
+            rivals.rival_table(found),
         ]
+    if ways.cell(found, ways.ONCE, HOME):
+        parts += [rivals.ONCE_TEXT, rivals.once_table(found)]
+    parts += [shows(found), LIMITS]
     parts += [
         "### How much depends on the first rate",
         f"10,000 training images, 12 epochs, {len(SEEDS)} seeds: test accuracy in percent, mean ± standard deviation.",
@@ -70,20 +70,15 @@ def written(found: Found) -> str:
 
 
 def readme(found: Found) -> str:
-    """Return what the README says: the whole table once it is complete, what is known of the first rate before."""
+    """Return what the README says: the accuracies and the plot; the intervals are in results/README.md."""
+    gaps = f"![difference to the tuned baseline by bit width, CIFAR-10](results/campaign/{WIDTHS_PLOT})"
+    verdicts = f"{widths.verdict_line(found)} {words_line(TOLERANCE)} [Each interval](results/README.md)."
     parts = [first_rate_text(found, bits) for bits in first_rate.WIDTHS]
     known = " ".join(part for part in parts if part)
     sensitivity = f"How much depends on the first rate ({runs_ended(found, SENSITIVITY)} runs of 12 epochs). {known}"
     picture = f"![test accuracy over the first learning rate, CIFAR-10](results/campaign/{FIRST_RATE_PLOT})"
-    if not ways.complete(found):
-        way = (
-            f"On CIFAR-10 a [campaign](results/README.md) is under way that asks for all bit widths what the table on "
-            f"digits below asks: {len(found)} runs have ended so far, {runs_ended(found, FULL)} of them on all images."
-        )
-        return "\n\n".join([way, sensitivity, picture])
-    gaps = f"![difference to the tuned baseline by bit width, CIFAR-10](results/campaign/{WIDTHS_PLOT})"
-    tables = [widths.accuracy_table(found), GAPS, widths.gap_table(found), widths.verdict_line(found), gaps]
-    return "\n\n".join([f"{SETTING} {ONE_RATE}", *tables, LIMITS, sensitivity, picture])
+    table = widths.accuracy_table(found)
+    return "\n\n".join([f"{SETTING} {ONE_RATE}", table, gaps, shows(found), verdicts, LIMITS, sensitivity, picture])
 
 
 def runs_ended(found: Found, part: str) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.campaign_plan import BITS, FULL, GRID, HOME, ONE_RATE, RIVALS, SEEDS, Run, one_rate, tuned
+from benchmarks.campaign_plan import BITS, FULL, GRID, HOME, ONE_RATE, RIVALS, SEEDS, TUNED_ONCE, Run, one_rate, tuned
 from docs_tools.campaign.cells import Accuracies, Found, diverged, test_accuracies
 from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge
 from qtrain.report.statistics import Difference, difference_by_seed
@@ -27,6 +27,7 @@ TUNED = Way("multistep, tuned at each width", "multistep", len(GRID) * len(BITS)
 CARRIED = Way(f"multistep, tuned at {HOME} bits alone", "multistep", len(GRID))
 OURS = {name: Way(f"{name}, one lr0", name, 0) for name in ONE_RATE}
 WAYS = (*OURS.values(), TUNED, CARRIED)
+ONCE = Way(f"{TUNED_ONCE}, tuned at {HOME} bits alone", TUNED_ONCE, len(GRID))
 OTHERS = tuple(Way(f"{name}, the same lr0", name, 0) for name in RIVALS)
 
 
@@ -34,8 +35,8 @@ def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
     """Return a cell's runs, one a seed; none while its rate is not known."""
     if way is TUNED:
         rate = tuned(found, bits)
-    elif way is CARRIED:
-        rate = tuned(found, HOME)
+    elif way in (CARRIED, ONCE):
+        rate = tuned(found, HOME, way.scheduler)
     else:
         rate = one_rate(found)
     return [] if rate is None else [Run(FULL, way.scheduler, bits, rate, seed) for seed in SEEDS]
@@ -44,11 +45,6 @@ def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
 def cell(found: Found, way: Way, bits: int) -> Accuracies:
     """Return a cell's test accuracies by seed."""
     return test_accuracies(found, runs_of(found, way, bits))
-
-
-def complete(found: Found) -> bool:
-    """Whether every run of the table has ended."""
-    return all(len(cell(found, way, bits)) == len(SEEDS) for way in WAYS for bits in BITS)
 
 
 def gap(found: Found, ours: Way, theirs: Way, bits: int) -> Difference | None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.campaign_plan import BITS, HOME, RIVAL_BITS, Run
+from benchmarks.campaign_plan import BITS, HOME, Run
 from benchmarks.records import table
 from docs_tools.campaign.cells import MISSING, Found, finish, gap_text, mean_text
-from docs_tools.campaign.ways import CARRIED, OTHERS, OURS, TUNED, WAYS, Way, cell, gap, runs_of, verdict_of
+from docs_tools.campaign.ways import CARRIED, ONCE, OURS, TUNED, WAYS, Way, cell, gap, runs_of, verdict_of
 from qtrain.report.comparison.verdict import TOLERANCE
 from qtrain.report.comparison.verdict_words import further_text, tally
 from qtrain.report.statistics import Difference, epochs_to_reach
@@ -19,12 +19,13 @@ SEARCHES = ("aslr_decay", "aslr_capped")  # with wsd's decay, so that what diffe
 
 def accuracy_table(found: Found) -> str:
     """Return a row a bit width with each way's accuracy and rate, then what tuning cost."""
-    rows = [[str(bits), *(_accuracy_text(found, way, bits) for way in WAYS)] for bits in BITS]
+    rows = [[str(bits), *(accuracy_text(found, way, bits) for way in WAYS)] for bits in BITS]
     rows.append(["tuning runs", *(str(way.tuning_runs) for way in WAYS)])
     return table(["bits", *(way.title for way in WAYS)], rows)
 
 
-def _accuracy_text(found: Found, way: Way, bits: int) -> str:
+def accuracy_text(found: Found, way: Way, bits: int) -> str:
+    """Return ``62.05 ± 0.07 (lr 0.02)``."""
     text = mean_text(cell(found, way, bits))
     return text if text == MISSING else f"{text} (lr {runs_of(found, way, bits)[0].lr:g})"
 
@@ -34,7 +35,7 @@ def gap_table(found: Found) -> str:
     searched = [OURS[name] for name in SEARCHES]
     rows = []
     for bits in BITS:
-        cells = [_judged_text(found, way, bits) for way in OURS.values()]
+        cells = [judged_text(found, way, bits) for way in OURS.values()]
         carried = gap_text(gap(found, CARRIED, TUNED, bits))
         brought = [gap_text(gap(found, way, OURS["wsd"], bits)) for way in searched]
         rows.append([str(bits), *cells, carried, *brought])
@@ -42,7 +43,7 @@ def gap_table(found: Found) -> str:
     return table(["bits", *against_tuned, *(f"{name} minus wsd" for name in SEARCHES)], rows)
 
 
-def _judged_text(found: Found, way: Way, bits: int) -> str:
+def judged_text(found: Found, way: Way, bits: int) -> str:
     """Return ``+0.84 [-1.20..+2.88] undecided (6 more)``."""
     verdict = verdict_of(found, way, bits)
     if verdict is None:
@@ -61,18 +62,6 @@ def verdict_line(found: Found) -> str:
         if answers:
             parts.append(f"{label_of(way.scheduler)} {tally(answers, 'at bit widths')}")
     return f"{'; '.join(parts)}; the tolerance is {TOLERANCE:g} points." if parts else ""
-
-
-def rival_table(found: Found) -> str:
-    """Return accuracies of other schedulers at ASLR's rate, with their difference to the tuned multi-step."""
-    rows = []
-    for bits in RIVAL_BITS:
-        cells = []
-        for way in OTHERS:
-            text = mean_text(cell(found, way, bits))
-            cells.append(text if text == MISSING else f"{text}; {gap_text(gap(found, way, TUNED, bits))}")
-        rows.append([str(bits), *cells])
-    return table(["bits", *(f"{way.title}; minus tuned" for way in OTHERS)], rows)
 
 
 def reach_table(found: Found) -> str:
@@ -102,17 +91,17 @@ def gap_figure(found: Found) -> Figure:
     axes = figure.subplots()
     axes.axhspan(-TOLERANCE, 0, color="#E4E7EB", lw=0)
     axes.axhline(0, color="#333333", lw=1)
-    shown = [way for way in WAYS if way is not TUNED]
+    shown = [way for way in (*OURS.values(), ONCE, CARRIED) if cell(found, way, HOME)]
     for i, way in enumerate(shown):
         label: str | None = way.title
         for place, bits in enumerate(BITS):
             difference = gap(found, way, TUNED, bits)
             if difference is not None:
-                _draw_gap(axes, place + 0.12 * (i - 2), difference, way, label)
+                _draw_gap(axes, place + 0.11 * (i - len(shown) // 2), difference, way, label)
                 label = None  # once in the legend
     axes.set_xticks(range(len(BITS)), [str(bits) for bits in BITS])
     axes.set_xlabel("bits of weights and activations")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     finish(axes, "Test accuracy minus multi-step tuned at each width, points")
     return figure
 
@@ -122,4 +111,5 @@ def _draw_gap(axes: Axes, x: float, difference: Difference, way: Way, label: str
     colour, marker = ("#6B7280", "v") if way is CARRIED else (look.colour, look.marker)
     if difference.low is not None and difference.high is not None:
         axes.plot([x, x], [difference.low, difference.high], color=colour, lw=2, alpha=0.6)
-    axes.plot([x], [difference.mean], marker, color=colour, ms=6, label=label)
+    inside = "white" if way is ONCE else colour  # the same scheduler once more, from another rate
+    axes.plot([x], [difference.mean], marker, color=colour, markerfacecolor=inside, ms=6, label=label)

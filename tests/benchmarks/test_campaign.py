@@ -18,11 +18,13 @@ from benchmarks.campaign_plan import (
     BITS,
     FULL,
     GRID,
+    HOME,
     ONE_RATE,
     RANGE_TEST,
     RATES,
     SEEDS,
     SENSITIVITY,
+    TUNED_ONCE,
     Run,
     one_rate,
     plan,
@@ -30,8 +32,9 @@ from benchmarks.campaign_plan import (
 )
 from docs_tools.campaign import page
 from docs_tools.campaign.first_rate import first_rate_table, warned_text
-from docs_tools.campaign.ways import complete
-from docs_tools.campaign.widths import accuracy_table, gap_table, reach_table, rival_table, verdict_line
+from docs_tools.campaign.rivals import once_table, rival_table
+from docs_tools.campaign.shows import shows
+from docs_tools.campaign.widths import accuracy_table, gap_table, reach_table, verdict_line
 from qtrain.schedulers.catalogue import DEFAULT
 
 ROOT = Path(__file__).parents[2]
@@ -59,15 +62,14 @@ def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
     found = everything()
     assert (
         len(found)
-        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 4
+        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 4 + 3 + 11
     )
-    for shown in (first_rate_table, accuracy_table, gap_table, reach_table, rival_table):
+    for shown in (first_rate_table, accuracy_table, gap_table, reach_table, rival_table, once_table, shows):
         assert "missing" not in shown(found)
-    assert complete(found)
     last = next(reversed(found))
     assert last.startswith(f"{FULL}-greedy")  # a rival, which the table does without
     del found[last]
-    assert complete(found)
+    assert "missing" not in accuracy_table(found)
     assert row(rival_table(found), 4)[4].startswith("62.05 ± 0.07 (2 of 3 seeds); -1.00 [")
     for lr, name in ((0.01, "aslr_decay"), (0.01, "multistep")):
         assert Run(SENSITIVITY, name, 1, lr, 2).name in found
@@ -76,7 +78,8 @@ def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
 def test_runs_that_rest_on_numbers_still_to_be_found_come_once_they_are() -> None:
     at_first = set(missing({}))
     assert RANGE_TEST in at_first
-    assert not any(run.part == FULL and run.scheduler in ONE_RATE and run != RANGE_TEST for run in at_first)
+    alone = {RANGE_TEST, *(Run(FULL, TUNED_ONCE, HOME, lr, SEEDS[0]) for lr in GRID)}
+    assert not any(run.part == FULL and run.scheduler in ONE_RATE for run in at_first - alone)
     found = {RANGE_TEST.name: records(RANGE_TEST, 60, lr=0.03)}
     assert one_rate(found) == 0.03
     assert Run(FULL, "aslr", 1, 0.03, 2) in missing(found)
@@ -113,7 +116,6 @@ def test_a_record_that_was_cut_is_named(tmp_path: Path, content: str) -> None:
 def test_what_is_missing_in_the_tables_says_so_and_three_seeds_have_an_interval_and_an_answer() -> None:
     found = everything()
     one_seed = {name: records for name, records in found.items() if name.endswith("seed0")}
-    assert not complete(one_seed)
     assert "(1 of 3 seeds)" in accuracy_table(one_seed)
     assert "[" not in gap_table(one_seed)
     assert row(gap_table(one_seed), 8)[1].endswith(" undecided")  # one seed decides nothing
@@ -135,7 +137,6 @@ def test_a_run_that_diverged_is_lost_and_counts_as_nothing() -> None:
     found = everything()
     lost = Run(FULL, "aslr_decay", 4, 0.02, 1)
     found[lost.name] = [*found[lost.name][:-1], {"type": "failed", "reason": "the loss is nan"}]
-    assert complete(found)
     assert row(gap_table(found), 4)[2].endswith(" falls short")
     assert row(accuracy_table(found), 4)[2].startswith("41.40 ")
 
@@ -146,18 +147,33 @@ def test_the_page_counts_the_runs_that_were_warned_of_their_rate() -> None:
     assert warned_text({}) == ""
 
 
-def test_the_readme_leads_with_the_table_once_it_is_complete_and_says_before_how_far_it_is() -> None:
+def test_the_readme_leads_with_the_table_and_what_it_shows() -> None:
     found = everything()
     whole = page.readme(found)
-    assert accuracy_table(found) in whole
-    assert verdict_line(found) in whole
-    assert whole.index(accuracy_table(found)) < whole.index("How much depends on the first rate")
+    parts = (accuracy_table(found), shows(found), verdict_line(found), "How much depends on the first rate")
+    assert sorted(parts, key=whole.index) == list(parts)
+    assert f"At 1 bit `{DEFAULT}` ends at 60.8 % from 0.003, the best of 5 first rates" in whole
     del found[Run(FULL, "wsd", 2, 0.02, 2).name]
-    told = page.readme(found)
-    assert f"{len(found)} runs have ended so far" in told
-    assert accuracy_table(found) not in told
-    assert f"At 1 bit `{DEFAULT}` ends at 60.8 % from 0.003, the best of 5 first rates" in told
-    assert "0 of them on all images" in page.readme({})
+    assert "60.05 ± 0.07 (2 of 3 seeds) (lr 0.02)" in page.readme(found)
+    assert "missing" in page.readme({})
+
+
+def test_the_page_says_how_little_the_baseline_needed_and_what_the_default_does_from_a_rate_tuned_alike() -> None:
+    found = everything()
+    told = shows(found)
+    assert (
+        f"no tuning run `{DEFAULT}` is -1.0/-1.0/-1.0/-1.0 points from the multi-step that 16 runs tuned at each width"
+        in told
+    )
+    assert "ahead of `aslr` in 0 of 12, of `aslr_decay` in 0 of 12, of `wsd` in 0 of 12 pairs" in told  # all are equal
+    assert "0.01, is also its best at 4 of 4 widths: on this network multi-step needed no retuning either" in told
+    assert "(4 runs: 0.01), `aslr_capped` ends at 60.1/61.1/63.1/67.1 % at 1/2/4/8 bits" in told
+    assert row(once_table(found), 2)[2:] == ["+0.00 [+0.00..+0.00] holds", "+1.00 [+1.00..+1.00]"]
+    best = Run(FULL, "multistep", 4, 0.1, SEEDS[0])
+    found[best.name] = records(best, 90.0)
+    assert "its best at 3 of 4 widths (1, 2, 8)." in shows(found)
+    alone = {name: kept for name, kept in found.items() if not name.startswith(f"{FULL}-aslr_capped-8bit-lr0.1-")}
+    assert "tuned at 8 bits alone" not in shows(alone)
 
 
 @dataclass(frozen=True)
