@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from qtrain.models.fused.carried import Scale
 from qtrain.models.fused.kernel_parts import clamped, norm_of, passing, rounded, scale_of, steps_of, tile_of
+from qtrain.models.fused.launch import empty_channels_last, rows_of, scale_argument, scale_kind
 from qtrain.models.fused.plain import Scales, Target
 
 TILE = 4096  # numbers of a tile; 16 a thread, which need no more registers than there are
@@ -267,7 +267,7 @@ def norm_quantize(
     dequantizes: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return what ``plain.norm_quantize`` returns; three launches, of which two read the sums."""
-    flat = _rows(sums)
+    flat = rows_of(sums)
     rows, channels = flat.shape
     row, column = _tile(channels)
     tiles, count = _shares(rows, row)
@@ -282,27 +282,27 @@ def norm_quantize(
         running_mean,
         running_var,
         counter,
-        *_pointers(scales, gamma)[:4],
+        *_arguments(scales, gamma)[:4],
         eps,
         share,
         rows,
         channels,
         tiles * row,
         count,
-        INPUT=_kind(scales.input),
-        WEIGHT=_kind(scales.weight),
+        INPUT=scale_kind(scales.input),
+        WEIGHT=scale_kind(scales.weight),
         PARTS=triton.next_power_of_2(count),
         COLUMNS=FINISH_COLUMNS,
         **_OPTIONS,
     )
-    out = _like(sums, dtype)
+    out = empty_channels_last(sums, dtype)
     quantize_kernel[(triton.cdiv(rows, row), triton.cdiv(channels, column))](
         flat,
         statistics,
         gamma,
         beta,
-        _rows(out),
-        *_pointers(scales, gamma),
+        rows_of(out),
+        *_arguments(scales, gamma),
         target.low,
         target.high,
         rows,
@@ -330,11 +330,11 @@ def norm_quantize_backward(
     wants_scale: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return what ``plain.norm_quantize_backward`` returns; three launches, of which two read gradient and sums."""
-    flat = _rows(sums)
+    flat = rows_of(sums)
     rows, channels = flat.shape
     row, column = _tile(channels)
     tiles, count = _shares(rows, row)
-    given = _rows(gradient)
+    given = rows_of(gradient)
     fixed = {"SIGN": target.sign, "CLAMPS": target.clamps, "RELU": target.relu, "ROWS": row, "COLUMNS": column}
     parts = torch.empty(count, 3, channels, device=sums.device)
     totals_kernel[(count, triton.cdiv(channels, column))](
@@ -344,7 +344,7 @@ def norm_quantize_backward(
         gamma,
         beta,
         parts,
-        *_pointers(scales, gamma),
+        *_arguments(scales, gamma),
         target.low,
         target.high,
         rows,
@@ -355,7 +355,7 @@ def norm_quantize_backward(
         **_OPTIONS,
     )
     totals = parts.sum(0)
-    out = _like(sums, dtype)
+    out = empty_channels_last(sums, dtype)
     gradient_kernel[(triton.cdiv(rows, row), triton.cdiv(channels, column))](
         given,
         flat,
@@ -363,8 +363,8 @@ def norm_quantize_backward(
         gamma,
         beta,
         totals,
-        _rows(out),
-        *_pointers(scales, gamma),
+        rows_of(out),
+        *_arguments(scales, gamma),
         target.low,
         target.high,
         rows,
@@ -393,35 +393,9 @@ def _shares(rows: int, row: int) -> tuple[int, int]:
     return each, triton.cdiv(tiles, each)
 
 
-def _pointers(scales: Scales, any_tensor: Tensor) -> list[Any]:
-    """A pointer and a constant of each scale, of which its kind chooses one."""
-    found: list[Any] = []
-    for scale in scales:
-        found += [scale, 0.0] if isinstance(scale, Tensor) else [any_tensor, scale]
-    return found
+def _arguments(scales: Scales, any_tensor: Tensor) -> list[Any]:
+    return [part for scale in scales for part in scale_argument(scale, any_tensor)]
 
 
 def _kinds(scales: Scales) -> dict[str, int]:
-    return {name: _kind(scale) for name, scale in zip(("INPUT", "WEIGHT", "OWN"), scales, strict=True)}
-
-
-def _kind(scale: Scale) -> int:
-    """What ``scale_of`` reads: a constant, one number, or one for each channel."""
-    if not isinstance(scale, Tensor):
-        return 0
-    return 1 if scale.numel() == 1 else 2
-
-
-def _last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous() if tensor.dim() == 2 else tensor.contiguous(memory_format=torch.channels_last)
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """[N, C] or [N, C, H, W] as rows of channels; a view where channels come last already."""
-    tensor = _last(tensor)
-    return tensor if tensor.dim() == 2 else tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
-
-
-def _like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    memory = torch.contiguous_format if tensor.dim() == 2 else torch.channels_last
-    return torch.empty(tensor.shape, dtype=dtype, device=tensor.device, memory_format=memory)
+    return {name: scale_kind(scale) for name, scale in zip(("INPUT", "WEIGHT", "OWN"), scales, strict=True)}

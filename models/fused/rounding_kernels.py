@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qtrain.models.fused.carried import Scale
 from qtrain.models.fused.kernel_parts import clamped, passing, rounded
+from qtrain.models.fused.launch import scale_argument, scale_kind
 from qtrain.models.fused.plain import Target
 
 BLOCK = 1024
@@ -96,7 +97,7 @@ def integers(values: Tensor, scale: Scale, target: Target, dtype: torch.dtype) -
     values = values.contiguous(memory_format=_order(values))
     out = torch.empty_like(values, dtype=dtype)
     rows, size = _shape(values)
-    pointer, constant = _argument(scale, values)
+    pointer, constant = scale_argument(scale, values)
     integers_kernel[(rows, triton.cdiv(size, BLOCK))](
         values,
         pointer,
@@ -106,7 +107,7 @@ def integers(values: Tensor, scale: Scale, target: Target, dtype: torch.dtype) -
         target.high,
         size,
         SIGN=target.sign,
-        KIND=_kind(scale),
+        KIND=scale_kind(scale),
         BLOCK=BLOCK,
         **_OPTIONS,
     )
@@ -125,8 +126,8 @@ def integers_gradient(
     gradient_kernel[(rows,)](
         gradient.contiguous(memory_format=order),
         values,
-        *_argument(scale, values),
-        *_argument(factor, values),
+        *scale_argument(scale, values),
+        *scale_argument(factor, values),
         out,
         to_scale,
         target.low,
@@ -135,8 +136,8 @@ def integers_gradient(
         SIGN=target.sign,
         CLAMPS=target.clamps,
         RELU=target.relu,
-        KIND=_kind(scale),
-        FACTOR_KIND=_kind(factor),
+        KIND=scale_kind(scale),
+        FACTOR_KIND=scale_kind(factor),
         BLOCK=BLOCK,
         **_OPTIONS,
     )
@@ -152,14 +153,3 @@ def _order(values: Tensor) -> torch.memory_format:
 def _shape(values: Tensor) -> tuple[int, int]:
     """Rows, and numbers of each."""
     return len(values), values.numel() // len(values)
-
-
-def _argument(scale: Scale, any_tensor: Tensor) -> tuple[Tensor, float]:
-    """A scale as a pointer and a constant, of which its kind chooses."""
-    return (scale, 0.0) if isinstance(scale, Tensor) else (any_tensor, scale)
-
-
-def _kind(scale: Scale) -> int:
-    if not isinstance(scale, Tensor):
-        return 0
-    return 1 if scale.numel() == 1 else 2
