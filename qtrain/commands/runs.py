@@ -55,7 +55,8 @@ def runs_command(parser: Parser, words: list[str], options: Namespace) -> int:
         check_column(options.sort, "sort")
     from qtrain.report.runs.read import Reader
     from qtrain.report.runs.scan import scan
-    from qtrain.report.runs.table import print_runs, to_json
+    from qtrain.report.runs.table import print_runs
+    from qtrain.report.runs.values import to_json
 
     trees = [scan(Path(folder)) for folder in options.folders or ["."]]
     with held_folders() as is_held:

@@ -1,9 +1,6 @@
-"""The runs as a table on the terminal, and as plain values."""
+"""The runs as a table on the terminal."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -13,8 +10,9 @@ from rich.text import Text
 
 from qtrain.errors import printable
 from qtrain.report.console import plain_text, report_console
-from qtrain.report.runs.read import Found, Several
+from qtrain.report.runs.read import Found
 from qtrain.report.runs.row import RunRow
+from qtrain.report.runs.text import amount, several_line
 from qtrain.report.table import EMPTY
 
 QUIET = (
@@ -25,16 +23,6 @@ _STYLES = {"running": "bold", "running?": "bold", "failed": "red", "damaged": "r
 _FAILED = 10  # runs whose reasons are printed
 _FEWEST = 12  # columns of the terminal for what stands in the first column of a narrow table
 _FLUSH_LEFT = ("state", "proof")
-_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def to_json(found: Found, rows: Sequence[RunRow]) -> dict[str, Any]:
-    """Return what was found as plain values, with the rows that are to be shown."""
-    return {
-        "runs": [_finite(asdict(row)) for row in rows],
-        "several": [_finite(asdict(each)) for each in found.several],
-        "damaged": found.damaged,
-    }
 
 
 def print_runs(found: Found, rows: Sequence[RunRow], console: Console | None = None) -> None:
@@ -59,35 +47,6 @@ def print_runs(found: Found, rows: Sequence[RunRow], console: Console | None = N
         _say(f"and {len(failed) - _FAILED} more have failed; --filter state=failed --json says why", console, "red")
     for line in found.damaged:
         _say(f"damaged: {line}", console, "red")
-
-
-def several_line(several: Several) -> str:
-    """Return where a comparison or sweep is, in words."""
-    counts = ", ".join(f"{count} {name}" for name, count in several.cells.items() if count)
-    line = f"{several.folder}: {several.kind}, {several.state}"
-    if counts:
-        line += f"; cells: {counts}"
-    if several.seconds_left:
-        line += f", about {duration(several.seconds_left)} left"
-    return line
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def amount(value: float | None) -> str:
-    """Return a number with three digits, as in 52.3k; nothing where it is not known."""
-    if value is None:
-        return ""
-    value = float(f"{value:.3g}")  # 999,999 is 1M
-    for size, unit in _UNITS:
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def _percent(value: float | None) -> str:
@@ -180,9 +139,3 @@ def _width(head: str, cells: Sequence[str]) -> int:
 
 def _say(line: str, console: Console, style: str = "") -> None:
     console.print(plain_text(printable(line), console, style), soft_wrap=not console.is_terminal)
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values with None for every number that is not finite, which JSON has not."""
-    lost = {key: None for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
-    return values | lost

@@ -13,7 +13,8 @@ from qtrain.report.runs.read import Reader
 from qtrain.report.runs.row import RunRow
 from qtrain.report.runs.scan import Tree, scan
 from qtrain.report.runs.select import in_order
-from qtrain.report.runs.table import several_line, to_json
+from qtrain.report.runs.text import several_line
+from qtrain.report.runs.values import to_json
 
 EVERY = 1.0  # seconds that what was read is good for, however many pages ask
 CURVES = 8  # runs at most whose curves are asked for at once

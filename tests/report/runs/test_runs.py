@@ -22,7 +22,7 @@ from qtrain.report.runs import folder as reading
 from qtrain.report.runs.read import Found, Reader
 from qtrain.report.runs.row import RunRow
 from qtrain.report.runs.scan import scan
-from qtrain.report.runs.table import amount
+from qtrain.report.runs.text import amount
 from tests.checks import check_refusal, tree
 from tests.experiments.sweep.sweep_data import edit_rows, write_sweep
 from tests.report.comparison.report_data import write_comparison
