@@ -1,6 +1,5 @@
 """The accuracies of a cell's runs, and how the campaign's tables write them."""
 
-import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,11 +40,6 @@ def mean_text(accuracies: Accuracies) -> str:
     if len(accuracies) < len(SEEDS):
         text += f" ({len(accuracies)} of {len(SEEDS)} seeds)"
     return text
-
-
-def means_text(cells: Iterable[Accuracies]) -> str:
-    """Return the means of several cells, ``58.9/70.9/75.3``."""
-    return "/".join(f"{statistics.mean(accuracies.values()):.1f}" for accuracies in cells)
 
 
 def gap_text(difference: Difference | None) -> str:

@@ -1,10 +1,10 @@
 """What was trained beside the table's ways: other schedulers at its rate, and ASLR's default tuned as multi-step is."""
 
-from benchmarks.campaign_plan import BITS, GRID, HOME, RIVAL_BITS, TUNED_ONCE
+from benchmarks.campaign_plan import BITS, CONTROL, GRID, HOME, RIVAL_BITS, TUNED_ONCE
 from benchmarks.records import table
 from docs_tools.campaign.cells import MISSING, Found, gap_text, mean_text
-from docs_tools.campaign.ways import ONCE, OTHERS, OURS, TUNED, cell, gap
-from docs_tools.campaign.widths import accuracy_text, judged_text
+from docs_tools.campaign.ways import CONTROLLED, ONCE, OTHERS, OURS, TUNED, cell, gap
+from docs_tools.campaign.widths import accuracy_text
 
 
 def rival_table(found: Found) -> str:
@@ -20,14 +20,14 @@ def rival_table(found: Found) -> str:
 
 
 def once_table(found: Found) -> str:
-    """Return what ASLR's default reaches from the rate that its own grid finds at 8 bits, beside the range test's."""
+    """Return what ASLR's default reaches from the rate that its own grid finds at 8 bits, and wsd from the same."""
+    head = [ONCE.title, "minus itself at the range test's rate", CONTROLLED.title, f"{TUNED_ONCE} minus {CONTROL}"]
     rows = []
     for bits in BITS:
-        judged, further = judged_text(found, ONCE, bits), gap_text(gap(found, ONCE, OURS[TUNED_ONCE], bits))
-        rows.append([str(bits), accuracy_text(found, ONCE, bits), judged, further])
-    return table(
-        ["bits", ONCE.title, "minus multi-step tuned at each width", "minus itself at the range test's rate"], rows
-    )
+        own = accuracy_text(found, ONCE, bits), gap_text(gap(found, ONCE, OURS[TUNED_ONCE], bits))
+        control = accuracy_text(found, CONTROLLED, bits), gap_text(gap(found, ONCE, CONTROLLED, bits))
+        rows.append([str(bits), *own, *control])
+    return table(["bits", *head], rows)
 
 
 ONCE_TEXT = (

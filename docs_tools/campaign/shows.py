@@ -1,11 +1,10 @@
 """What the campaign shows and what it does not, in sentences whose numbers come from the records."""
 
 from benchmarks.campaign_plan import BITS, GRID, HOME, SEEDS, tuned
-from docs_tools.campaign.cells import Found, means_text
+from docs_tools.campaign.cells import Found
 from docs_tools.campaign.ways import ONCE, OURS, TUNED, Way, cell, gap, runs_of
 from qtrain.schedulers.catalogue import DEFAULT
 
-_WIDTHS = "/".join(map(str, BITS))
 LIMITS = (
     "What this does not show: other networks and data, longer trainings, or a multi-step whose milestones were tuned "
     f"too. One network, one data set, 20 epochs, {len(SEEDS)} seeds."
@@ -14,17 +13,26 @@ LIMITS = (
 
 def shows(found: Found) -> str:
     """Return one paragraph, without what cannot be said yet."""
-    return " ".join(part for part in (_untuned(found), _ahead(found), _baseline(found), _tuned_once(found)) if part)
+    return " ".join(part for part in (_one_rate(found), _ahead(found), _baseline(found)) if part)
 
 
-def _untuned(found: Found) -> str:
-    """Say how far ASLR's default is from the tuned baseline without a tuning run of its own."""
-    gaps = [gap(found, OURS[DEFAULT], TUNED, bits) for bits in BITS]
-    points = "/".join("missing" if difference is None else f"{difference.mean:+.1f}" for difference in gaps)
-    return (
-        f"With the range test's one rate and no tuning run `{DEFAULT}` is {points} points from the multi-step that "
-        f"{TUNED.tuning_runs} runs tuned at each width, at {_WIDTHS} bits."
+def _one_rate(found: Found) -> str:
+    """Say how far ASLR's default with one rate at all widths is from the baseline tuned at each."""
+    text = (
+        f"CNV on CIFAR-10 at {'/'.join(map(str, BITS))} bits: `{DEFAULT}` minus the multi-step that was tuned at each "
+        f"width ({TUNED.tuning_runs} runs) is {_points(found, OURS[DEFAULT])} points from the range test's one rate, "
+        "without a tuning run"
     )
+    if any(cell(found, ONCE, bits) for bits in BITS):
+        rate = runs_of(found, ONCE, HOME)[0].lr
+        text += f", and {_points(found, ONCE)} from one rate, {rate:g}, tuned at {HOME} bits alone ({len(GRID)} runs)"
+    return f"{text}."
+
+
+def _points(found: Found, way: Way) -> str:
+    """Return ``+1.7/+0.5/missing/-2.2``, by bit width."""
+    gaps = [gap(found, way, TUNED, bits) for bits in BITS]
+    return "/".join("missing" if difference is None else f"{difference.mean:+.1f}" for difference in gaps)
 
 
 def _ahead(found: Found) -> str:
@@ -56,16 +64,3 @@ def _baseline(found: Found) -> str:
     if len(same) == len(BITS):
         return f"{said}: on this network multi-step needed no retuning either, only the {len(GRID)} runs that found it."
     return f"{said} ({', '.join(same)})."
-
-
-def _tuned_once(found: Found) -> str:
-    """Say what ASLR's default reaches from a rate that was tuned as the baseline's was."""
-    cells = [cell(found, ONCE, bits) for bits in BITS]
-    if not all(cells):
-        return ""
-    rate = runs_of(found, ONCE, HOME)[0].lr
-    return (
-        f"With its one rate tuned at {HOME} bits alone, as multi-step's was ({len(GRID)} runs: {rate:g}), "
-        f"`{ONCE.scheduler}` ends at {means_text(cells)} % at {_WIDTHS} bits, the tuned multi-step at "
-        f"{means_text([cell(found, TUNED, bits) for bits in BITS])}."
-    )

@@ -2,7 +2,20 @@
 
 from dataclasses import dataclass
 
-from benchmarks.campaign_plan import BITS, FULL, GRID, HOME, ONE_RATE, RIVALS, SEEDS, TUNED_ONCE, Run, one_rate, tuned
+from benchmarks.campaign_plan import (
+    BITS,
+    CONTROL,
+    FULL,
+    GRID,
+    HOME,
+    ONE_RATE,
+    RIVALS,
+    SEEDS,
+    TUNED_ONCE,
+    Run,
+    one_rate,
+    tuned,
+)
 from docs_tools.campaign.cells import Accuracies, Found, diverged, test_accuracies
 from qtrain.report.comparison.verdict import TOLERANCE, Verdict, judge
 from qtrain.report.statistics import Difference, difference_by_seed
@@ -26,8 +39,9 @@ class Way:
 TUNED = Way("multistep, tuned at each width", "multistep", len(GRID) * len(BITS))
 CARRIED = Way(f"multistep, tuned at {HOME} bits alone", "multistep", len(GRID))
 OURS = {name: Way(f"{name}, one lr0", name, 0) for name in ONE_RATE}
-WAYS = (*OURS.values(), TUNED, CARRIED)
 ONCE = Way(f"{TUNED_ONCE}, tuned at {HOME} bits alone", TUNED_ONCE, len(GRID))
+WAYS = (*OURS.values(), ONCE, TUNED, CARRIED)
+CONTROLLED = Way(f"{CONTROL}, at that rate", CONTROL, 0)
 OTHERS = tuple(Way(f"{name}, the same lr0", name, 0) for name in RIVALS)
 
 
@@ -37,6 +51,8 @@ def runs_of(found: Found, way: Way, bits: int) -> list[Run]:
         rate = tuned(found, bits)
     elif way in (CARRIED, ONCE):
         rate = tuned(found, HOME, way.scheduler)
+    elif way is CONTROLLED:
+        rate = tuned(found, HOME, TUNED_ONCE)
     else:
         rate = one_rate(found)
     return [] if rate is None else [Run(FULL, way.scheduler, bits, rate, seed) for seed in SEEDS]

@@ -35,11 +35,12 @@ def gap_table(found: Found) -> str:
     searched = [OURS[name] for name in SEARCHES]
     rows = []
     for bits in BITS:
-        cells = [judged_text(found, way, bits) for way in OURS.values()]
+        cells = [judged_text(found, way, bits) for way in (*OURS.values(), ONCE)]
         carried = gap_text(gap(found, CARRIED, TUNED, bits))
         brought = [gap_text(gap(found, way, OURS["wsd"], bits)) for way in searched]
         rows.append([str(bits), *cells, carried, *brought])
-    against_tuned = [*(f"{name} minus tuned" for name in OURS), f"tuned at {HOME} minus tuned"]
+    ours = (*OURS, f"{ONCE.scheduler} tuned at {HOME}", f"multistep tuned at {HOME}")
+    against_tuned = [f"{name} minus tuned" for name in ours]
     return table(["bits", *against_tuned, *(f"{name} minus wsd" for name in SEARCHES)], rows)
 
 
@@ -56,11 +57,12 @@ def judged_text(found: Found, way: Way, bits: int) -> str:
 def verdict_line(found: Found) -> str:
     """Return at which widths each way holds, is undecided or falls short; empty while no two runs can be compared."""
     parts = []
-    for way in OURS.values():
+    for way in (*OURS.values(), ONCE):
         verdicts = {str(bits): verdict_of(found, way, bits) for bits in BITS}
         answers = {bits: verdict.answer for bits, verdict in verdicts.items() if verdict is not None}
         if answers:
-            parts.append(f"{label_of(way.scheduler)} {tally(answers, 'at bit widths')}")
+            name = f"{way.title}," if way is ONCE else label_of(way.scheduler)
+            parts.append(f"{name} {tally(answers, 'at bit widths')}")
     return f"{'; '.join(parts)}; the tolerance is {TOLERANCE:g} points." if parts else ""
 
 
@@ -91,7 +93,7 @@ def gap_figure(found: Found) -> Figure:
     axes = figure.subplots()
     axes.axhspan(-TOLERANCE, 0, color="#E4E7EB", lw=0)
     axes.axhline(0, color="#333333", lw=1)
-    shown = [way for way in (*OURS.values(), ONCE, CARRIED) if cell(found, way, HOME)]
+    shown = [way for way in WAYS if way is not TUNED and cell(found, way, HOME)]
     for i, way in enumerate(shown):
         label: str | None = way.title
         for place, bits in enumerate(BITS):

@@ -62,7 +62,16 @@ def test_the_table_is_complete_once_nothing_is_left_to_run() -> None:
     found = everything()
     assert (
         len(found)
-        == (len(RATES) * 5 + 2) * 2 * 3 + 5 * 2 * 3 + 1 + len(GRID) * len(BITS) + 4 * 4 * 3 + 4 * 2 + 2 * 3 * 4 + 3 + 11
+        == (len(RATES) * 5 + 2) * 2 * 3
+        + 5 * 2 * 3
+        + 1
+        + len(GRID) * len(BITS)
+        + 4 * 4 * 3
+        + 4 * 2
+        + 2 * 3 * 4
+        + 3
+        + 11
+        + 4 * 3
     )
     for shown in (first_rate_table, accuracy_table, gap_table, reach_table, rival_table, once_table, shows):
         assert "missing" not in shown(found)
@@ -122,7 +131,8 @@ def test_what_is_missing_in_the_tables_says_so_and_three_seeds_have_an_interval_
     assert "missing" in accuracy_table({})
     assert "missing" in gap_table({})
     assert verdict_line({}) == ""
-    assert "(lr 0.01)" in row(accuracy_table(found), 8)[5]  # the tuned rate
+    assert all("(lr 0.01)" in text for text in row(accuracy_table(found), 8)[5:])  # the tuned rate
+    assert row(gap_table(found), 8)[5] == "+0.00 [+0.00..+0.00] holds"  # of two that were tuned
     assert row(gap_table(found), 8)[1] == "-1.00 [-1.00..-1.00] falls short"  # lr 0.02 is a point below 0.01
     assert "aslr_decay falls short at 4 of 4 bit widths (1, 2, 4, 8)" in verdict_line(found)
 
@@ -150,7 +160,7 @@ def test_the_page_counts_the_runs_that_were_warned_of_their_rate() -> None:
 def test_the_readme_leads_with_the_table_and_what_it_shows() -> None:
     found = everything()
     whole = page.readme(found)
-    parts = (accuracy_table(found), shows(found), verdict_line(found), "How much depends on the first rate")
+    parts = (shows(found), accuracy_table(found), verdict_line(found), "How much depends on the first rate")
     assert sorted(parts, key=whole.index) == list(parts)
     assert f"At 1 bit `{DEFAULT}` ends at 60.8 % from 0.003, the best of 5 first rates" in whole
     del found[Run(FULL, "wsd", 2, 0.02, 2).name]
@@ -161,14 +171,15 @@ def test_the_readme_leads_with_the_table_and_what_it_shows() -> None:
 def test_the_page_says_how_little_the_baseline_needed_and_what_the_default_does_from_a_rate_tuned_alike() -> None:
     found = everything()
     told = shows(found)
-    assert (
-        f"no tuning run `{DEFAULT}` is -1.0/-1.0/-1.0/-1.0 points from the multi-step that 16 runs tuned at each width"
-        in told
-    )
+    assert "tuned at each width (16 runs) is -1.0/-1.0/-1.0/-1.0 points from the range test's one rate" in told
+    assert "and +0.0/+0.0/+0.0/+0.0 from one rate, 0.01, tuned at 8 bits alone (4 runs)." in told
     assert "ahead of `aslr` in 0 of 12, of `aslr_decay` in 0 of 12, of `wsd` in 0 of 12 pairs" in told  # all are equal
     assert "0.01, is also its best at 4 of 4 widths: on this network multi-step needed no retuning either" in told
-    assert "(4 runs: 0.01), `aslr_capped` ends at 60.1/61.1/63.1/67.1 % at 1/2/4/8 bits" in told
-    assert row(once_table(found), 2)[2:] == ["+0.00 [+0.00..+0.00] holds", "+1.00 [+1.00..+1.00]"]
+    assert row(once_table(found), 2)[2:] == [
+        "+1.00 [+1.00..+1.00]",
+        "61.10 ± 0.10 (lr 0.01)",
+        "+0.00 [+0.00..+0.00]",
+    ]
     best = Run(FULL, "multistep", 4, 0.1, SEEDS[0])
     found[best.name] = records(best, 90.0)
     assert "its best at 3 of 4 widths (1, 2, 8)." in shows(found)
