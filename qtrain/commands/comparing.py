@@ -88,6 +88,12 @@ def compare_parser() -> Parser:
     rates = "with --lr_from: rates to tune over"
     parser.add("--grid", type=str, default="0.1,0.03,0.01,0.003", help=rates, takes="X,X", listed=True, rare=True)
     parser.add("--tune_seeds", type=int, default=1, help="with --lr_from: runs a rate of the grid", rare=True)
+    parser.add(
+        "--tune_lr",
+        action="store_true",
+        help="with --lr_from: find ASLR's lr0 there by runs over --grid, as the baseline's, in place of the range test",
+        rare=True,
+    )
     parser.add("--again", action="store_true", help="train runs anew that diverged before", rare=True)
     about = "folder; default runs/compare-NETWORK-DATA; finished runs stay"
     parser.add("--out", type=str | None, help=about, takes="FOLDER", completes="folder")
@@ -191,6 +197,7 @@ def _no_retuning(parser: Parser, words: list[str], options: Namespace, recipes: 
         grid=options.grid,
         tune_seeds=options.tune_seeds,
         seeds=options.seeds,
+        tunes_lr=options.tune_lr,
     )
     out = Path(options.out or f"runs/no-retuning-{folder_name(plan.family)}-{folder_name(recipes[0].data)}")
     engine, connected = engine_of(options)

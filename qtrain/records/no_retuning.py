@@ -80,8 +80,8 @@ class TuningFile(TuningRecord, JsonFile):
     """``tuning.json`` beside the runs of a grid.
 
     Attributes:
-        recipe: whose baseline was tuned.
-        scheduler: that baseline.
+        recipe: that was trained by.
+        scheduler: that was tuned.
     """
 
     FILE: ClassVar[str] = "tuning.json"
@@ -166,6 +166,7 @@ class NoRetuningFile(JsonFile):
         schedulers: of ASLR's family.
         lr: their one rate.
         lr_range: the range test's record, where it found the rate.
+        lr_tuning: the grid that the first scheduler was tuned over at home, where that found the rate.
         grid: rates that the baseline was tried with.
         tuning_seeds: of the tuning runs.
         seeds: of the runs that are compared.
@@ -186,6 +187,7 @@ class NoRetuningFile(JsonFile):
     schedulers: tuple[str, ...]
     lr: float
     lr_range: Mapping[str, Any] | None
+    lr_tuning: TuningRecord | None = None
     grid: tuple[float, ...]
     tuning_seeds: tuple[int, ...]
     seeds: tuple[int, ...]

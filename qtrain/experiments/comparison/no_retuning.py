@@ -37,8 +37,8 @@ def no_retuning(
     """Run the experiment, or what of it is missing in ``out``; no finished run is repeated.
 
     ASLR gets one rate at all widths: the recipes' number, or where that is auto what the range test finds at the home
-    width. The baseline is tuned over the grid at each width, on validation images and seeds of their own, and runs
-    with its own width's best point and with the home width's.
+    width, or the grid where the plan says so. The baseline is tuned over the grid at each width, on validation images
+    and seeds of their own, and runs with its own width's best point and with the home width's.
 
     Args:
         plan: what is to run.
@@ -59,8 +59,7 @@ def no_retuning(
         raise UserError(f"tolerance must be 0 points or more, but got {tolerance}")
     with only_here(out, say=context.say):
         _check_folder(plan, out)
-        home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
-        lr = home.rate
+        lr, lr_range, lr_tuning = _one_rate(plan, out, context, engine, view)
         context.say(f"ASLR's lr0 {lr:g}, found at {plan.home}, at all widths")
         tunings = _tune_all(plan, out, context, engine, view)
         rows: dict[str, dict[str, Recipe]] = {}
@@ -72,9 +71,46 @@ def no_retuning(
         for recipe in plan.recipes:
             network = recipe.network
             widths.append(_width(recipe, rows[network], found[network], tunings[network]))
-        record = _record(plan, lr, lr_range, tolerance, tunings[plan.home], tuple(widths))
+        spent = _spent(plan, lr_range, lr_tuning, tunings)
+        record = NoRetuningFile(
+            recipes=tuple(recipe.to_dict() for recipe in plan.recipes),
+            home=plan.home,
+            baseline=plan.at_home.baseline,
+            schedulers=tuple(plan.schedulers),
+            lr=lr,
+            lr_range=lr_range,
+            lr_tuning=lr_tuning,
+            grid=tuple(plan.tuning_rates),
+            tuning_seeds=tuple(plan.tuning_seeds),
+            seeds=plan.all_seeds,
+            tolerance=tolerance,
+            verdict=_verdict(plan, widths, plan.all_seeds, tolerance),
+            spent=spent,
+            widths=tuple(widths),
+        )
         record.write(out)
         return record
+
+
+def _one_rate(
+    plan: Plan, out: Path, context: RunContext, engine: Engine, view: CellsView | None
+) -> tuple[float, dict[str, Any] | None, TuningRecord | None]:
+    """Return ASLR's rate at all widths, with the record of the range test or of the grid that found it."""
+    if not plan.tunes_lr:
+        home, lr_range = fixed_rate(plan.at_home, out, replace(context, say=lambda _: None))
+        return home.rate, lr_range, None
+    scheduler = plan.schedulers[0]
+    tuning = tune(
+        plan.at_home,
+        out / folder_name(plan.home) / f"tune-{scheduler}",
+        context,
+        lrs=plan.tuning_rates,
+        seeds=plan.tuning_seeds,
+        scheduler=scheduler,
+        engine=engine,
+        view=view,
+    )
+    return tuning.best.lr, None, tuning
 
 
 def _tune_all(
@@ -166,37 +202,18 @@ def _row(network: str, recipe: Recipe, cells: list[Cell]) -> Row:
     )
 
 
-def _record(
-    plan: Plan,
-    lr: float,
-    lr_range: dict[str, Any] | None,
-    tolerance: float,
-    home: TuningRecord,
-    widths: tuple[Width, ...],
-) -> NoRetuningFile:
-    """Return the whole experiment, with what each row's numbers cost in runs and seconds."""
-    range_test = Spent(0, float((lr_range or {}).get("seconds", 0.0)))
-    spent = dict.fromkeys(plan.schedulers, range_test)
-    tuning_runs = sum(width.tuning.runs for width in widths)
-    tuning_seconds = sum(width.tuning.seconds for width in widths)
-    spent[TUNED] = Spent(tuning_runs, tuning_seconds)
-    spent[CARRIED] = Spent(home.runs, home.seconds)
-    seeds = plan.all_seeds
-    return NoRetuningFile(
-        recipes=tuple(recipe.to_dict() for recipe in plan.recipes),
-        home=plan.home,
-        baseline=plan.at_home.baseline,
-        schedulers=tuple(plan.schedulers),
-        lr=lr,
-        lr_range=lr_range,
-        grid=tuple(plan.tuning_rates),
-        tuning_seeds=tuple(plan.tuning_seeds),
-        seeds=seeds,
-        tolerance=tolerance,
-        verdict=_verdict(plan, widths, seeds, tolerance),
-        spent=spent,
-        widths=widths,
-    )
+def _spent(
+    plan: Plan, lr_range: dict[str, Any] | None, lr_tuning: TuningRecord | None, tunings: dict[str, TuningRecord]
+) -> dict[str, Spent]:
+    """Return what each row's numbers cost in runs and seconds."""
+    one_rate = Spent(0, float((lr_range or {}).get("seconds", 0.0)))
+    if lr_tuning is not None:
+        one_rate = Spent(lr_tuning.runs, lr_tuning.seconds)
+    home = tunings[plan.home]
+    all_runs = sum(tuning.runs for tuning in tunings.values())
+    all_seconds = sum(tuning.seconds for tuning in tunings.values())
+    baselines = {TUNED: Spent(all_runs, all_seconds), CARRIED: Spent(home.runs, home.seconds)}
+    return dict.fromkeys(plan.schedulers, one_rate) | baselines
 
 
 def _verdict(plan: Plan, widths: Sequence[Width], seeds: Sequence[int], tolerance: float) -> dict[str, Any]:

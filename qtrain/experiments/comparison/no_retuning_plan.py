@@ -7,7 +7,7 @@ from qtrain.errors import UserError
 from qtrain.experiments.comparison.tune import FIRST_SEED
 from qtrain.models import check_network, parse_name
 from qtrain.models.asked import split_bits
-from qtrain.recipe import Recipe
+from qtrain.recipe import AUTO, Recipe
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 TUNING_RATES = (0.1, 0.03, 0.01, 0.003)
@@ -24,6 +24,7 @@ class Plan:
         tuning_rates: learning rates that the baseline is tuned over at each width.
         tune_seeds: runs a rate.
         seeds: runs a cell.
+        tunes_lr: whether the first scheduler is tuned over the same rates at home, for the one rate of all.
     """
 
     recipes: tuple[Recipe, ...]
@@ -32,6 +33,7 @@ class Plan:
     tuning_rates: tuple[float, ...] = TUNING_RATES
     tune_seeds: int = 1
     seeds: int = 3
+    tunes_lr: bool = False
 
     def __post_init__(self) -> None:
         names = [recipe.network for recipe in self.recipes]
@@ -46,6 +48,10 @@ class Plan:
         for name, value in (("seeds", self.seeds), ("tune_seeds", self.tune_seeds)):
             if value < 1:
                 raise UserError(f"{name} must be 1 or more, but got {value}")
+        if self.tunes_lr and self.at_home.lr != AUTO:
+            raise UserError(
+                f"lr is {self.at_home.lr:g} already, so that tune_lr has none to find; leave one of the two out"
+            )
         first = self.recipes[0].seed
         if set(range(first, first + self.seeds)) & set(self.tuning_seeds):
             raise UserError(f"seeds from {FIRST_SEED} on are the tuning's; choose --seed below, or fewer seeds")
@@ -92,7 +98,14 @@ def parse_tuning_rates(text: str) -> tuple[float, ...]:
 
 
 def make_plan(
-    recipes: Sequence[Recipe], lr_from: str, *, schedulers: Sequence[str], grid: str, tune_seeds: int, seeds: int
+    recipes: Sequence[Recipe],
+    lr_from: str,
+    *,
+    schedulers: Sequence[str],
+    grid: str,
+    tune_seeds: int,
+    seeds: int,
+    tunes_lr: bool = False,
 ) -> Plan:
     """Plan the experiment from what the command line is given.
 
@@ -103,6 +116,7 @@ def make_plan(
         grid: rates to tune over, comma-separated, as ``--grid`` has them.
         tune_seeds: runs a rate.
         seeds: runs a cell.
+        tunes_lr: whether ASLR's rate is tuned over the grid at the home width; their lr is auto then.
 
     Raises:
         UserError: several families, a width that is not among them, or values out of range.
@@ -115,4 +129,4 @@ def make_plan(
         raise UserError(f"lr_from must be one bit width, as in 8 or 1W4A, but got {lr_from!r}")
     home = str(check_network(f"{families[0]}_{widths[0]}"))
     chosen = tuple(name for name in schedulers if name != recipes[0].baseline)
-    return Plan(tuple(recipes), home, chosen, parse_tuning_rates(grid), tune_seeds, seeds)
+    return Plan(tuple(recipes), home, chosen, parse_tuning_rates(grid), tune_seeds, seeds, tunes_lr)

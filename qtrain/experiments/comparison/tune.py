@@ -20,7 +20,12 @@ FIRST_SEED = 100  # comparisons count theirs from the recipe's, usually 0
 
 
 def tune_cells(
-    recipe: Recipe, out: Path, lrs: Sequence[float], milestones: Sequence[Sequence[float]] | None, seeds: Sequence[int]
+    recipe: Recipe,
+    out: Path,
+    lrs: Sequence[float],
+    milestones: Sequence[Sequence[float]] | None,
+    seeds: Sequence[int],
+    scheduler: str | None = None,
 ) -> list[tuple[Recipe, Path]]:
     """Return recipe and folder of every run of the grid, point by point; a folder's name tells the whole point.
 
@@ -35,7 +40,7 @@ def tune_cells(
             raise UserError(f"{name} of the grid must be one or more, each once, but got {list(values)}")
     cells = []
     for lr, steps in itertools.product(lrs, sets):
-        point = recipe.replace(lr=lr, milestones=steps, scheduler=recipe.baseline)
+        point = recipe.replace(lr=lr, milestones=steps, scheduler=scheduler or recipe.baseline)
         places = "+".join(f"{step:g}" for step in steps)
         name = f"{point.scheduler}-lr{lr:g}-at{places}"
         cells += [(point.replace(seed=seed), out / f"{name}-seed{seed}") for seed in seeds]
@@ -50,27 +55,30 @@ def tune(
     lrs: Sequence[float],
     milestones: Sequence[Sequence[float]] | None = None,
     seeds: Sequence[int] = (FIRST_SEED,),
+    scheduler: str | None = None,
     engine: Engine = in_turn,
     view: CellsView | None = None,
 ) -> TuningRecord:
-    """Train the recipe's baseline at every point of a grid, and order the points by validation accuracy.
+    """Train one scheduler at every point of a grid, and order the points by validation accuracy.
 
     The test set plays no part. A run that is finished in ``out`` is read, one that was killed continues.
 
     Args:
-        recipe: whose baseline is tuned; its lr, milestones, scheduler and seed are replaced.
+        recipe: to train by; its lr, milestones, scheduler and seed are replaced.
         out: new folder, or that of the same or a smaller grid.
         context: where the runs happen; its ``say`` is told of each point's result.
         lrs: learning rates to try.
         milestones: sets of milestones to try, as fractions of the epochs; default the recipe's alone.
         seeds: runs a point; take none that a comparison uses.
+        scheduler: to tune; default the recipe's baseline.
         engine: where runs happen; see ``run_cells``.
         view: shows where they are.
 
     Raises:
         UserError: arguments out of range, or ``out`` holds runs of another recipe.
     """
-    cells = tune_cells(recipe, out, lrs, milestones, seeds)
+    scheduler = scheduler or recipe.baseline
+    cells = tune_cells(recipe, out, lrs, milestones, seeds, scheduler)
     check_cells(cells)
     runs_of = [cells[first : first + len(seeds)] for first in range(0, len(cells), len(seeds))]  # by point
     finished: set[Path] = set()
@@ -81,7 +89,7 @@ def tune(
             for i, runs in enumerate(runs_of):
                 if i not in points and all(folder in finished for _, folder in runs):
                     points[i] = _point(runs)
-                    context.say(f"{recipe.network} {recipe.baseline} tuned, lr {points[i].said}")
+                    context.say(f"{recipe.network} {scheduler} tuned, lr {points[i].said}")
     in_order = [points[i] for i in sorted(points)]
     best_first = sorted(in_order, key=lambda point: -point.score)
     found = TuningRecord(
@@ -90,7 +98,7 @@ def tune(
         seconds=sum(point.seconds for point in in_order),
         points=tuple(best_first),
     )
-    TuningFile(**vars(found), recipe=recipe.to_dict(), scheduler=recipe.baseline).write(out)
+    TuningFile(**vars(found), recipe=recipe.to_dict(), scheduler=scheduler).write(out)
     return found
 
 

@@ -158,6 +158,8 @@ def no_retuning_lines(data: Experiment) -> list[str]:
     """Return what a reader must know beside the table."""
     file = data.file
     source = "given by the user" if file.lr_range is None else "from the range test there"
+    if file.lr_tuning is not None:
+        source = f"tuned there over the same rates with {file.schedulers[0]}"
     tried = ", ".join(f"{rate:g}" for rate in file.grid)
     return [
         f"{_setting(file)}: test accuracy in percent, mean ± standard deviation.",

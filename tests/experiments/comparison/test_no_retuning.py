@@ -133,6 +133,7 @@ def test_the_command_reads_a_finished_experiment_and_its_report_again(cli: Calla
         (("--tune-seeds", "0"), "tune_seeds must be 1 or more"),
         (("--seed", "99", "--seeds", "2"), "are the tuning's"),
         (("--tolerance", "-1"), "tolerance must be 0"),
+        (("--tune-lr",), "lr is 0.02 already, so that tune_lr has none to find; leave one of the two out"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -143,6 +144,31 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert message in found.err
     assert len(found.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_aslr_s_one_rate_may_be_tuned_at_the_home_width_as_the_baseline_s_is(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = compare("--optimizer", "adam", "--tune-lr", "--schedulers", "aslr,aslr_decay", "--tolerance", 100)
+    done = cli(*words, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    record = json.loads((tmp_path / "out/no_retuning.json").read_text())
+    tuned = recipes_in(tmp_path / "out", "CNV_2W2A/tune-aslr/*/records.jsonl")
+    assert [(recipe["scheduler"], recipe["seed"], recipe["lr"]) for recipe in tuned] == [
+        ("aslr", 100, 0.01),
+        ("aslr", 100, 0.05),
+    ]
+    points = record["lr_tuning"]["points"]
+    assert record["lr"] == points[0]["lr"]
+    assert points[0]["validation_accuracy"][0] >= points[1]["validation_accuracy"][0]
+    for width in record["widths"]:  # the first scheduler's rate is all schedulers'
+        assert width["rows"]["aslr"]["lr"] == width["rows"]["aslr_decay"]["lr"] == record["lr"]
+    spent = {"runs": 2, "seconds": record["lr_tuning"]["seconds"]}
+    assert record["spent"]["aslr"] == record["spent"]["aslr_decay"] == spent
+    assert f"lr0 {record['lr']:g} at all widths, found at 2 (tuned there over the same rates with aslr)" in done.out
+    runs = {path: path.read_bytes() for path in tmp_path.rglob(RECORDS)}
+    assert cli(*words, "--out", tmp_path / "out").out.splitlines()[-1] == done.out.splitlines()[-1]
+    assert {path: path.read_bytes() for path in tmp_path.rglob(RECORDS)} == runs
 
 
 def test_a_folder_with_other_things_is_left_alone(cli: Callable[..., Any], tmp_path: Path) -> None:
