@@ -15,6 +15,7 @@ from qtrain.commands.recipes import given_recipes, without_print
 from qtrain.commands.status import COMPARISON_FAILED, fail
 from qtrain.commands.voice import add_voice, context_of, voice_of
 from qtrain.commands.words import names_in
+from qtrain.errors import UserError
 from qtrain.models.names import folder_name
 from qtrain.recipe import AUTO, Recipe
 from qtrain.report.comparison.verdict import TOLERANCE, Answer, OnUndecided, Verdict, passes
@@ -22,6 +23,9 @@ from qtrain.report.comparison.verdict_words import sentences
 from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 from qtrain.training.progress import tell, whoever_listens
 
+# Options of --lr_from, and those that it does not read.
+_ONLY_WITH = ("grid", "tune_seeds", "tune_lr")
+_NEVER_WITH = ("challenger", "against", "tuning", "again", "board", "target_fps", "clock_ns")
 _SCHEDULERS: dict[str, Any] = {"takes": "NAME,NAME", "listed": True, "completes": "scheduler"}
 
 
@@ -123,6 +127,7 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
     for given in (options.schedulers, options.challenger, options.against):
         for name in names_in(given or ""):
             SCHEDULERS.check(name)
+    _check_lr_from(parser, words, options.lr_from)
     voice = voice_of(options)
     voice.loading()
     from qtrain.experiments.comparison.compare import Comparison, compare, export_cells, parse_tuning
@@ -163,6 +168,22 @@ def compare_command(parser: Parser, words: list[str], options: Namespace) -> int
     with _going_on(out, words):
         verdicts = _show_comparison(out)
     return _status(verdicts, options.undecided)
+
+
+def _check_lr_from(parser: Parser, words: list[str], lr_from: str | None) -> None:
+    """See that nothing was given that the comparison at hand does not read.
+
+    Raises:
+        UserError: something was.
+    """
+    given = parser.given(without_print(words))
+    unread = [name for name in (_ONLY_WITH if lr_from is None else _NEVER_WITH) if name in given]
+    if not unread:
+        return
+    do, them = ("does", "it") if len(unread) == 1 else ("do", "them")
+    if lr_from is None:
+        raise UserError(f"{', '.join(unread)} {do} nothing without lr_from; give --lr-from BITS, or leave {them} out")
+    raise UserError(f"{', '.join(unread)} {do} nothing with lr_from; leave {them} out")
 
 
 def _going_on(out: Path, words: list[str]) -> AbstractContextManager[None]:

@@ -133,6 +133,8 @@ def test_the_command_reads_a_finished_experiment_and_its_report_again(cli: Calla
         (("--tune-seeds", "0"), "tune_seeds must be 1 or more"),
         (("--seed", "99", "--seeds", "2"), "are the tuning's"),
         (("--tolerance", "-1"), "tolerance must be 0"),
+        (("--challenger", "aslr"), "challenger does nothing with lr_from; leave it out"),
+        (("--tuning", "multistep=9", "--board", "ZCU104"), "tuning, board do nothing with lr_from; leave them out"),
         (("--tune-lr",), "lr is 0.02 already, so that tune_lr has none to find; leave one of the two out"),
     ],
 )
@@ -142,6 +144,17 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     found = cli(*compare("--lr", 0.02, "--out", tmp_path / "out", *words))
     assert found.status == 2
     assert message in found.err
+    assert len(found.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [("--tune-lr",), ("--grid", "0.1"), ("--tune-seeds", "2")], ids=" ".join)
+def test_what_only_one_rate_for_all_widths_needs_is_refused_without_it(
+    cli: Callable[..., Any], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    found = cli("compare", "CNV_1W1A", *SMALL[:-2], *words, "--out", tmp_path / "out")
+    assert found.status == 2
+    assert "does nothing without lr_from; give --lr-from BITS, or leave it out" in found.err
     assert len(found.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
