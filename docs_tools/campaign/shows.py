@@ -3,6 +3,7 @@
 from benchmarks.campaign_plan import BITS, GRID, HOME, SEEDS, tuned
 from docs_tools.campaign.cells import Found
 from docs_tools.campaign.ways import ONCE, OURS, TUNED, Way, cell, gap, runs_of
+from qtrain.recipe import default_recipe
 from qtrain.schedulers.catalogue import DEFAULT
 
 LIMITS = (
@@ -26,6 +27,8 @@ def _one_rate(found: Found) -> str:
     if any(cell(found, ONCE, bits) for bits in BITS):
         rate = runs_of(found, ONCE, HOME)[0].lr
         text += f", and {_points(found, ONCE)} from one rate, {rate:g}, tuned at {HOME} bits alone ({len(GRID)} runs)"
+        if rate == default_recipe(f"CNV_{HOME}W{HOME}A", "cifar10").lr:
+            text += ", the one that the recipe ships with"
     return f"{text}."
 
 
@@ -42,7 +45,7 @@ def _ahead(found: Found) -> str:
         if way.scheduler != DEFAULT:
             ahead, pairs = _pairs_ahead(found, OURS[DEFAULT], way)
             counts.append(f"of `{way.scheduler}` in {ahead} of {pairs}")
-    return f"At the same rate `{DEFAULT}` is ahead {', '.join(counts)} pairs of one width and seed."
+    return f"From the range test's rate `{DEFAULT}` is ahead {', '.join(counts)} pairs of one width and seed."
 
 
 def _pairs_ahead(found: Found, ours: Way, theirs: Way) -> tuple[int, int]:
