@@ -29,9 +29,9 @@ SETTING = (
 ONE_RATE = (
     f"All 45,000 training images, 20 epochs, {len(SEEDS)} seeds: test accuracy in percent, mean ± standard deviation. "
     f"The one rate is the range test's at {HOME} bits; multi-step was tuned on validation accuracy over lr "
-    f"{', '.join(f'{lr:g}' for lr in GRID)}, a run each; so was {TUNED_ONCE} at {HOME} bits, a column that was added "
-    "when the others had been seen. wsd is constant with the decay of aslr_decay and aslr_capped, so that their "
-    "difference to it is what the search brings."
+    f"{', '.join(f'{lr:g}' for lr in GRID)}, a run each with seed {SEEDS[0]}; so was {TUNED_ONCE} at {HOME} bits, a "
+    "column that was added when the others had been seen. wsd is constant with the decay of aslr_decay and "
+    "aslr_capped, so that their difference to it is what the search brings."
 )
 GAPS = (
     "Differences in points, paired by seed, with the 95 % interval of their mean. "

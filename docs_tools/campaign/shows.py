@@ -29,6 +29,8 @@ def _one_rate(found: Found) -> str:
         text += f", and {_points(found, ONCE)} from one rate, {rate:g}, tuned at {HOME} bits alone ({len(GRID)} runs)"
         if rate == default_recipe(f"CNV_{HOME}W{HOME}A", "cifar10").lr:
             text += ", the one that the recipe ships with"
+        ahead, pairs = _pairs_ahead(found, ONCE, TUNED)
+        text += f"; so tuned it is ahead in {ahead} of {pairs} pairs of one width and seed"
     return f"{text}."
 
 
