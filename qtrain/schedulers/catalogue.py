@@ -87,7 +87,7 @@ _ROWS = {
         f"{_METHODS}.adaptive:Decaying.make", "aslr", colour="#5E0B4B", dashes=_LONG, marker="D",
     ),
     "aslr_capped": Scheduler(
-        f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#1B2A6B", dashes=_DOTTED, marker="^",
+        f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#9048F0", dashes="-", marker="^",
     ),
     "aslr_smooth": Scheduler(
         f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT, marker="v",
@@ -112,7 +112,7 @@ _ROWS = {
     ),
     "wsd": Scheduler(
         f"{_SCHEDULES}:wsd", "schedule", "rate_by_step", ("lr0", "warm-up", "decay"),
-        colour="#8C564B", dashes=_LONG, marker="P",
+        colour="#8C2800", dashes=_LONG, marker="P",
     ),
     "onecycle": Scheduler(
         f"{_SCHEDULES}:one_cycle", "schedule", "rate_by_step", ("peak", "length"),

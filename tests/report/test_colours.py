@@ -6,10 +6,10 @@ import math
 import pytest
 
 from qtrain.report.colours import GRAPHICS, TEXT, THEME, both, contrast, looks_of, readable
-from qtrain.schedulers.catalogue import SCHEDULERS
+from qtrain.schedulers.catalogue import DEFAULT, SCHEDULERS
 
 SCREENS = {"light": 0, "dark": 1}
-TOGETHER = ("aslr", "aslr_decay", "multistep", "cosine")  # of the no-retuning plot and the paper's comparison
+TOGETHER = ("aslr", "aslr_decay", DEFAULT, "multistep", "cosine", "wsd")  # of the campaign and the paper's comparison
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
 BLINDNESS = {
     "none": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
