@@ -70,6 +70,7 @@ class Scheduler:
 _DASHED = "--"
 _DASHDOT = "-."
 _DOTTED = ":"
+_DENSE: Dashes = (0, (4, 1))
 _LONG: Dashes = (0, (9, 2))
 _SHORT: Dashes = (0, (3, 1, 1, 1, 1, 1))
 _L4 = ("alpha", "gamma", "gamma0", "tau", "eps")
@@ -87,7 +88,7 @@ _ROWS = {
         f"{_METHODS}.adaptive:Decaying.make", "aslr", colour="#5E0B4B", dashes=_LONG, marker="D",
     ),
     "aslr_capped": Scheduler(
-        f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#9048F0", dashes="-", marker="^",
+        f"{_METHODS}.adaptive:Capped.make", "aslr", colour="#9048F0", dashes=_DENSE, marker="^",
     ),
     "aslr_smooth": Scheduler(
         f"{_METHODS}.adaptive:Smoothed.make", "aslr", colour="#56B4E9", dashes=_SHORT, marker="v",
