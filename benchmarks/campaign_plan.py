@@ -105,9 +105,8 @@ def plan(found: Found) -> Iterator[Run]:
     yield from (Run(FULL, TUNED_ONCE, HOME, rate, SEEDS[0]) for rate in GRID)
     rate = tuned(found, HOME, TUNED_ONCE)
     yield from _at_one_rate(rate, (HOME, 1, 4, 2), SEEDS, (TUNED_ONCE,))
-    for seed in SEEDS:
-        yield from _at_one_rate(rate, (HOME, 1, 4, 2), (seed,), (CONTROL,))
-        yield from _at_one_rate(lr, RIVAL_BITS, (seed,), RIVALS)
+    yield from _at_one_rate(rate, (HOME, 1, 4, 2), SEEDS, (CONTROL,))
+    yield from _at_one_rate(lr, RIVAL_BITS, SEEDS, RIVALS)
 
 
 def _choice() -> Iterator[Run]:
