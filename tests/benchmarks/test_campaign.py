@@ -171,11 +171,11 @@ def test_the_readme_leads_with_the_table_and_what_it_shows() -> None:
 def test_the_page_says_how_little_the_baseline_needed_and_what_the_default_does_from_a_rate_tuned_alike() -> None:
     found = everything()
     told = shows(found)
-    assert "tuned at each width (16 runs) is -1.0/-1.0/-1.0/-1.0 points from the range test's one rate" in told
-    assert "and +0.0/+0.0/+0.0/+0.0 from one rate, 0.01, tuned at 8 bits alone (4 runs)" in told
-    assert "; so tuned it is ahead in 0 of 12 pairs of one width and seed." in told
+    assert f"without a tuning run, `{DEFAULT}` is -1.0/-1.0/-1.0/-1.0 from the multi-step" in told
     assert "ahead of `aslr` in 0 of 12, of `aslr_decay` in 0 of 12, of `wsd` in 0 of 12 pairs" in told  # all are equal
-    assert "0.01, is also its best at 4 of 4 widths: on this network multi-step needed no retuning either" in told
+    assert "(4 runs: 0.01) it is +0.0/+0.0/+0.0/+0.0 from that multi-step, and ahead in 0 of 12 pairs." in told
+    assert "from the range test's rate, and +0.0/+0.0/+0.0/+0.0 from the tuned one (3 seeds)." in told
+    assert "0.01, is its best at 4 of 4 widths: on this network it needed no retuning either." in told
     assert row(once_table(found), 2)[2:] == [
         "+1.00 [+1.00..+1.00]",
         "61.10 ± 0.10 (lr 0.01)",
