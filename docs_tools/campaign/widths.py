@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.campaign_plan import BITS, HOME, Run
+from benchmarks.campaign_plan import BITS, CONTROL, HOME, Run
 from benchmarks.records import table
 from docs_tools.campaign.cells import MISSING, Found, finish, gap_text, mean_text
 from docs_tools.campaign.ways import CARRIED, ONCE, OURS, TUNED, WAYS, Way, cell, gap, runs_of, verdict_of
@@ -37,11 +37,11 @@ def gap_table(found: Found) -> str:
     for bits in BITS:
         cells = [judged_text(found, way, bits) for way in (*OURS.values(), ONCE)]
         carried = gap_text(gap(found, CARRIED, TUNED, bits))
-        brought = [gap_text(gap(found, way, OURS["wsd"], bits)) for way in searched]
+        brought = [gap_text(gap(found, way, OURS[CONTROL], bits)) for way in searched]
         rows.append([str(bits), *cells, carried, *brought])
     ours = (*OURS, f"{ONCE.scheduler} tuned at {HOME}", f"multistep tuned at {HOME}")
     against_tuned = [f"{name} minus tuned" for name in ours]
-    return table(["bits", *against_tuned, *(f"{name} minus wsd" for name in SEARCHES)], rows)
+    return table(["bits", *against_tuned, *(f"{name} minus {CONTROL}" for name in SEARCHES)], rows)
 
 
 def judged_text(found: Found, way: Way, bits: int) -> str:
